@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from meadow.filters.quality import Quality
     from meadow.licenses import License
     from meadow.raw import RawFile, RawSource
 
@@ -152,6 +153,11 @@ class Builder(ABC):
         languages: ISO 639-1 codes.
         task: ``question-answering``, ``multiple-choice``, ``summarization``...
         duplicate_fields: The columns that its duplicates are judged by.
+        priority: Which of two duplicates from different sources survives: the one of the lower number.
+        privacy: What is done about text that could identify a person: ``mask`` it, ``drop`` the row,
+            ``flag`` it, ``off``. Published articles and exams say ``flag``; what people wrote
+            themselves is masked.
+        quality: Its thresholds; None for those of `meadow.filters.quality.Quality`.
         extra_features: Columns of its own: name to ``string``, ``int64``, ``float64``, ``bool`` or
             ``list<string>``.
         split_shares: Shares by hash of `group` where the publisher has no splits.
@@ -172,6 +178,9 @@ class Builder(ABC):
     languages: ClassVar[tuple[str, ...]] = ("en",)
     task: ClassVar[str] = "question-answering"
     duplicate_fields: ClassVar[tuple[str, ...]] = ("input", "output")
+    priority: ClassVar[int] = 50
+    privacy: ClassVar[str] = "mask"
+    quality: ClassVar[Quality | None] = None
     extra_features: ClassVar[Mapping[str, str]] = _EMPTY
     split_shares: ClassVar[Mapping[str, float]] = MappingProxyType({"train": 0.9, "validation": 0.1})
     official_splits: ClassVar[tuple[str, ...]] = ()
