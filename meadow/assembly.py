@@ -2,7 +2,7 @@
 
 Work is done in two rounds of independent tasks. A *parse* task turns one shard into part files (Arrow
 IPC, in the working folder), one per split and set of datasets. A *write* task turns consecutive parts
-into one Parquet file. Which parts make a file follows from their order and sizes alone, so the bytes
+into one Parquet file. Between the two, `meadow.screening` compares the parts of all sources. Which parts make a file follows from their order and sizes alone, so the bytes
 are the same for any number of workers, in whatever order they finish. No task holds more than one
 shard's batch of rows, and the parent holds counts, never rows.
 """
@@ -13,7 +13,7 @@ import hashlib
 import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -25,13 +25,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow import __version__, rows
+from meadow import __version__, attribution, rows
 from meadow.builder import Builder, Rejected, Shard
-from meadow.licenses import CC0, License
+from meadow.filters import STAGES, Filters, Piece, described
+from meadow.licenses import CC0, License, verdict
 from meadow.raw import RawFile, RawSource
-from meadow.store import MANIFEST, REJECTED
+from meadow.store import ATTRIBUTION, MANIFEST, PRIVACY, REJECTED
 from meadow.tasks import (
     AT,
+    FINDING_COLUMNS,
     KEY,
     Parsed,
     Part,
@@ -43,6 +45,7 @@ from meadow.tasks import (
     reject_row,
     write,
     write_rejected,
+    write_tables,
 )
 from meadow.workers import in_order
 
@@ -114,7 +117,7 @@ def _files(parts: list[Part]) -> list[list[Part]]:
     return files
 
 
-def _ids_sha256(runs: list[str], work: Path) -> str:
+def ids_sha256(runs: list[str], work: Path) -> str:
     """SHA-256 of all ids in byte order, each with a newline: what ``sort | sha256sum`` gives."""
     digest = hashlib.sha256()
     level = 0
@@ -134,7 +137,7 @@ def _ids_sha256(runs: list[str], work: Path) -> str:
     return digest.hexdigest()
 
 
-def _percentiles(found: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+def percentiles(found: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     values = np.concatenate([v for v, _ in found])
     counts = np.concatenate([c for _, c in found])
     order = np.argsort(values, kind="stable")
@@ -155,12 +158,16 @@ def _percentiles(found: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 
 @dataclass
 class Assembly:
-    """One source on its way from raw files to staged folders."""
+    """One source on its way from raw files to staged folders.
+
+    Call `prepare`; then, as far as other rows say so, `leave_out`; then `finish`.
+    """
 
     builder: Builder
     raw: RawSource
     configs: tuple[str, ...]
     wanted: tuple[str, ...]
+    filters: Filters
     executor: Executor
     ahead: int
     scratch: Path
@@ -170,28 +177,90 @@ class Assembly:
     dropped: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
     left_out: dict[str, list[Rejected]] = field(default_factory=lambda: defaultdict(list))
     files: dict[str, set[RawFile]] = field(default_factory=lambda: defaultdict(set))
+    #: Per dataset, the rows that are left out after parsing: numbers by part.
+    out: dict[str, dict[str, set[int]]] = field(default_factory=dict)
+    checksums: dict[RawFile, str | None] = field(default_factory=dict)
 
-    def run(self) -> tuple[list[tuple[dict[str, Any], Path]], list[str]]:
-        """Builds the source; returns (manifest, staged folder) per dataset, and the empty datasets."""
+    def prepare(self) -> None:
+        """Parses the raw files and finds rows whose ids are taken."""
         sums = {file: self.executor.submit(_sha256, file) for file in self.raw.files}
         try:
             self._parse_all()
-            staged, empty = self._write_all()
-            checksums = {file: future.result() for file, future in sums.items()}
+            self.checksums = {file: future.result() for file, future in sums.items()}
         finally:
             for future in sums.values():
                 future.cancel()
+        for config in self.wanted:
+            self.out[config] = defaultdict(set)
+            self._drop_repeated(config)
+
+    def pieces(self) -> list[Piece]:
+        """The parts whose rows may be published, for the set filters."""
+        found = []
+        for part in self.parts:
+            mine = [config for config in part.configs if config in self.wanted]
+            if part.split is None or not mine:
+                continue
+            # A row that is left out of one of its datasets may still stand in another.
+            numbers = set.intersection(*(self.out[config].get(part.path, set()) for config in mine))
+            drop = np.array(sorted(numbers), np.int64) if numbers else None
+            builder = self.builder
+            exam = builder.test_only or (part.split == "test" and "test" in builder.official_splits)
+            part = replace(part, configs=tuple(mine))
+            found.append(Piece(part, drop, builder.name, builder.duplicate_fields, builder.priority, exam))
+        return found
+
+    def leave_out(self, stage: str, piece: Piece, found: Iterable[tuple[int, Rejected]]) -> None:
+        """Leaves rows of a piece out of all its datasets.
+
+        Args:
+            stage: The stage that says so.
+            piece: One of `pieces`.
+            found: Row number in the part, and why.
+        """
+        writers: dict[tuple[str, ...], PartWriter] = {}
+        path, schema = piece.part.path, rows.schema(rows.REJECTED_COLUMNS)
+        for number, rejected in found:
+            configs = tuple(c for c in piece.part.configs if number not in self.out[c].get(path, ()))
+            if not configs:
+                continue
+            for config in configs:
+                self.out[config][path].add(number)
+                self.dropped[config][stage, rejected.reason] += 1
+            if configs not in writers:
+                writers[configs] = PartWriter(Path(f"{path}.{stage}-{len(writers)}"), schema)
+            writers[configs].add(reject_row(rejected, self.builder.name, piece.part.file), rows.EXCERPT)
+        for configs, writer in writers.items():
+            writer.close()
+            self.parts.append(Part(str(writer.path), configs, None, writer.rows, writer.bytes))
+
+    def finish(
+        self, reports: Callable[[str, Path], Mapping[str, Any]]
+    ) -> tuple[list[tuple[dict[str, Any], Path]], list[str]]:
+        """Writes what is kept.
+
+        Args:
+            reports: Writes the set filters' tables of a dataset into its folder, and returns what its
+                manifest says of them.
+
+        Returns:
+            (manifest, staged folder) per dataset, and the datasets without a row.
+        """
+        staged, empty = self._write_all()
         for manifest, folder in staged:
+            manifest.update(reports(manifest["name"], folder))
             # A file that cannot be read has no checksum; it stands among the rejected.
-            used = sorted((f for f in self.files[manifest["name"]] if checksums[f]), key=lambda f: f.path)
-            manifest["raw"] = [{"path": f.path, "bytes": f.bytes, "sha256": checksums[f]} for f in used]
-            _write_json(folder / MANIFEST, manifest)
+            used = sorted(
+                (f for f in self.files[manifest["name"]] if self.checksums[f]), key=lambda f: f.path
+            )
+            manifest["raw"] = [{"path": f.path, "bytes": f.bytes, "sha256": self.checksums[f]} for f in used]
+            write_json(folder / MANIFEST, manifest)
         return staged, empty
 
     def _reject_file(self, rejected: Rejected) -> None:
         for config in rejected.configs or self.configs:
             self.read[config] += 1
-            self.dropped[config][rejected.reason] += 1
+            self.dropped[config]["source", rejected.reason] += 1
             self.left_out[config].append(rejected)
 
     def _parse_all(self) -> None:
@@ -216,7 +285,7 @@ class Assembly:
         if keys and keys.most_common(1)[0][1] > 1:
             raise SourceError(f"two shards share the key {keys.most_common(1)[0][0]!r}")
         calls = (
-            (parse, self.builder, shard, folder, number, self.raw.sample, known)
+            (parse, self.builder, shard, folder, number, self.raw.sample, known, self.filters)
             for number, shard in enumerate(shards)
         )
         parsed: list[Parsed] = []
@@ -280,9 +349,8 @@ class Assembly:
         for config in self.wanted:
             mine = [part for part in self.parts if config in part.configs]
             rejects = [part for part in mine if part.split is None]
+            drop = {path: np.array(sorted(numbers)) for path, numbers in self.out[config].items()}
             kept = [part for part in mine if part.split is not None]
-            drop, duplicates = self._drop_duplicates(config, kept)
-            rejects += duplicates
             kept = [part for part in kept if part.rows > len(drop.get(part.path, ()))]
             if not kept:
                 empty.append(config)
@@ -306,28 +374,57 @@ class Assembly:
         for result in in_order(self.executor, calls, self.ahead):
             written.append(result)
             self.progress(self.builder.name, "writing", len(written), len(calls))
-        return [
-            (self._manifest(config, columns, {s: [(n, written[i]) for n, i in files] for s, files in outputs.items()}), folder)
-            for config, folder, outputs in jobs
-        ], empty  # fmt: skip
+        staged, calls = [], []
+        for config, folder, outputs in jobs:
+            splits = {split: [(name, written[i]) for name, i in files] for split, files in outputs.items()}
+            staged.append((self._manifest(config, columns, splits), folder))
+            every = [(name, each) for files in splits.values() for name, each in files]
+            findings = [each.findings for _, each in every if each.findings]
+            calls.append((write_tables, findings, FINDING_COLUMNS, folder / PRIVACY))
+            terms = {term.id: term for term in _terms(self.builder)}
+            changes = {self.builder.name: self.builder.changes} if self.builder.changes else {}
+            paths = [folder / name for name, _ in every]
+            calls.append((attribution.write, paths, folder / ATTRIBUTION, terms, changes))
+        for _ in in_order(self.executor, calls, self.ahead):
+            pass
+        return staged, empty
 
-    def _drop_duplicates(self, config: str, kept: list[Part]) -> tuple[dict[str, np.ndarray], list[Part]]:
-        """Finds the rows to leave out, by part, and lists them in a part of rejects of their own."""
-        drop: dict[str, list[int]] = defaultdict(list)
-        path = self.scratch / f"duplicates-{config}.arrow"
+    def _drop_repeated(self, config: str) -> None:
+        """Finds the rows whose id is taken, and lists them in a part of rejects of their own."""
+        kept = [part for part in self.parts if config in part.configs and part.split is not None]
+        path = self.scratch / f"repeated-{config}.arrow"
         writer = None
         for part, at, row_id, text in _duplicates(kept):
             writer = writer or PartWriter(path, rows.schema(rows.REJECTED_COLUMNS))
             detail, remedy = "an earlier record has this id", "Remove one of the two raw records."
             rejected = Rejected("duplicate id", row_id, detail, remedy, text, part.file)
             writer.add(reject_row(rejected, self.builder.name, part.file), rows.EXCERPT)
-            drop[part.path].append(at)
+            self.out[config][part.path].add(at)
         if writer is None:
-            return {}, []
+            return
         writer.close()
-        self.dropped[config]["duplicate id"] += writer.rows
-        found = Part(str(path), (config,), None, writer.rows, writer.bytes)
-        return {name: np.array(sorted(numbers)) for name, numbers in drop.items()}, [found]
+        self.dropped[config]["source", "duplicate id"] += writer.rows
+        self.parts.append(Part(str(path), (config,), None, writer.rows, writer.bytes))
+
+    def _funnel(self, config: str, kept: int) -> dict[str, Any]:
+        """Rows read, kept and left out, in all and stage by stage."""
+        dropped: Counter = Counter()
+        stages, left = [], self.read[config]
+        for stage in STAGES:
+            mine = {r: n for (s, r), n in sorted(self.dropped[config].items()) if s == stage and n}
+            dropped.update(mine)
+            stages.append({"stage": stage, "read": left, "kept": left - sum(mine.values()), "dropped": mine})
+            left = stages[-1]["kept"]
+        if left != kept:
+            raise SourceError(
+                f"{config}: the funnel does not balance: read {self.read[config]}, kept {kept}, dropped {dict(dropped)}"
+            )
+        return {
+            "read": self.read[config],
+            "kept": kept,
+            "dropped": dict(sorted(dropped.items())),
+            "stages": stages,
+        }
 
     def _manifest(
         self, config: str, columns: dict[str, str], splits: dict[str, list[tuple[str, Written]]]
@@ -341,15 +438,16 @@ class Assembly:
                 with Path(written.digests).open("rb") as stream:
                     while chunk := stream.read(2**20):
                         digest.update(chunk)
-        licenses = Counter()
+        licenses, generators = Counter(), Counter()
         for written in every:
             licenses.update(written.licenses)
-        kept, dropped = sum(w.rows for w in every), dict(sorted(self.dropped[config].items()))
-        if self.read[config] != kept + sum(dropped.values()):
-            raise SourceError(
-                f"{config}: the funnel does not balance: read {self.read[config]}, kept {kept}, dropped {dropped}"
-            )
-        terms = {term.id: term for term in (CC0, builder.license, *builder.licenses)}
+            generators.update(written.generators)
+        notes, found = Counter(), Counter()
+        for written in every:
+            notes.update(written.notes)
+            found.update(written.types)
+        settings = described(self.filters, builder)
+        terms = {term.id: term for term in _terms(builder)}
         missing = sorted(set(licenses) - set(terms))
         if missing:
             raise SourceError(
@@ -368,7 +466,14 @@ class Assembly:
             "test_only": builder.test_only,
             "parameters": dict(builder.parameters),
             "raw": [],
-            "funnel": {"read": self.read[config], "kept": kept, "dropped": dropped},
+            "filters": settings,
+            "funnel": self._funnel(config, sum(w.rows for w in every)),
+            "notes": _by_stage(notes),
+            "privacy": {
+                "policy": settings["privacy"],
+                "rows": found.pop("", 0),
+                "findings": dict(sorted(found.items())),
+            },
             "splits": {
                 split: {
                     "rows": sum(w.rows for _, w in files),
@@ -379,14 +484,21 @@ class Assembly:
             },
             "features": columns,
             "licenses": dict(sorted(licenses.items())),
-            "license_terms": {i: _terms(terms[i]) for i in sorted(licenses)},
+            "generators": dict(sorted(generators.items())),
+            "license_terms": {i: terms[i].described() for i in sorted(licenses)},
+            "license_verdict": verdict(licenses, terms, generators).described(),
             "citation": builder.citation(),
-            "lengths": {name: _percentiles([w.lengths[name] for w in every]) for name in ("input", "output")},
-            "example": _first_row(self.scratch / "staged" / config, splits),
-            "ids_sha256": _ids_sha256([w.ids for w in every], self.scratch),
+            "lengths": {name: percentiles([w.lengths[name] for w in every]) for name in ("input", "output")},
+            "example": first_row(self.scratch / "staged" / config, splits),
+            "ids_sha256": ids_sha256([w.ids for w in every], self.scratch),
             "rows_sha256": digest.hexdigest(),
             "built_with": {"meadow": __version__, "pyarrow": pa.__version__},
         }
+
+
+def _by_stage(notes: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    stages = [stage for stage in STAGES if any(s == stage for s, _ in notes)]
+    return {stage: {label: n for (s, label), n in sorted(notes.items()) if s == stage} for stage in stages}
 
 
 def _sha256(file: RawFile) -> str | None:
@@ -400,15 +512,15 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _terms(term: License) -> dict[str, str]:
-    return {"name": term.name, "url": term.url, "evidence": term.evidence, "hub": term.hub}
+def _terms(builder: Builder) -> tuple[License, ...]:
+    return (CC0, builder.license, *builder.licenses)
 
 
-def _first_row(folder: Path, splits: dict[str, list[tuple[str, Written]]]) -> dict[str, Any]:
+def first_row(folder: Path, splits: dict[str, list[tuple[str, Written]]]) -> dict[str, Any]:
     name = next(iter(splits.values()))[0][0]
     with pq.ParquetFile(folder / name) as file:
         return next(file.iter_batches(batch_size=1)).to_pylist()[0]
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")

@@ -149,6 +149,8 @@ class Builder(ABC):
         raw_files: What it reads.
         license: The licence of rows that name none, with the evidence for it.
         licenses: Other licences that single rows can carry.
+        changes: What becomes of the source's texts, in words for those whose licence asks that changes be
+            indicated; empty for the usual (`meadow.attribution.CHANGES`).
         homepage: Where the publisher presents the data.
         languages: ISO 639-1 codes.
         task: ``question-answering``, ``multiple-choice``, ``summarization``...
@@ -174,6 +176,7 @@ class Builder(ABC):
     raw_files: ClassVar[tuple[RawPattern, ...]]
     license: ClassVar[License]
     licenses: ClassVar[tuple[License, ...]] = ()
+    changes: ClassVar[str] = ""
     homepage: ClassVar[str] = ""
     languages: ClassVar[tuple[str, ...]] = ("en",)
     task: ClassVar[str] = "question-answering"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from meadow.filters import Filters
     from meadow.pipeline import Report
 
 app = typer.Typer(
@@ -123,7 +124,8 @@ Out = Annotated[
 )
 def build(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="all, or sources or datasets by name.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="all, sources or datasets by name, or mixture:NAME."),
     ] = None,
     raw: Raw = None,
     out: Out = None,
@@ -144,6 +146,55 @@ def build(
             help="Set a source's parameter, such as stackexchange.min_score=3. Can be repeated.",
         ),
     ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CODE",
+            help="Keep rows of this language (ISO 639-1; default en). Can be repeated; any keeps all.",
+        ),
+    ] = None,
+    quality: Annotated[
+        str, typer.Option(metavar="drop|off", help="Leave out truncated, broken and empty-handed rows.")
+    ] = "drop",
+    privacy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mask|drop|flag|off",
+            help="What is done about text that could identify a person; default what each source says.",
+        ),
+    ] = None,
+    contamination: Annotated[
+        str, typer.Option(metavar="drop|flag|off", help="What is done about rows that hold an exam item.")
+    ] = "drop",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="An evaluation set (JSONL, Parquet, CSV) beside Meadow's own exams. Can be repeated.",
+        ),
+    ] = None,
+    duplicates: Annotated[
+        str, typer.Option(metavar="drop|flag|off", help="What is done about all but one of each duplicate.")
+    ] = "drop",
+    license_policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML with allow, deny, commercial_only, open_only: which licences rows may have.",
+        ),
+    ] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Build the mixture just as this lock file says, or say what differs."
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="Build a mixture without parts that are missing, marked as such."
+        ),
+    ] = False,
     list_: Annotated[
         bool,
         typer.Option(
@@ -163,6 +214,10 @@ def build(
     from meadow import pipeline, store
 
     parameters = _parameters(set_ or [])
+    filters = _filters(
+        language or ["en"], license_policy, against or [],
+        quality=quality, privacy=privacy, contamination=contamination, duplicates=duplicates,
+    )  # fmt: skip
     with _Progress() as progress:
         try:
             report = pipeline.build(
@@ -173,6 +228,9 @@ def build(
                 sample=sample,
                 require_raw=require_raw,
                 parameters=parameters,
+                filters=filters,
+                lock=lock,
+                allow_missing=allow_missing,
                 progress=progress,
             )
         except (KeyError, ValueError) as error:
@@ -185,6 +243,21 @@ def build(
     _show(report, where, out)
     if report.failed:
         raise SystemExit(1)
+
+
+def _filters(languages: list[str], policy: Path | None, against: list[Path], **switches: Any) -> Filters:
+    from meadow.filters import Filters
+    from meadow.filters.language import LanguageFilter
+    from meadow.licenses import Policy
+
+    wanted = () if "any" in languages else tuple(dict.fromkeys(languages))
+    try:
+        if wanted:
+            LanguageFilter(wanted)  # says which codes there are
+        loaded = Policy.load(policy) if policy else None
+        return Filters(languages=wanted, policy=loaded, against=tuple(against), **switches)
+    except (ValueError, OSError) as error:
+        _fail(str(error), WRONG_USE)
 
 
 def _parameters(settings: list[str]) -> dict[str, dict[str, Any]]:
@@ -251,6 +324,7 @@ class _Progress:
 
 
 def _list(names: list[str], raw: Path | None, sample: bool) -> None:
+    from meadow import mixtures
     from meadow.builder import available
     from meadow.raw import find, strangers
     from meadow.store import default_raw
@@ -282,6 +356,8 @@ def _list(names: list[str], raw: Path | None, sample: bool) -> None:
         )
     console = _console()
     _print_table(console, table)
+    if "all" in names:
+        console.print("\nmixtures: " + ", ".join(f"mixture:{name}" for name in mixtures.available()))
     if root is not None:
         console.print(f"\nraw store: {root}" + ("" if root.is_dir() else " (not there)"))
         for name, count in strangers(root, classes) if root.is_dir() else []:
@@ -313,7 +389,7 @@ def _show(report: Report, raw: Path | None, out: Path | None) -> None:
                 between.join(f"{name} {entry['rows']:,}" for name, entry in splits),
                 f"{funnel['read'] - funnel['kept']:,}",
                 between.join(manifest["licenses"]),
-                "sample" if manifest["sample"] else _where(manifest["raw"]),
+                _origin(manifest),
             )
         _print_table(console, table)
     _show_left_out(report, console)
@@ -335,6 +411,12 @@ def _show(report: Report, raw: Path | None, out: Path | None) -> None:
         _show_row(report, console, out)
     for source, why in report.failed.items():
         print(f"meadow: {source} could not be built: {why}", file=sys.stderr)
+
+
+def _origin(manifest: dict[str, Any]) -> str:
+    if "mixture" in manifest:
+        return "mixture of samples" if manifest["sample"] else "mixture"
+    return "sample" if manifest["sample"] else _where(manifest["raw"])
 
 
 def _where(files: list[dict[str, Any]]) -> str:
@@ -424,6 +506,229 @@ def new(
         _fail(str(error), 1)
     for path in paths:
         _print(path)
+
+
+@app.command("diff", short_help="Show what differs between two versions of a dataset.")
+def diff_(
+    name: Annotated[str, typer.Argument(help="A built dataset.")],
+    v1: Annotated[str, typer.Argument(help="A version, such as 1.0.0; 1.0 is the newest of those.")],
+    v2: Annotated[str, typer.Argument(help="Another version.")],
+    out: Out = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=0, help="Rows of each kind that are shown.")] = 5,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 where rows, splits or columns differ.")
+    ] = False,
+) -> None:
+    """Show rows added, removed, changed and moved between two versions, and what else differs."""
+    import json
+
+    from meadow import store
+    from meadow.diff import diff
+    from meadow.report.terminal import printed
+
+    try:
+        found = diff(store.Store(out or store.default_out()), name, v1, v2, limit=limit)
+    except store.StoreError as error:
+        _fail(str(error), 1)
+    if json_:
+        _print(json.dumps(found.described(), ensure_ascii=False, indent=2))
+    else:
+        console = _console()
+        for item in printed(found, _table):
+            if isinstance(item, tuple):
+                console.print(item[0], style=item[1])
+            else:
+                _print_table(console, item)
+    if exit_code and found.differs:
+        raise SystemExit(1)
+
+
+@app.command(short_help="Write an HTML page about all that an output folder holds.")
+def report(
+    out: Annotated[
+        Path | None,
+        typer.Argument(metavar="OUT", help="Output folder; default $MEADOW_OUT, else the user's cache."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="The page; default report.html in OUT.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=0, max=1000, help="Random rows of each dataset.")
+    ] = 50,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed shows other rows.")] = 0,
+) -> None:
+    """Write one HTML page that needs no network: rows, funnels, licences, duplicates, exams, random rows."""
+    from meadow import store
+    from meadow.report import write_report
+
+    try:
+        path, size = write_report(store.Store(out or store.default_out()), file, rows=rows, seed=seed)
+    except store.StoreError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"cannot write {error.filename or file}: {error.strerror or error}", 1)
+    _print(f"{path}: {_size(size)}")
+
+
+@app.command(
+    short_help="Look for exam items in a dataset.",
+    epilog="Exit code: 0 checked, whatever was found, 1 something could not be read, 2 wrong use.",
+)
+def contamination(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET_OR_FILE", help="A built dataset, or a JSON lines, JSON, Parquet or CSV file."
+        ),
+    ],
+    against: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="An exam: a built dataset, whose test split counts, a file, or a folder. Can be repeated.",
+        ),
+    ],
+    out: Out = None,
+    fields: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns to read; default all of a row's texts.")
+    ] = "",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Write each hit with the overlapping text.")
+    ] = None,
+) -> None:
+    """Look for items of exams in a dataset, whoever made it, word for word and retold."""
+    from meadow import store
+    from meadow.contamination import checking
+
+    where = store.Store(out or store.default_out())
+    chosen = [name for name in fields.split(",") if name]
+    try:
+        found = checking.check(target, checking.exams_of(against, where), where, chosen)
+        if report is not None:
+            found.write(report)
+    except ValueError as error:
+        _fail(str(error), WRONG_USE)
+    except (store.StoreError, OSError) as error:
+        _fail(str(error), 1)
+    table = _table("exam", "split", "items checked", "too short", "items hit", "rows hit")
+    for exam in found.summary():
+        numbers = (f"{exam[key]:,}" for key in ("items", "unjudged", "items_hit", "rows_hit"))
+        table.add_row(exam["exam"], exam["split"], *numbers)
+    console = _console()
+    console.print(f"{target}: {found.rows:,} rows checked ({', '.join(found.fields)})\n")
+    _print_table(console, table)
+    for split, hit in found.hits[:10]:
+        words = hit.overlap if len(hit.overlap) <= 120 else hit.overlap[:116] + " ..."
+        console.print(
+            f"\n{f'{split} {hit.id}'.strip()}: {hit.kind} of {hit.item} in {hit.exam}, {hit.share:.0%}: {words}"
+        )
+    if len(found.hits) > 10:
+        console.print(f"\nand {len(found.hits) - 10:,} more; --report FILE.parquet lists all")
+
+
+@app.command(
+    short_help="Look for exact and near duplicates in a dataset.",
+    epilog="Exit code: 0 searched, whatever was found, 1 something could not be read, 2 wrong use.",
+)
+def duplicates(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET_OR_FILE", help="A built dataset, or a JSON lines, JSON, Parquet or CSV file."
+        ),
+    ],
+    fields: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns to compare; default those of input,output there are.")
+    ] = "",
+    threshold: Annotated[
+        float, typer.Option(help="Least share of common five-word runs of near duplicates.")
+    ] = 0.8,
+    out: Out = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Write the clusters: cluster,id,kept,similarity."),
+    ] = None,
+    show: Annotated[int, typer.Option(metavar="N", min=0, help="Near duplicates to print.")] = 10,
+) -> None:
+    """Look for rows that say the same, word for word or nearly, in a dataset, whoever made it."""
+    import tempfile
+
+    from meadow import store, workers
+    from meadow.filters import target as searching
+
+    where = store.Store(out or store.default_out())
+    chosen = [name for name in fields.split(",") if name]
+    count = _cores()
+    with tempfile.TemporaryDirectory(prefix="meadow-") as folder, workers.Pool(count) as pool:
+        try:
+            found = searching.screen(
+                target, Path(folder), pool, 2 * count + 2, store=where, fields=chosen, threshold=threshold
+            )
+            counts = found.write(report or Path(folder) / "report.parquet")
+            pairs = found.near(show)
+        except ValueError as error:
+            _fail(str(error), WRONG_USE)
+        except (store.StoreError, OSError) as error:
+            _fail(str(error), 1)
+    _print(
+        f"{target}: {found.rows:,} rows compared ({', '.join(found.fields)}): {counts['exact']:,} exact and "
+        f"{counts['near']:,} near duplicates (similarity {threshold:g} or more) in {counts['clusters']:,} "
+        f"clusters; {counts['contradicting']:,} more rows are as similar but contradict each other, such as "
+        "in a number"
+    )
+    for pair in pairs:
+        _print(
+            f"\n{pair.similarity:.3f}  {pair.id}: {pair.text}\n       {pair.survivor}: {pair.survivor_text}"
+        )
+    if counts["near"] > len(pairs) and report is None:
+        _print(f"\nand {counts['near'] - len(pairs):,} more; --report FILE.parquet lists all")
+
+
+@app.command(
+    short_help="Look for what could identify a person in a dataset.",
+    epilog="Exit code: 0 screened, whatever was found, 1 something could not be read or written, 2 wrong use.",
+)
+def privacy(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATASET_OR_FILE", help="A built dataset, or a JSON lines, JSON, Parquet or CSV file."
+        ),
+    ] = None,
+    fields: Annotated[
+        str, typer.Option(metavar="A,B", help="Columns to screen; default all that hold text.")
+    ] = "",
+    masked: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write all rows, with findings masked.")
+    ] = None,
+    show: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Findings to print with the text around them.")
+    ] = 10,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Score the screen on its labelled sentences instead.")
+    ] = False,
+    out: Out = None,
+) -> None:
+    """Look for names, addresses, numbers and dates that could identify a person, whoever made the dataset."""
+    if evaluate == (target is not None):
+        _fail("give either a dataset or file, or --evaluate", WRONG_USE)
+    from meadow import store
+    from meadow.filters.privacy import evaluation, screening
+
+    if evaluate:
+        for part in evaluation.PARTS:
+            _print(evaluation.report(part))
+        return
+    try:
+        report = screening.run(
+            target, store.Store(out or store.default_out()), [f for f in fields.split(",") if f], masked, show
+        )
+    except ValueError as error:
+        _fail(str(error), WRONG_USE)
+    except (store.StoreError, OSError) as error:
+        _fail(str(error), 1)
+    _print(report)
 
 
 @app.callback()

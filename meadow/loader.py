@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -125,38 +126,40 @@ def _manifest(name: str | None, version: object, store: Store) -> dict[str, Any]
         if store.versions(name) and version is None:
             raise
         return _built_now(name, version, store)
-    if manifest["sample"]:
-        _say_sample(manifest, store)
-    return manifest
+    return _told(manifest, store)
 
 
 def _known(store: Store) -> list[str]:
+    from meadow import mixtures
     from meadow.builder import available
     from meadow.pipeline import dataset_names
 
-    return sorted({*store.names(), *dataset_names(available()[0], default_raw())})
+    mixed = (mixtures.PREFIX + name for name in mixtures.available())
+    return sorted({*store.names(), *dataset_names(available()[0], default_raw()), *mixed})
 
 
 def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
     """Builds a dataset that is not there, from the raw store or else from its sample, and says so."""
     from filelock import FileLock
 
-    from meadow import pipeline
+    from meadow import mixtures, pipeline
     from meadow.builder import available
 
     classes, broken = available()
     by_dataset = pipeline.dataset_names(classes, default_raw())
-    if name not in by_dataset:
+    mixture = None
+    if name not in by_dataset and name in map(mixtures.PREFIX.__add__, mixtures.available()):
+        mixture = mixtures.load(name)
+    elif name not in by_dataset:
         message = f"no dataset is named {name!r}; there are: {', '.join(_known(store))}"
         if broken:
             message += f" (and what {', '.join(broken)} would build, which cannot be loaded)"
         raise ValueError(message)
-    builder = classes[by_dataset[name]]
-    if version is not None and version != builder.version and not builder.version.startswith(version + "."):
+    makes = mixture.version if mixture else classes[by_dataset[name]].version
+    if version is not None and version != makes and not makes.startswith(version + "."):
         there = ", ".join(store.versions(name)) or "none"
         raise ValueError(
-            f"{name} has no version {version}: built in {store.root}: {there}; "
-            f"this Meadow builds {builder.version}"
+            f"{name} has no version {version}: built in {store.root}: {there}; this Meadow builds {makes}"
         )
     lock = store.root / ".meadow" / "first-use.lock"
     try:
@@ -169,28 +172,46 @@ def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
     # The processes of one training run ask for it at the same time: one builds, the others wait.
     with FileLock(lock):
         try:
-            return store.manifest(name, version)
+            return _told(store.manifest(name, version), store)
         except StoreError:
             pass
         _say(
-            f"{name} is not built in {store.root} yet; building it "
-            f"(`python -m meadow.build {name}` does the same, on all cores)"
+            f"{name} is not built in {store.root} yet; building it (`python -m meadow.build "
+            f"{f'mixture:{mixture.name}' if mixture else name}` does the same, on all cores)"
         )
         # In this process: new ones would run a script that has no `if __name__ == "__main__"` again.
-        report = pipeline.build([name], out=store.root)
-    if report.failed:
-        raise StoreError(f"{name} could not be built: {'; '.join(report.failed.values())}")
-    manifest = store.manifest(name, version)
-    if manifest["sample"]:
-        _say_sample(manifest, store)
-    return manifest
+        ensure = partial(pipeline.build, out=store.root)
+        if mixture:
+            mixtures.build(mixture, store, ensure=ensure)
+        elif (report := ensure([name])).failed:
+            raise StoreError(f"{name} could not be built: {'; '.join(report.failed.values())}")
+    return _told(store.manifest(name, version), store)
 
 
 _said: set[str] = set()
 
 
+def _told(manifest: dict[str, Any], store: Store) -> dict[str, Any]:
+    """Says, once in a process, in what a dataset is less than its name promises; returns the manifest."""
+    if "mixture" in manifest:
+        from meadow import mixtures
+
+        if manifest["sample"]:
+            _say_once(
+                f"{manifest['name']} in {store.root} is a mixture of the small embedded SAMPLES, written for "
+                f"tests, not the real data; for that put raw files into {default_raw()} and run "
+                f"`python -m meadow.build mixture:{manifest['mixture']['name']}`"
+            )
+        for note in mixtures.notes(manifest):
+            if "INCOMPLETE" in note:
+                _say_once(note)
+    elif manifest["sample"]:
+        _say_sample(manifest, store)
+    return manifest
+
+
 def _say_sample(manifest: Mapping[str, Any], store: Store) -> None:
-    """Says, once in a process, that rows are not the real ones, and how to get those."""
+    """Says that rows are not the real ones, and how to get those."""
     from meadow.builder import available
     from meadow.raw import find
 
@@ -203,10 +224,13 @@ def _say_sample(manifest: Mapping[str, Any], store: Store) -> None:
     command = f"python -m meadow.build {source}"
     if store.root != default_out():
         command += f" --out {store.root}"
-    message = (
+    _say_once(
         f"{name} in {store.root} is the small embedded SAMPLE of {source}, written for tests, not the real "
         f"data; {where} run `{command}`"
     )
+
+
+def _say_once(message: str) -> None:
     if message not in _said:
         _said.add(message)
         _say(message)

@@ -12,21 +12,25 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meadow import cards
+from meadow import cards, contamination, mixtures
 from meadow.assembly import Assembly, Progress
 from meadow.builder import Builder, Rejected, available
-from meadow.raw import RawFileError, find, matches, strangers
+from meadow.filters import Filters
+from meadow.raw import RawFileError, RawSource, find, matches, strangers
+from meadow.screening import Screening
 from meadow.store import CARD, PLOT, Store, StoreError, default_out, default_raw
 from meadow.tasks import SourceError, draw
 from meadow.workers import Pool, in_order
 
 #: Names of datasets are names of folders, and of configs on the Hub.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+#: What names of mixtures begin with, among those of datasets to build.
+_MIXTURE = "mixture:"
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,6 +51,12 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files_left_out: list[tuple[str, Rejected]] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        """Takes in what another build in the same folder did."""
+        self.manifests += other.manifests
+        self.notes += other.notes
+        self.files_left_out += other.files_left_out
 
 
 def _silent(source: str, stage: str, done: int, total: int) -> None:
@@ -112,13 +122,16 @@ def build(
     sample: bool = False,
     require_raw: bool = False,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    filters: Filters | None = None,
     builders: Mapping[str, type[Builder]] | None = None,
+    lock: Path | None = None,
+    allow_missing: bool = False,
     progress: Progress = _silent,
 ) -> Report:
     """Builds datasets and publishes them in an output folder.
 
     Args:
-        names: Sources or datasets; ``all`` is every source.
+        names: Sources, datasets or ``mixture:NAME``; ``all`` is every source.
         raw: The raw store, a folder per source; None for ``$MEADOW_RAW`` or the user's cache.
         out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
         workers: Processes. The output is the same for any number.
@@ -126,7 +139,10 @@ def build(
         sample: Build from the embedded samples, whatever the raw store holds.
         require_raw: A source without raw files is an error, where it would be built from its sample.
         parameters: Per source, values for what its `defaults` name.
+        filters: What is asked of rows; None for the defaults.
         builders: The sources to choose from; None for those of all installed packages.
+        lock: A lock file that the one mixture among `names` must reproduce.
+        allow_missing: Build mixtures without parts that are missing, and say so in all that describes them.
         progress: Told of every finished piece of work.
 
     Returns:
@@ -135,19 +151,27 @@ def build(
     Raises:
         KeyError: A name is neither a source nor a dataset.
         StoreError: The output folder cannot be used, or another build is using it.
-        ValueError: A parameter or raw folder that does not exist, or options that exclude each other.
+        ValueError: A parameter, raw folder or evaluation set that does not exist, a mixture that is none, or
+            options that exclude each other.
     """
+    names = list(names)
+    mixed = [mixtures.load(name.removeprefix(_MIXTURE)) for name in names if name.startswith(_MIXTURE)]
+    if lock is not None and len(mixed) != 1:
+        raise ValueError("a lock file is that of one mixture: name that one, as mixture:NAME")
+    names = [name for name in names if not name.startswith(_MIXTURE)]
     if sample and require_raw:
         raise ValueError("sample and require_raw exclude each other")
     classes, broken = (dict(builders), {}) if builders is not None else available()
+    filters = filters or Filters()
     store = Store(Path(out) if out is not None else default_out())
     root = None if sample else Path(raw) if raw is not None else default_raw()
     if raw is not None and not sample and not root.is_dir():
         raise ValueError(f"the raw folder {root} does not exist; it holds one folder per source")
+    given = [contamination.read_exam(path) for path in filters.against]
+    contamination.Index.build(given)  # raises what is wrong with them before any work is done
     unknown = sorted(set(parameters or {}) - set(classes))
     if unknown:
         raise ValueError(f"parameters for {', '.join(unknown)}, which is no source")
-    names = list(names)
     unusable = {name: why for name, why in broken.items() if "all" in names or name in names}
     wanted = select([name for name in names if name not in unusable], classes, root)
     instances = {name: classes[name](**(parameters or {}).get(name, {})) for name in wanted}
@@ -157,32 +181,43 @@ def build(
         for name, count in strangers(root, classes):
             files = "1 file" if count == 1 else f"{count} files"
             report.notes.append(f"raw: {name} ({files}) belongs to no source and was not used")
-    with store.writing() as work, ExitStack() as stack:
-        pool = executor or stack.enter_context(Pool(workers))
-        for name, configs in wanted.items():
-            scratch = work / name
-            scratch.mkdir()
-            try:
-                _build_source(
-                    instances[name],
-                    configs,
-                    root,
-                    require_raw,
-                    store,
-                    pool,
-                    workers,
-                    scratch,
-                    report,
-                    progress,
-                )
-            except Exception as error:  # one source's failure, of whatever kind, is not the next one's
-                _LOG.debug("%s failed", name, exc_info=True)
-                report.failed[name] = _why(error, pool)
-                if isinstance(pool, Pool):
-                    pool.renew()
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+    if wanted:
+        with store.writing() as work, ExitStack() as stack:
+            pool = executor or stack.enter_context(Pool(workers))
+            run = _Run(store, root, filters, given, pool, workers, work, report, progress)
+            for name, configs in wanted.items():
+                with run.guarding(name):
+                    run.prepare(instances[name], configs, require_raw)
+            others = {name: cls for name, cls in classes.items() if name not in wanted and _has_exam(cls)}
+            run.screen({name: cls(**(parameters or {}).get(name, {})) for name, cls in others.items()})
+            for name in list(run.sources):
+                with run.guarding(name):
+                    run.finish(name)
+
+    def ensure(missing: list[str]) -> Report:
+        part = build(
+            missing, raw=raw, out=out, workers=workers, executor=executor, sample=sample,
+            require_raw=require_raw, parameters=parameters, filters=filters, builders=builders, progress=progress,
+        )  # fmt: skip
+        report.add(part)
+        return part
+
+    for mixture in mixed:
+        try:
+            manifest = mixtures.build(
+                mixture, store, raw=root, sample=sample, executor=executor, workers=workers, lock=lock,
+                allow_missing=allow_missing, progress=progress, ensure=ensure, builders=builders,
+            )  # fmt: skip
+        except StoreError as error:
+            report.failed[mixture.dataset] = str(error)
+        else:
+            report.manifests.append(manifest)
+            report.notes += mixtures.notes(manifest)
     return report
+
+
+def _has_exam(cls: type[Builder]) -> bool:
+    return cls.test_only or "test" in cls.official_splits
 
 
 def _why(error: Exception, pool: Executor) -> str:
@@ -201,83 +236,201 @@ def _why(error: Exception, pool: Executor) -> str:
     return f"unexpected {type(error).__name__}: {error}. Report this as a bug of its builder."
 
 
-def _build_source(
-    builder: Builder,
-    configs: tuple[str, ...],
-    root: Path | None,
-    require_raw: bool,
-    store: Store,
-    executor: Executor,
-    workers: int,
-    scratch: Path,
-    report: Report,
-    progress: Progress,
-) -> None:
-    raw = find(builder, root)
-    if root is not None:
-        for file in raw.unused:
-            inner = file.path.split("/", 1)[1]
-            known = any(matches(inner, pattern.pattern) for pattern in builder.raw_files)
-            why = "only goes with files that are not there" if known else f"is no raw file of {builder.name}"
-            report.notes.append(f"raw: {file.path} {why} and was not used")
-        if not raw.files and require_raw:
-            patterns = "; ".join(f"{p.pattern} ({p.description})" for p in builder.raw_files if p.required)
-            raise SourceError(f"no raw files in {root / builder.name}; it reads {patterns}")
+@dataclass
+class _Run:
+    """One build under way.
+
+    Every source is parsed before any is published, because each row is compared with those of all
+    others. What one source does wrong, of whatever kind, is not the next one's.
+    """
+
+    store: Store
+    root: Path | None
+    filters: Filters
+    given: list[contamination.Source]
+    pool: Executor
+    workers: int
+    work: Path
+    report: Report
+    progress: Progress
+    sources: dict[str, Assembly] = field(default_factory=dict)
+    screening: Screening | None = None
+
+    @contextmanager
+    def guarding(self, *names: str) -> Iterator[None]:
+        """Whatever goes wrong inside costs these sources, and no others."""
+        try:
+            yield
+        except Exception as error:
+            _LOG.debug("%s failed", ", ".join(names), exc_info=True)
+            for name in names:
+                self.report.failed[name] = _why(error, self.pool)
+                self.sources.pop(name, None)
+                shutil.rmtree(self.work / name, ignore_errors=True)
+            if isinstance(self.pool, Pool):
+                self.pool.renew()
+
+    def prepare(self, builder: Builder, configs: tuple[str, ...], require_raw: bool) -> None:
+        """Parses a source."""
+        raw = find(builder, self.root)
+        if self.root is not None:
+            for file in raw.unused:
+                inner = file.path.split("/", 1)[1]
+                known = any(matches(inner, pattern.pattern) for pattern in builder.raw_files)
+                why = (
+                    "only goes with files that are not there"
+                    if known
+                    else f"is no raw file of {builder.name}"
+                )
+                self.report.notes.append(f"raw: {file.path} {why} and was not used")
+            if not raw.files and require_raw:
+                patterns = "; ".join(
+                    f"{p.pattern} ({p.description})" for p in builder.raw_files if p.required
+                )
+                raise SourceError(f"no raw files in {self.root / builder.name}; it reads {patterns}")
+            if not raw.files:
+                raw = find(builder, None)
         if not raw.files:
-            raw = find(builder, None)
-    if not raw.files:
-        raise SourceError(f"its embedded sample is missing from {builder.folder() / 'sample'}")
-    raw.scratch = scratch / "source"
-    raw.scratch.mkdir()
+            raise SourceError(f"its embedded sample is missing from {builder.folder() / 'sample'}")
+        every = tuple(builder.configs_of(raw))
+        wanted = tuple(config for config in every if not configs or config in configs)
+        for config in wanted:
+            if not _NAME.fullmatch(config):
+                raise SourceError(
+                    f"{config!r} cannot be a dataset's name: letters, digits, '_', '-' and '.' can"
+                )
+            for name, other in self.sources.items():
+                if config in other.wanted:
+                    raise SourceError(f"{name} has a dataset of the same name, {config}")
+        self.sources[builder.name] = self._parsed(builder, raw, every, wanted)
 
-    def mapped(function: Callable, items: Iterable[Any]) -> Iterator[Any]:
-        every = list(items)
-        calls = ((function, item) for item in every)
-        for done, result in enumerate(in_order(executor, calls, 2 * workers + 2), start=1):
-            progress(builder.name, "preparing", done, len(every))
-            yield result
+    def _parsed(
+        self, builder: Builder, raw: RawSource, every: tuple[str, ...], wanted: tuple[str, ...]
+    ) -> Assembly:
+        scratch = self.work / builder.name
+        scratch.mkdir()
+        raw.scratch = scratch / "source"
+        raw.scratch.mkdir()
+        ahead = 2 * self.workers + 2
 
-    raw.map = mapped
-    every = tuple(builder.configs_of(raw))
-    wanted = tuple(config for config in every if not configs or config in configs)
-    for config in wanted:
-        if not _NAME.fullmatch(config):
-            raise SourceError(f"{config!r} cannot be a dataset's name: letters, digits, '_', '-' and '.' can")
-        for manifest in report.manifests:
-            if manifest["name"] == config:
-                raise SourceError(f"{manifest['source']} has a dataset of the same name, {config}")
-    work = Assembly(builder, raw, every, wanted, executor, 2 * workers + 2, scratch, progress)
-    staged, empty = work.run()
-    report.files_left_out += [(c, r) for c in wanted for r in work.left_out[c] if r.file]
-    if not staged:
-        raise SourceError(f"no usable row in its raw files: {_why_empty(work, wanted)}")
-    for config in empty:
-        if work.read[config]:
-            why = f"no usable row in these raw files, so nothing was published: {_why_empty(work, (config,))}"
-        else:
-            why = "these raw files hold no row of it, so nothing was published"
-        report.notes.append(f"{config}: {why}")
-    # Drawing takes longer than all the rest of a card, and cards are independent.
-    plots = [executor.submit(draw, manifest) for manifest, _ in staged]
-    for (manifest, folder), plot in zip(staged, plots, strict=True):
-        _make_card(builder, store, manifest, folder)
-        (folder / PLOT).write_bytes(plot.result())
-    _publish(store, staged, report)
-    report.manifests += [manifest for manifest, _ in staged]
-    built = {manifest["name"] for manifest in report.manifests}
-    for manifest in [] if raw.sample else _current(store)[0]:
-        if manifest["source"] == builder.name and manifest["sample"] and manifest["name"] not in built:
-            folder = store.root / manifest["name"]
-            report.notes.append(
-                f"{manifest['name']}: still there from an earlier sample build; delete {folder} to be rid of it"
-            )
+        def mapped(function: Callable, items: Iterable[Any]) -> Iterator[Any]:
+            every = list(items)
+            calls = ((function, item) for item in every)
+            for done, result in enumerate(in_order(self.pool, calls, ahead), start=1):
+                self.progress(builder.name, "preparing", done, len(every))
+                yield result
+
+        raw.map = mapped
+        source = Assembly(builder, raw, every, wanted, self.filters, self.pool, ahead, scratch, self.progress)
+        source.prepare()
+        shutil.rmtree(raw.scratch, ignore_errors=True)  # the spill files of a large dump are as large as it
+        return source
+
+    def screen(self, others: Mapping[str, Builder]) -> None:
+        """Compares the rows of all sources with the exams and with one another.
+
+        Args:
+            others: Sources with exams that are not built now; their items are read all the same.
+        """
+        scratch = self.work / ".screening"
+        scratch.mkdir()
+        ahead = 2 * self.workers + 2
+        screening = Screening(self.filters, self.pool, ahead, scratch, self.progress)
+        self.screening = screening
+        with self.guarding(*self.sources):
+            if self.filters.contamination != "off" and self._trainable():
+                exams, built = self._exams(others, screening.unchecked)
+                screening.read_exams(exams, [*built, *self.given])
+                for exam in exams:
+                    if exam.builder.name in others:
+                        shutil.rmtree(exam.scratch, ignore_errors=True)
+        for name, source in list(self.sources.items()):
+            with self.guarding(name):
+                screening.contamination(source)
+        with self.guarding(*self.sources):
+            screening.duplicates(list(self.sources.values()))
+
+    def _trainable(self) -> bool:
+        return any(not piece.exam for source in self.sources.values() for piece in source.pieces())
+
+    def _exams(
+        self, others: Mapping[str, Builder], unchecked: list[str]
+    ) -> tuple[list[Assembly], list[contamination.Source]]:
+        """The sources whose exams rows are compared with, and datasets that were built earlier.
+
+        An exam that is not built now is read from its raw files; where there are none, as it was
+        built from such files before. The sample of an exam is good for samples only.
+        """
+        found = [source for source in self.sources.values() if _has_exam(type(source.builder))]
+        samples = all(source.raw.sample for source in self.sources.values())
+        built: list[contamination.Source] = []
+        for source in found:
+            if source.raw.sample and not samples:
+                unchecked.append(f"{source.builder.name}: there is only its sample")
+            elif not any(piece.exam for piece in source.pieces()):
+                unchecked.append(f"{source.builder.name}: its raw files hold no test split")
+        for name, builder in others.items():
+            raw = find(builder, self.root) if self.root is not None and not samples else None
+            if raw is None or not raw.files:
+                earlier = [] if samples else self._built(name)
+                built += earlier
+                if earlier:
+                    continue
+                if not samples:
+                    unchecked.append(f"{name}: there are no raw files of it, and it was not built before")
+                    continue
+                raw = find(builder, None)
+            every = tuple(builder.configs_of(raw))
+            try:
+                found.append(self._parsed(builder, raw, every, every))
+                if not any(piece.exam for piece in found[-1].pieces()):
+                    unchecked.append(f"{name}: its raw files hold no test split")
+            except Exception as error:
+                unchecked.append(f"{name}: {_why(error, self.pool)}")
+                if isinstance(self.pool, Pool):
+                    self.pool.renew()
+        return found, built
+
+    def _built(self, source: str) -> list[contamination.Source]:
+        manifests = [m for m in _current(self.store)[0] if m["source"] == source and not m["sample"]]
+        return [exam for m in manifests for exam in contamination.built_exams(self.store, m["name"])]
+
+    def finish(self, name: str) -> None:
+        """Writes and publishes a source."""
+        work, report = self.sources[name], self.report
+        builder = work.builder
+        staged, empty = work.finish(self.screening.reports(work))
+        report.files_left_out += [(c, r) for c in work.wanted for r in work.left_out[c] if r.file]
+        if not staged:
+            raise SourceError(f"no usable row in its raw files: {_why_empty(work, work.wanted)}")
+        for config in empty:
+            if work.read[config]:
+                why = f"no usable row in these raw files, so nothing was published: {_why_empty(work, (config,))}"
+            else:
+                why = "these raw files hold no row of it, so nothing was published"
+            report.notes.append(f"{config}: {why}")
+        # Drawing takes longer than all the rest of a card, and cards are independent.
+        plots = [self.pool.submit(draw, manifest) for manifest, _ in staged]
+        for (manifest, folder), plot in zip(staged, plots, strict=True):
+            _make_card(builder, self.store, manifest, folder)
+            (folder / PLOT).write_bytes(plot.result())
+        publish(self.store, staged, report)
+        report.manifests += [manifest for manifest, _ in staged]
+        built = {manifest["name"] for manifest in report.manifests}
+        for manifest in [] if work.raw.sample else _current(self.store)[0]:
+            if manifest["source"] == builder.name and manifest["sample"] and manifest["name"] not in built:
+                folder = self.store.root / manifest["name"]
+                report.notes.append(
+                    f"{manifest['name']}: still there from an earlier sample build; delete {folder} to be rid of it"
+                )
+        shutil.rmtree(work.scratch, ignore_errors=True)
 
 
 def _why_empty(work: Assembly, configs: tuple[str, ...]) -> str:
     files = dict.fromkeys(r for config in configs for r in work.left_out[config])
     dropped: Counter = Counter()
     for config in configs:
-        dropped |= work.dropped[config]
+        dropped |= Counter({reason: n for (_, reason), n in work.dropped[config].items()})
     for rejected in files:
         dropped[rejected.reason] -= 1
     why = [f"{r.file or r.id}: {r.reason} ({r.detail})" for r in files]
@@ -297,7 +450,7 @@ def _make_card(builder: Builder, store: Store, manifest: dict[str, Any], folder:
     (folder / CARD).write_text(cards.dataset_card(manifest, words, existing), encoding="utf-8", newline="\n")
 
 
-def _publish(store: Store, staged: list[tuple[dict[str, Any], Path]], report: Report) -> None:
+def publish(store: Store, staged: list[tuple[dict[str, Any], Path]], report: Report) -> None:
     """Puts finished versions in place; the collection's card names at no moment a file that is not there."""
     new = {manifest["name"]: manifest for manifest, _ in staged}
     before, _ = _current(store)

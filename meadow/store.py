@@ -32,6 +32,10 @@ from typing import Any
 MANIFEST = "manifest.json"
 CARD = "README.md"
 REJECTED = "rejected.parquet"
+DUPLICATES = "duplicates.parquet"
+CONTAMINATION = "contamination.parquet"
+PRIVACY = "privacy.parquet"
+ATTRIBUTION = "ATTRIBUTION.parquet"
 PLOT = "plot.svg"
 _WORK, _BUILD, _REPLACED = ".meadow", "build-", "replaced"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")

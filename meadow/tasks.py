@@ -10,11 +10,12 @@ import contextlib
 import errno
 import gc
 import hashlib
+import json
 import re
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,22 @@ import pyarrow.parquet as pq
 
 from meadow import rows
 from meadow.builder import Builder, Example, Rejected, Shard
+from meadow.filters import Filters, Seen, row_filters
 from meadow.raw import RawFileError
 
 #: Rows of one Parquet row group: small enough to stream in little memory, large enough to compress.
 ROW_GROUP = 4_000
 #: Rows and bytes held before a part file grows by a batch.
 _BATCH_ROWS, _BATCH_BYTES = 1_000, 4 * 2**20
-#: Columns that only part files have: a hash of the id, the number of the record in its shard, and the
-#: SHA-256 of the row's canonical bytes.
-KEY, AT, _DIGEST = "__key", "__at", "__digest"
+#: Columns that only part files have: a hash of the id, the number of the record in its shard, the
+#: SHA-256 of the row's canonical bytes, and what row filters noted and found.
+KEY, AT, DIGEST, NOTES, FINDINGS = "__key", "__at", "__digest", "__notes", "__findings"
+#: Columns of ``privacy.parquet``.
+FINDING_COLUMNS: Mapping[str, str] = {
+    "id": "string", "type": "string", "field": "string", "start": "int64", "end": "int64"
+}  # fmt: skip
+#: Characters of a rejected text that are masked: what is cut off the excerpt must not cut an address in two.
+_MASKED = 2 * rows.EXCERPT
 #: Errors of the machine, which must not be taken for those of the raw file that was just being read.
 _OWN_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -77,7 +85,7 @@ class Parsed:
     Attributes:
         parts: Its part files; none where there is an error.
         read: Records read, per tuple of datasets; where there is an error, up to it.
-        dropped: Reasons of those left out.
+        dropped: Those left out, by stage and reason.
         error: The file that could not be read, which costs the shard all its records.
     """
 
@@ -117,9 +125,12 @@ class PartWriter:
         self._writer.close()
 
 
-def _part_schema(columns: Mapping[str, str]) -> pa.Schema:
+def part_schema(columns: Mapping[str, str]) -> pa.Schema:
     schema = rows.schema(columns)
-    for name, kind in ((KEY, pa.uint64()), (AT, pa.int64()), (_DIGEST, pa.binary(32))):
+    own = {
+        KEY: pa.uint64(), AT: pa.int64(), DIGEST: pa.binary(32), NOTES: pa.string(), FINDINGS: pa.string()
+    }  # fmt: skip
+    for name, kind in own.items():
         schema = schema.append(pa.field(name, kind))
     return schema
 
@@ -178,11 +189,17 @@ class _RareCollection(contextlib.ContextDecorator):
 
 @_RareCollection()
 def parse(
-    builder: Builder, shard: Shard, folder: Path, number: int, sample: bool, known: frozenset
+    builder: Builder,
+    shard: Shard,
+    folder: Path,
+    number: int,
+    sample: bool,
+    known: frozenset,
+    filters: Filters,
 ) -> Parsed:
     """Parses one shard into part files; runs in a worker."""
     columns = rows.features(builder)
-    schema = _part_schema(columns)
+    schema = part_schema(columns)
     reject_schema = rows.schema(rows.REJECTED_COLUMNS)
     writers: dict[tuple[tuple[str, ...], str | None], PartWriter] = {}
     read: Counter = Counter()
@@ -191,6 +208,8 @@ def parse(
     splits = frozenset(builder.official_splits) | frozenset(shares)
     file = shard.files[0].path if shard.files else ""
     prefix = builder.name + "/"
+    chain = row_filters(builder, filters, sample=sample)
+    masked = (filters.privacy or builder.privacy) in ("mask", "drop")
 
     def writer(configs: tuple[str, ...], split: str | None) -> PartWriter:
         found = writers.get((configs, split))
@@ -200,9 +219,10 @@ def parse(
             writers[configs, split] = found
         return found
 
-    def reject(rejected: Rejected) -> None:
-        configs = rejected.configs or shard.configs
-        dropped[configs][rejected.reason] += 1
+    def reject(rejected: Rejected, configs: tuple[str, ...], stage: str = "source") -> None:
+        dropped[configs][stage, rejected.reason] += 1
+        if masked and (rejected.excerpt or rejected.detail):
+            rejected = _hidden(rejected)
         writer(configs, None).add(reject_row(rejected, builder.name, file), rows.EXCERPT)
 
     try:
@@ -214,23 +234,34 @@ def parse(
                 )
             read[configs] += 1
             if isinstance(record, Rejected):
-                reject(record)
+                reject(record, configs)
                 continue
             if not record.id.startswith(prefix) or not record.group:
                 raise SourceError(f"id {record.id!r}: ids begin with {prefix!r}, and rows have a `group`")
             found = _broken_id(record) or rows.problem(record, splits)
             if found is not None:
-                reject(found)
+                reject(found, configs)
+                continue
+            seen = Seen()
+            for row_filter in chain:
+                result = row_filter(record, seen)
+                if isinstance(result, Rejected):
+                    reject(result, configs, row_filter.stage)
+                    break
+                record = result
+            else:
+                result = None
+            if result is not None:
                 continue
             row = rows.values(record, builder, sample=sample)
             try:
                 data = rows.encode(row)
             except UnicodeEncodeError as error:
-                reject(_broken_text(record, error))
+                reject(_broken_text(record, error), configs)
                 continue
             split = record.split or _split_of(record.group, shares)
             key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
-            row += (key, at, hashlib.sha256(data).digest())
+            row += (key, at, hashlib.sha256(data).digest(), _notes(seen), _findings(seen))
             writer(configs, split).add(row, len(data))
         for part in writers.values():
             part.close()
@@ -250,6 +281,21 @@ def parse(
         for (configs, split), w in sorted(writers.items(), key=lambda item: (item[0][0], item[0][1] or ""))
     )
     return Parsed(parts, dict(read), dict(dropped))
+
+
+def _hidden(rejected: Rejected) -> Rejected:
+    """What is listed as left out must not hold what masking would have hidden."""
+    from meadow.filters.privacy import mask
+
+    return replace(rejected, excerpt=mask(rejected.excerpt[:_MASKED]), detail=mask(rejected.detail))
+
+
+def _notes(seen: Seen) -> str:
+    return "\n".join(f"{stage}\t{label}" for stage, label in sorted(seen.notes)) if seen.notes else ""
+
+
+def _findings(seen: Seen) -> str | None:
+    return json.dumps(seen.findings) if seen.findings else None
 
 
 def _portable(text: str, shard: Shard, folder: Path) -> str:
@@ -297,6 +343,10 @@ class Written:
         ids: A working file: the ids in byte order, one a line.
         lengths: For `input` and `output`, the lengths in characters that occur, and how often.
         licenses: Rows per licence.
+        generators: Rows per model that wrote them.
+        notes: Rows per (stage, label) that row filters noted.
+        findings: A working file of `FINDING_COLUMNS`; None where nothing was found.
+        types: Findings per type, and under "" the rows that have any.
     """
 
     rows: int
@@ -307,6 +357,10 @@ class Written:
     ids: str
     lengths: Mapping[str, tuple[np.ndarray, np.ndarray]]
     licenses: Mapping[str, int]
+    generators: Mapping[str, int]
+    notes: Mapping[tuple[str, str], int]
+    findings: str | None
+    types: Mapping[str, int]
 
 
 def batches(parts: Iterable[Chosen]) -> Iterator[pa.RecordBatch]:
@@ -353,17 +407,31 @@ def write(parts: list[Chosen], columns: Mapping[str, str], path: Path, work: str
         parts: The parts.
         columns: The dataset's columns.
         path: The Parquet file.
-        work: The beginning of the names of its two working files.
+        work: The beginning of the names of its working files.
     """
     schema = rows.schema(columns)
     count = nbytes = 0
     lengths: dict[str, Counter] = {"input": Counter(), "output": Counter()}
     licenses: Counter = Counter()
+    generators: Counter = Counter()
+    notes: Counter = Counter()
+    types: Counter = Counter()
+    findings = PartWriter(Path(work + ".findings"), rows.schema(FINDING_COLUMNS))
     ids = []
     with _parquet(path, schema) as out, Path(work + ".digests").open("wb") as digests:
-        for table in _groups(batches(parts), _part_schema(columns)):
-            for digest in table[_DIGEST]:
+        for table in _groups(batches(parts), part_schema(columns)):
+            for digest in table[DIGEST]:
                 digests.write(digest.as_py())
+            for entry in pc.value_counts(table[NOTES]).to_pylist():
+                for line in entry["values"].splitlines():
+                    stage, _, label = line.partition("\t")
+                    notes[stage, label] += entry["counts"]
+            flagged = table.select(["id", FINDINGS]).filter(pc.is_valid(table[FINDINGS]))
+            for row_id, listed in zip(flagged["id"].to_pylist(), flagged[FINDINGS].to_pylist(), strict=True):
+                types[""] += 1
+                for finding in json.loads(listed):
+                    types[finding[0]] += 1
+                    findings.add([row_id, *finding], 100)
             table = table.select(schema.names)
             out.write_table(table, row_group_size=ROW_GROUP)
             count += table.num_rows
@@ -372,8 +440,10 @@ def write(parts: list[Chosen], columns: Mapping[str, str], path: Path, work: str
             for name, counter in lengths.items():
                 found, times = np.unique(pc.utf8_length(table[name]).to_numpy(), return_counts=True)
                 counter.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
-            for entry in pc.value_counts(table["license"]).to_pylist():
-                licenses[entry["values"]] += entry["counts"]
+            for name, counter in (("license", licenses), ("generator", generators)):
+                for entry in pc.value_counts(table[name]).to_pylist():
+                    counter[entry["values"]] += entry["counts"]
+    findings.close()
     ordered = pa.chunked_array(ids, pa.string()).combine_chunks()
     ordered = ordered.take(pc.array_sort_indices(ordered))
     with Path(work + ".ids").open("w", encoding="utf-8", newline="\n") as stream:
@@ -383,6 +453,8 @@ def write(parts: list[Chosen], columns: Mapping[str, str], path: Path, work: str
     return Written(
         count, nbytes, path.stat().st_size, sha256, work + ".digests", work + ".ids",
         {name: _sorted(counter) for name, counter in lengths.items()}, dict(licenses),
+        {name: count for name, count in generators.items() if name}, dict(notes),
+        str(findings.path) if findings.rows else None, dict(types),
     )  # fmt: skip
 
 
@@ -401,6 +473,16 @@ def write_rejected(parts: list[Part], extra: list[Rejected], source: str, path: 
         if more or not parts:
             arrays = [pa.array([row[i] for row in more], pa.string()) for i in range(len(schema))]
             out.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def write_tables(paths: Iterable[str], columns: Mapping[str, str], path: Path) -> None:
+    """Writes working files of such columns, one after another, to a Parquet file; runs in a worker."""
+    schema = rows.schema(columns)
+    with _parquet(path, schema) as out:
+        for each in paths:
+            with pa.memory_map(each) as source:
+                for table in _groups(iter(pa.ipc.open_stream(source)), schema):
+                    out.write_table(table, row_group_size=ROW_GROUP)
 
 
 _DRAWING = threading.Lock()

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from meadow import pipeline
+from meadow.filters import Filters
 from meadow.store import Store
 from tests import toy
 from tests.toy import BUILDERS, put, row
@@ -43,7 +44,13 @@ def raw(tmp_path: Path) -> Path:
 
 def build(raw: Path, out: Path, *names: str, workers: int = 1, **parameters: object) -> pipeline.Report:
     return pipeline.build(
-        names or ["toy"], raw=raw, out=out, workers=workers, builders=BUILDERS, parameters={"toy": parameters}
+        names or ["toy"],
+        raw=raw,
+        out=out,
+        workers=workers,
+        builders=BUILDERS,
+        parameters={"toy": parameters},
+        filters=Filters(duplicates="off"),  # rows of these sources are alike
     )
 
 
@@ -98,6 +105,7 @@ class TestWorkerDeath:
         call = f"""
 import json, sys
 from meadow import pipeline
+from meadow.filters import Filters
 from tests import toy
 pipeline.draw = toy.no_plot
 report = pipeline.build(["toy"], raw={str(raw)!r}, out={str(tmp_path / "out")!r}, workers=2, builders=toy.BUILDERS)

@@ -20,11 +20,12 @@ import pytest
 import yaml
 
 from meadow import assembly, pipeline, tasks
+from meadow.filters import Filters
 from meadow.pipeline import Report
 from meadow.rows import COLUMNS
 from meadow.store import Store, StoreError
 from tests import toy
-from tests.toy import BUILDERS, Toy, put, row
+from tests.toy import BUILDERS, Toy, put, row, totals
 
 LOOK = "Look at the record in the raw file."
 
@@ -65,6 +66,8 @@ def build(tmp_path: Path, raw: Path) -> Callable[..., Report]:
     ) -> Report:
         kwargs = {"raw": None if kwargs.get("sample") else raw, "out": tmp_path / "out", **kwargs}
         kwargs.setdefault("builders", BUILDERS)
+        # Rows of these sources are alike; tests/test_screening.py looks at what that means.
+        kwargs.setdefault("filters", Filters(duplicates="off"))
         given = {"toy": parameters} if parameters else None
         report = pipeline.build(names or ("toy",), parameters=given, **kwargs)
         assert bool(report.failed) == fails, report.failed
@@ -175,7 +178,7 @@ class TestRows:
         report = build()
         assert ids(report) == ["1", "3"]
         for name in ("toy", "toy_hard"):
-            assert manifest(report, name)["funnel"] == {"read": 3, "kept": 2, "dropped": {reason: 1}}
+            assert totals(manifest(report, name)) == {"read": 3, "kept": 2, "dropped": {reason: 1}}
         (left,) = rejected(report)
         assert (left["source"], left["file"], left["reason"]) == ("toy", "toy/a.jsonl", reason)
         assert left["id"].startswith("toy/")
@@ -205,8 +208,8 @@ class TestRows:
             row(6, **hard, answer=""), row(7, **hard, answer=""), row(8, score=0),
         )  # fmt: skip
         report = build()
-        assert manifest(report)["funnel"] == {"read": 4, "kept": 2, "dropped": {"score below 5": 2}}
-        assert manifest(report, "toy_hard")["funnel"] == {
+        assert totals(manifest(report)) == {"read": 4, "kept": 2, "dropped": {"score below 5": 2}}
+        assert totals(manifest(report, "toy_hard")) == {
             "read": 6, "kept": 3, "dropped": {"empty output": 2, "score below 5": 1},
         }  # fmt: skip
         assert (ids(report), ids(report, "toy_hard")) == (["1", "2"], ["1", "3", "4"])
@@ -235,7 +238,7 @@ class TestDuplicates:
         assert {r["output"] for found in rows(report).values() for r in found} == {
             f"It is {n}." for n in range(1, 7)
         }
-        assert manifest(report)["funnel"] == {"read": 9, "kept": 6, "dropped": {"duplicate id": 3}}
+        assert totals(manifest(report)) == {"read": 9, "kept": 6, "dropped": {"duplicate id": 3}}
         found = [(r["id"], r["file"], r["excerpt"], r["source"]) for r in rejected(report)]
         assert sorted(found) == [
             ("toy/1", "toy/a.jsonl", "What is 1?", "toy"),
@@ -303,7 +306,7 @@ class TestDamagedFiles:
         for name in ("toy", "toy_hard"):
             assert ids(report, name) == ["1", "2", "9"]
             found = manifest(report, name)
-            assert found["funnel"] == {"read": 4, "kept": 3, "dropped": {reason: 1}}
+            assert totals(found) == {"read": 4, "kept": 3, "dropped": {reason: 1}}
             assert [f["path"] for f in found["raw"]] == ["toy/a.jsonl", "toy/b.jsonl", "toy/c.jsonl"]
             (left,) = rejected(report, name)
             assert (left["id"], left["file"], left["source"]) == ("toy/b.jsonl", "toy/b.jsonl", "toy")
@@ -317,13 +320,13 @@ class TestDamagedFiles:
         put(raw, "toy/a.jsonl", row(1))
         put(raw, "toy/b-hard.jsonl", row(2), row(3, do="damage"))
         report = build()
-        assert manifest(report)["funnel"] == {"read": 1, "kept": 1, "dropped": {}}
+        assert totals(manifest(report)) == {"read": 1, "kept": 1, "dropped": {}}
         assert [f["path"] for f in manifest(report)["raw"]] == ["toy/a.jsonl"]
         assert manifest(report, "toy_hard")["funnel"]["dropped"] == {"damaged file": 1}
         # One of its records was for the other dataset, although the shard is not.
         put(raw, "toy/b-hard.jsonl", row(2, configs=["toy"]), row(3, do="damage"))
         report = build()
-        assert manifest(report)["funnel"] == {"read": 2, "kept": 1, "dropped": {"damaged file": 1}}
+        assert totals(manifest(report)) == {"read": 2, "kept": 1, "dropped": {"damaged file": 1}}
 
     def test_a_damaged_member_costs_its_shard_and_not_the_archive(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/a.jsonl", row(1), row(2, do="damage member"), row(3), row(4))
@@ -351,7 +354,7 @@ class TestDamagedFiles:
         put(raw, "toy/a.jsonl", row(1))
         put(raw, "toy/closed.jsonl", row(2))
         report = build()
-        assert manifest(report)["funnel"] == {"read": 2, "kept": 1, "dropped": {"cannot be opened": 1}}
+        assert totals(manifest(report)) == {"read": 2, "kept": 1, "dropped": {"cannot be opened": 1}}
         assert [f["path"] for f in manifest(report)["raw"]] == ["toy/a.jsonl", "toy/closed.jsonl"]
         assert [(n, r.file) for n, r in report.files_left_out] == [
             ("toy", "toy/closed.jsonl"), ("toy_hard", "toy/closed.jsonl"),
@@ -667,7 +670,7 @@ class TestFiles:
         path = put(raw, "toy/deep/a.jsonl", row(1), row(2, split="test"), row(3, score=0))
         found = manifest(build())
         data = path.read_bytes()
-        assert {k: found[k] for k in ("name", "version", "sample", "raw", "funnel", "licenses")} == {
+        assert {k: found[k] for k in ("name", "version", "sample", "raw", "licenses")} == {
             "name": "toy",
             "version": "1.0.0",
             "sample": False,
@@ -678,9 +681,9 @@ class TestFiles:
                     "sha256": hashlib.sha256(data).hexdigest(),
                 }
             ],
-            "funnel": {"read": 3, "kept": 2, "dropped": {"score below 5": 1}},
             "licenses": {"MIT": 2},
         }
+        assert totals(found) == {"read": 3, "kept": 2, "dropped": {"score below 5": 1}}
         assert set(found["splits"]) == {"test", "train"}
         for split, entry in found["splits"].items():
             assert entry["rows"] == 1

@@ -129,6 +129,8 @@ class Thief(Toy):
     configs = ("zthief", "toy_hard")
 
 
+#: Tables that every version has beside its rows.
+TABLES = ("rejected.parquet", "privacy.parquet", "ATTRIBUTION.parquet")
 BUILDERS: Mapping[str, type[Builder]] = {"toy": Toy, "other": Other}
 
 
@@ -144,6 +146,11 @@ def put(root: Path, name: str, *records: Any) -> Path:
     lines = (r if isinstance(r, bytes) else json.dumps(r).encode() for r in records)
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
+
+
+def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's funnel without its stages."""
+    return {key: value for key, value in manifest["funnel"].items() if key != "stages"}
 
 
 def no_plot(manifest: Mapping[str, Any]) -> bytes:
@@ -164,12 +171,15 @@ def whole(out: Path) -> dict[str, str]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         name, version = path.parent.parts[-2:]
         assert (manifest["name"], manifest["version"]) == (name, version)
-        listed = {"manifest.json", "README.md", "plot.svg", "rejected.parquet"}
+        listed = {"manifest.json", "README.md", "plot.svg", *TABLES}
         for entry in manifest["splits"].values():
             for file in entry["files"]:
                 data = (path.parent / file["path"]).read_bytes()
                 assert (len(data), hashlib.sha256(data).hexdigest()) == (file["bytes"], file["sha256"])
                 listed.add(file["path"])
+        for report in ("contamination", "duplicates"):
+            if manifest[report] and manifest[report].get("policy") != "off":
+                listed.add(f"{report}.parquet")
         assert {p.name for p in path.parent.iterdir()} == listed
         found[f"{name}/{version}"] = manifest["rows_sha256"]
     folders = {str(p.relative_to(out)) for p in out.glob("[!.]*/*")}

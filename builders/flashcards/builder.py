@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 from meadow.builder import Builder, Example, RawPattern, Rejected, Shard
-from meadow.licenses import License
+from meadow.filters.quality import Quality
+from meadow.licenses import UNKNOWN, License
 
 if TYPE_CHECKING:
     from meadow.raw import RawSource
@@ -21,13 +22,12 @@ QUESTION = "Answer this question truthfully"
 CLOZE = "Fill in the blanks in square brackets truthfully"
 _CHECK = 'In Anki, run "Check Database" and export the deck again.'
 
-UNKNOWN = License(
-    "LicenseRef-flashcards-unknown",
-    "Unknown: the rights are those of whoever made the deck",
-    "",
+UNKNOWN_DECK = UNKNOWN.because(
     "These are decks of unknown origin: a deck file names no licence, and the rights are those of whoever made "
     "the deck and of those whose words or pictures it quotes. Nothing is granted here; ask the maker before you "
     "pass the rows, or a model that repeats them, on to others.",
+    id="LicenseRef-flashcards-unknown",
+    name="Unknown: the rights are those of whoever made the deck",
 )
 
 
@@ -54,8 +54,10 @@ class Flashcards(Builder):
         RawPattern("**/*.anki21b", "bare compressed collection, as in newer packages"),
         RawPattern("**/*.txt", "text export with #separator and other headers"),
     )
-    license: ClassVar[License] = UNKNOWN
+    license: ClassVar[License] = UNKNOWN_DECK
     homepage: ClassVar[str] = "https://apps.ankiweb.net/"
+    # Backs are phrases, which may end in any way; only marks such as "(continued)" say that one is cut off.
+    quality: ClassVar[Quality] = Quality(ellipsis=False, announced=0, truncated_from=100)
     extra_features: ClassVar[Mapping[str, str]] = MappingProxyType(
         {"deck": "string", "tags": "list<string>", "note_guid": "string", "note_type": "string"}
     )

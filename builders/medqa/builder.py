@@ -16,7 +16,8 @@ from typing import Any
 from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
 from meadow.builders.medqa.places import choose
 from meadow.choices import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
-from meadow.licenses import License
+from meadow.filters.quality import Quality
+from meadow.licenses import DISPUTED
 from meadow.raw import BadRecord, RawFileError, RawSource, ZipArchive, json_lines
 
 #: The publisher's names of the splits, in order, and ours.
@@ -56,17 +57,22 @@ class MedQA(Builder):
         ),
         RawPattern("**/*.zip", "the publisher's archive data_clean.zip, all splits of both datasets"),
     )
-    license = License(
-        "LicenseRef-MedQA-disputed",
-        "MIT notice on the repository, origin of the questions disputed",
-        _REPOSITORY,
+    license = DISPUTED.because(
         f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2022 Di Jin) in its "
         "file LICENSE. Whether that notice covers the questions is disputed: they are exam questions that the "
         "publisher collected, no permission of their owners is on record, and the request to say which sources "
         f"the notice covers is open ({_REPOSITORY}/issues/19). Treat the text as not cleared for redistribution.",
+        id="LicenseRef-MedQA-disputed",
+        name="MIT notice on the repository, origin of the questions disputed",
+        url=_REPOSITORY,
+        attribution=True,
     )
     homepage = _REPOSITORY
     task = "multiple-choice"
+    # Models are scored on these splits as they were published, so a question whose picture is missing stays, and
+    # is counted.
+    quality = Quality(pictures=False)
+    privacy = "flag"
     extra_features = {"meta_info": "string"}
     official_splits = tuple(_SPLITS.values())
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from meadow.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
 from meadow.builders.pubmedqa.stream import records
-from meadow.licenses import MIT
+from meadow.filters.quality import Quality
+from meadow.licenses import UNKNOWN
 from meadow.raw import MAX_LINE, RawFile, RawFileError, RawSource, damaged
 
 #: The publisher's file of each dataset, with what stands between source and PMID in its row ids.
@@ -24,6 +25,7 @@ _FILES = {
     "pubmedqa_unlabeled": ("ori_pqau.json", "unlabeled/"),
 }
 _TEST_IDS = "test_ground_truth.json"
+_REPOSITORY = "https://github.com/pubmedqa/pubmedqa"
 _ENDINGS = ("", ".gz", ".zst")
 _ANSWERS = ("yes", "no", "maybe")
 _OPTIONS = tuple(Option(answer, answer) for answer in _ANSWERS)
@@ -63,12 +65,20 @@ class PubMedQA(Builder):
         *(RawPattern(p, "PQA-A: questions made from titles by rules") for p in _patterns("ori_pqaa.json")),
         *(RawPattern(p, "PQA-U: questions without a label") for p in _patterns("ori_pqau.json")),
     )
-    license = MIT.because(
-        "The publisher's repository, https://github.com/pubmedqa/pubmedqa, holds the MIT License "
-        "(Copyright (c) 2019 pubmedqa) in its file LICENSE and names no other terms for the data. It covers "
-        "the dataset; the abstracts in it remain their authors' and publishers'."
+    license = UNKNOWN.because(
+        f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2019 pubmedqa) in its "
+        "file LICENSE and names no other terms for the data. The notice covers what the publisher made: the "
+        "choice of articles, the questions and the labels. Nearly all text of a row is an abstract, which is its "
+        "authors' or their publisher's, who did not give that licence. The National Library of Medicine says that "
+        "abstracts in PubMed may be protected by copyright and clears nothing "
+        "(https://www.nlm.nih.gov/databases/download.html).",
+        id="LicenseRef-PubMedQA-abstracts",
+        name="MIT notice on the repository, rights in the abstracts are their owners'",
+        url=_REPOSITORY,
+        attribution=True,
     )
     homepage = "https://pubmedqa.github.io"
+    privacy = "flag"
     extra_features = {
         "pmid": "string",
         "year": "int64",
@@ -76,6 +86,8 @@ class PubMedQA(Builder):
         "final_decision": "string",
     }
     official_splits = ("train", "validation", "test")
+    # Abstracts name figures of their article; no question depends on one.
+    quality = Quality(pictures=False)
 
     def configs_of(self, raw: RawSource) -> tuple[str, ...]:
         """The datasets whose file is there."""

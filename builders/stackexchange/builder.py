@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.filters.quality import Quality
 from meadow.licenses import CC_BY_SA_25, CC_BY_SA_30, CC_BY_SA_40
 from meadow.raw import RawFile, RawFileError, RawSource
 
@@ -50,6 +51,12 @@ class StackExchange(Builder):
     )
     license = CC_BY_SA_40.because(_EVIDENCE)
     licenses = (CC_BY_SA_25.because(_EVIDENCE), CC_BY_SA_30.because(_EVIDENCE))
+    changes = (
+        "the question and one of its answers were put together and converted from HTML to plain text, without "
+        "pictures; where a word in square brackets such as [EMAIL] stands, personal data was taken out"
+    )
+    # Posts are no pages under construction, and people end with "..." what they mean to leave open.
+    quality = Quality(editorial=False, ellipsis=False)
     extra_features = {
         "site": "string",
         "tags": "list<string>",

@@ -15,7 +15,8 @@ from typing import Any
 
 from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
 from meadow.choices import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
-from meadow.licenses import License
+from meadow.filters.quality import Quality
+from meadow.licenses import RIGHTS_RESERVED
 from meadow.raw import RawFile, RawFileError, RawSource, damaged
 
 _STEPS = ("step1", "step2", "step3")
@@ -47,17 +48,20 @@ class USMLE(Builder):
         *(RawPattern(f"{step}_solutions.json", f"right letters of {step}", False) for step in _STEPS),
         RawPattern(_IMAGES, "numbers of the questions that need an image", False),
     )
-    license = License(
-        "LicenseRef-USMLE-all-rights-reserved",
-        "All rights reserved (FSMB and NBME)",
-        _EXAM,
+    license = RIGHTS_RESERVED.because(
         "The questions are copyright of the Federation of State Medical Boards of the United States (FSMB) and "
         f"the National Board of Medical Examiners (NBME), who publish them for self assessment ({_EXAM}) and "
         "reserve all rights. No licence to redistribute them is known; the copy published for MedAlpaca names "
         "none. Use them to score models on your own machine, and do not publish the rows.",
+        id="LicenseRef-USMLE-all-rights-reserved",
+        name="All rights reserved (FSMB and NBME)",
+        url=_EXAM,
     )
     homepage = "https://huggingface.co/datasets/medalpaca/medical_meadow_usmle_self_assessment"
     task = "multiple-choice"
+    # Which questions need a picture is in a list of its own; the rest stay as they were published.
+    quality = Quality(pictures=False)
+    privacy = "flag"
     extra_features = {"step": "string", "number": "int64"}
     official_splits = _STEPS
     test_only = True

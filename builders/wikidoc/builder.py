@@ -78,7 +78,12 @@ class WikiDoc(Builder):
         "'Content is available under Creative Commons Attribution/Share-Alike License unless otherwise noted; "
         "All rights reserved on Board Review content.' Board Review content is left out."
     )
+    changes = (
+        "the page was cut into sections, each behind a question made from its heading, and converted to plain "
+        "text; pictures, navigation, references and Board Review content were left out"
+    )
     homepage = "https://www.wikidoc.org/"
+    privacy = "flag"
     extra_features = {"page": "string", "section": "string", "revision": "int64"}
 
     def shards(self, raw: RawSource) -> Iterable[Shard | Rejected]:

@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meadow.cards import checks
 from meadow.cards.manifest import Manifest, license_ids, reasons, row_count
 from meadow.cards.markdown import fence, hexadecimal, is_url, link, quote, share, size, table, text
 from meadow.cards.merge import Blocks, sections
+from meadow.licenses import verdict
 from meadow.store import PLOT
 
 _PERCENTILES = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max", "mean")
@@ -31,7 +33,7 @@ def dataset_blocks(manifest: Manifest, words: str) -> Blocks:
             "plot": f"![Lengths of input and output, and rows kept and left out]({PLOT})",
             "example": _example(manifest),
         },
-        "how-it-was-made": {"funnel": _funnel(manifest), "raw": _raw(manifest)},
+        "how-it-was-made": {"funnel": _funnel(manifest), **checks.blocks(manifest), "raw": _raw(manifest)},
         "licence-and-evidence": {"licences": _licences(manifest)},
         "citation": {"citation": _citation(manifest)},
         "changelog": {"releases": _releases(manifest, words), "checksums": _checksums(manifest)},
@@ -174,6 +176,9 @@ def _licences(manifest: Manifest) -> str:
         return "### Licences of the rows\n\nThere are no rows."
     why = "\n".join(f"- {', '.join(names)}: {evidence}" for evidence, names in bearers.items())
     shown = table(("SPDX", "Licence", "Rows", "Share"), rows, left=2)
+    whole = verdict(counts, terms, manifest.get("generators")).markdown() if any(counts.values()) else ""
+    if whole:
+        in_full.append(f"### What may be done with all of it\n\n{whole}")
     return "\n\n".join(["### Licences of the rows", shown, *([why] if why else []), *in_full])
 
 

@@ -1,0 +1,82 @@
+"""Rules for street addresses and post codes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from meadow.filters.privacy.text import Span, Text, cues, free
+
+_SUFFIX = (
+    r"(?:Street|St\b\.?|Avenue|Ave\b\.?|Road|Rd\b\.?|Lane|Ln\b\.?|Drive|Dr\b\.?(?=\s*(?:[,;\n]|\Z|[A-Z][a-z]+,))|Boulevard|Blvd\b\.?|Court|Crescent|"
+    r"Terrace|Close|Square|Parkway|Pkwy\b\.?|Highway|Hwy\b\.?|Circle|Mews|Gardens|Grove|Place|Way|Row|Walk|Hill)\b"
+)
+_STATES = "A[KLRZ]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|P[AR]|RI|S[CD]|T[NX]|UT|V[AT]|W[AIVY]"
+_POSTCODE = r"(?:A[BL]|B[ABDHLNRST]?|C[ABFHMORTVW]|D[ADEGHLNTY]|E[CHNX]?|F[KY]|G[LUY]?|H[ADGPRSUX]|I[GMPV]|JE|K[ATWY]|L[ADELNSU]?|M[EKL]?|N[EGNPRW]?|O[LX]|P[AEHLOR]|R[GHM]|S[AEGKLMNOPRSTWY]?|T[ADFNQRSW]|UB|W[ACDFNRSV]?|YO|ZE)\d[A-Z\d]? \d[ABD-HJLNP-UW-Z]{2}"
+_CITY = r"[A-Z][\w.'’-]+(?:[ -][A-Z][\w.'’-]+){0,3}"
+_TAIL = (
+    r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl)\b\.? ?#?\w{1,5}|,? #\w{1,5})?"
+    rf"(?:,? {_CITY},? (?:(?:{_STATES}) \d{{5}}(?:-\d{{4}})?|{_POSTCODE})|,? \d{{4,5}} {_CITY}|,? {_POSTCODE})?"
+)
+_STREET = re.compile(
+    rf"[0-9][0-9]{{0,4}}[A-Za-z]?,? (?:[NSEW]\.? |North |South |East |West )?(?!Lead |Day |Days |Way |Step |Year |Month |Hour |Week )"
+    rf"(?:(?:\d{{1,3}}(?:st|nd|rd|th)|(?!St )[A-Z][\w'’-]*\.?) ){{1,4}}{_SUFFIX}{_TAIL}"
+)
+_RUE = re.compile(
+    r"[0-9][0-9]{0,3}(?: ?(?:bis|ter))?,? (?:rue|avenue|boulevard|bd|place|chemin|allée|quai|impasse|cours|route) "
+    rf"(?:(?:de|du|des|la|le|les|d['’]|l['’]) ?){{0,2}}[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*){{0,3}}{_TAIL}"
+)
+_FOREIGN = re.compile(
+    r"(?:[A-ZÄÖÜ][\wäöüß-]*(?:straße|strasse|str\.|gasse|allee|platz|straat|laan|gracht|gatan|vägen)"
+    r"|(?:Calle|Avenida|Avda\.|Plaza|Paseo|Carrer|Viale|Piazza|Corso|Rua|Straße|ul\.|Via(?= [A-Z]\w+(?: \w+)?,? \d+,? \d{5}))"
+    r" (?:(?:de|del|della|di|da|do|la|las|los) ){0,2}[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*){0,2})"
+    rf",? (?:n[º°.]? ?)?\d{{1,4}}[a-z]?(?![\w%]){_TAIL}"
+)
+_BOX = re.compile(r"\b(?:P\. ?O\.|PO|Post Office) ?Box \d{1,6}\b", re.IGNORECASE)
+_ZIP = re.compile(
+    r"\b(?:zip|postal|post)[ -]?codes?(?: is|:|#)? ?(?P<value>\d{5}(?:-\d{4})?|[A-Z]\d[A-Z] ?\d[A-Z]\d)\b",
+    re.I,
+)
+_POST = re.compile(rf"(?<![\w.-])(?:{_POSTCODE}|[ABCEGHJ-NPRSTVXY]\d[A-Z] \d[A-Z]\d)(?![\w-])")
+_STREETS = cues(
+    "street st avenue ave road rd lane ln drive dr boulevard blvd court crescent terrace close square parkway pkwy highway hwy circle mews "
+    "gardens grove place way row walk hill"
+)
+_RUES = cues("rue avenue boulevard place chemin allée quai impasse bd cours route")
+_FOREIGN_CUES = cues("calle avenida avda plaza paseo carrer viale piazza corso rua straße ul via")
+_BOX_CUES, _ZIP_CUES = cues("box"), cues("zip code codes postcode zipcode")
+_FOREIGN_ENDS = ("straße", "strasse", "str. ", "straat", "gracht", "gasse ", "platz ")
+_STATE_ZIP = re.compile(rf"(?:{_STATES}) \d{{5}}(?:-\d{{4}})?(?!\d)")
+_CITY_BEFORE = re.compile(rf"(?<![\w.'’-]){_CITY},? \Z")
+_POST_GATE = re.compile(r"[A-Z][0-9][A-Z0-9]? [0-9][A-Z]")
+
+
+def places(screened: Text) -> Iterator[Span]:
+    text = screened.text
+    patterns = []
+    if any(word.capitalize() in text for word in screened.heads(_STREETS)):
+        patterns.append(_STREET)
+    if screened.has(_RUES):
+        patterns.append(_RUE)
+    for pattern in patterns:
+        for found in pattern.finditer(text):
+            if free(text, found.start(), ","):
+                yield Span(found.start(), found.end(), "ADDRESS")
+    if any(word.capitalize() in text for word in screened.heads(_FOREIGN_CUES)) or any(
+        end in screened.lower for end in _FOREIGN_ENDS
+    ):
+        for found in _FOREIGN.finditer(text):
+            yield Span(found.start(), found.end(), "ADDRESS")
+    for found in _STATE_ZIP.finditer(text):
+        city = _CITY_BEFORE.search(text, max(0, found.start() - 60), found.start())
+        if city:
+            yield Span(city.start(), found.end(), "ADDRESS")
+    if screened.has(_BOX_CUES):
+        for found in _BOX.finditer(text):
+            yield Span(found.start(), found.end(), "ADDRESS")
+    if _POST_GATE.search(text):
+        for found in _POST.finditer(text):
+            yield Span(found.start(), found.end(), "ADDRESS")
+    if screened.has(_ZIP_CUES):
+        for found in _ZIP.finditer(text):
+            yield Span(found.start("value"), found.end("value"), "ADDRESS")

@@ -1,0 +1,159 @@
+"""What the card of a mixture says beside what the card of any dataset does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from meadow import cards
+from meadow.cards.blocks import dataset_blocks
+from meadow.cards.manifest import Manifest, check_funnel
+from meadow.cards.markdown import is_url, table, text
+from meadow.cards.merge import assemble
+from meadow.cards.metadata import dataset_metadata
+from meadow.licenses import verdict_of
+from meadow.mixtures.definition import Mixture, available
+
+#: The last heading in the block of licences.
+_VERDICT = "### What may be done with all of it"
+
+
+def make(manifest: Manifest, mixture: Mixture, existing: str | None) -> str:
+    """Makes the card of a mixture.
+
+    Args:
+        manifest: The mixture's manifest.
+        mixture: The mixture.
+        existing: The card that is there, whose hand edits are kept.
+    """
+    check_funnel(manifest)
+    words = words_of(mixture)
+    blocks: dict[str, dict[str, str]] = {k: dict(v) for k, v in dataset_blocks(manifest, words).items()}
+    # What is missing is said before anything else is.
+    blocks["title"] = {"incomplete": incomplete(manifest), **blocks["title"]}
+    about = {"parts": parts(manifest), "not-in-meadow": not_in_meadow(manifest)}
+    blocks["what-it-is"] = {**about, **blocks["what-it-is"]}
+    blocks["how-it-was-made"] = {**blocks["how-it-was-made"], "mixture-exams": exams(manifest)}
+    licences = blocks["licence-and-evidence"]
+    licences["licences"] = _by_part(licences["licences"], manifest)
+    return assemble(dataset_metadata(manifest), words, blocks, existing)
+
+
+def words_of(mixture: Mixture) -> str:
+    """The words of a mixture's card: those that come with it, or else made from its definition."""
+    shipped = available().get(mixture.name)
+    if shipped is not None:
+        words = cards.words_for(mixture.dataset, Path())
+        if words:
+            return words
+    beside = mixture.file.with_suffix(".md") if mixture.file else None
+    if beside is not None and beside.is_file():
+        return beside.read_text(encoding="utf-8-sig")
+    notes = "\n".join(f"- {text(version)}: {text(note)}" for version, note in mixture.release_notes.items())
+    return (
+        f"# {text(mixture.name.replace('_', ' '))}\n\n"
+        f"## What it is\n\n{text(mixture.description)}\n\n"
+        "## How it was made\n\nA mixture of other datasets. Rows are drawn by a hash of their ids, so that "
+        "the same rows are drawn in any order of the data, and stand in an order that is as random.\n\n"
+        "## Known faults\n\nThose of its parts; see their cards.\n\n"
+        "## Licence and evidence\n\nEvery row keeps the terms in its column `license`.\n\n"
+        f"## Changelog\n\n{notes}\n"
+    )
+
+
+def _by_part(block: str, manifest: Manifest) -> str:
+    """The block of licences, with reasons that name the parts of the mixture."""
+    head, title, _ = block.partition(_VERDICT)
+    whole = verdict_of(manifest["mixture"]["licensing"]).markdown()
+    return f"{head}{title}\n\n{whole}" if title else block
+
+
+def incomplete(manifest: Manifest) -> str:
+    """Says which parts a mixture was built without."""
+    missing = manifest["mixture"]["missing"]
+    if not missing:
+        return ""
+    lines = "\n".join(f"- {text(part['dataset'])}: {text(part['reason'])}." for part in missing)
+    return f"**INCOMPLETE: built without {_parts(len(missing))} of its definition.**\n\n{lines}"
+
+
+def _parts(count: int) -> str:
+    return "one part" if count == 1 else f"{count} parts"
+
+
+def parts(manifest: Manifest) -> str:
+    """The parts: what was wanted, what there was, what was taken."""
+    found = manifest["mixture"]["parts"]
+    published = any(part.get("published") is not None for part in found)
+    header = ["Dataset", "Version", "Splits", "Built from", "Rows wanted", "Rows to draw from", "Rows taken"]
+    rows = []
+    for part in found:
+        row = [
+            text(part["dataset"]),
+            text(part["version"]),
+            text(", ".join(part["split"])),
+            "**sample**" if part["sample"] else "raw",
+            "all" if part["wanted"] is None else f"{part['wanted']:,}",
+            f"{part['available']:,}",
+            f"{part['taken']:,}",
+        ]
+        if published:
+            row.append("-" if part.get("published") is None else f"{part['published']:,}")
+        rows.append(row)
+    if published:
+        header.append("Published count")
+    shown = ["### Parts", table(header, rows, left=4)]
+    short = [shortage(part) for part in found]
+    if any(short):
+        shown.append("**Smaller than defined:**\n\n" + "\n".join(f"- {text(line)}" for line in short if line))
+    noted = [f"- {text(part['dataset'])}: {text(part['note'])}" for part in found if part.get("note")]
+    shown += ["\n".join(noted)] if noted else []
+    source = manifest["mixture"].get("counts_from")
+    if source:
+        where = text(source) if not is_url(source) else source
+        shown.append(
+            f"The published counts are from {where}. Which rows were published is not known, so these are "
+            "drawn by Meadow's own sampling and are others."
+        )
+    return "\n\n".join(shown)
+
+
+def shortage(part: Mapping[str, Any]) -> str:
+    """Says that a part gave fewer rows than were wanted; empty where it did not."""
+    wanted, taken = part["wanted"], part["taken"]
+    if wanted is None:
+        return f"{part['dataset']}: all rows wanted, and there was none" if not taken else ""
+    if taken >= wanted:
+        return ""
+    return (
+        f"{part['dataset']}: {wanted:,} rows wanted, {taken:,} taken, of {part['available']:,} to draw from"
+    )
+
+
+def not_in_meadow(manifest: Manifest) -> str:
+    """What the published collection has and this mixture cannot."""
+    absent = manifest["mixture"].get("not_in_meadow") or []
+    if not absent:
+        return ""
+    rows = [
+        [text(a["name"]), text(a["reason"]), "-" if a["published"] is None else f"{a['published']:,}"]
+        for a in absent
+    ]
+    return "### Parts of the published collection that are not in it\n\n" + table(
+        ("Part", "Why", "Published count"), rows, left=2
+    )
+
+
+def exams(manifest: Manifest) -> str:
+    """Which exams the parts were checked for."""
+    rows, unchecked = [], []
+    for part in manifest["mixture"]["parts"]:
+        found = part.get("contamination")
+        checked = found["exams"] if found and found["policy"] != "off" else []
+        rows.append([text(part["dataset"]), ", ".join(map(text, checked)) or "**not checked**"])
+        unchecked += [f"- {text(part['dataset'])}: {text(why)}" for why in (found or {}).get("unchecked", ())]
+    shown = ["### Exams that the parts were checked for", table(("Dataset", "Exams"), rows, left=2)]
+    if unchecked:
+        shown.append("**Not checked against:**\n\n" + "\n".join(dict.fromkeys(unchecked)))
+    return "\n\n".join(shown)
