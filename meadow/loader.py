@@ -291,6 +291,7 @@ def rows(name: str, *, version: str | None = None, out: Path | str | None = None
     """
     for paths in _store(out).files(name, version).values():
         for path in paths:
-            with pq.ParquetFile(path) as file:
+            # With `pre_buffer`, pyarrow's default, it would hold whole columns of the file.
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=1000):
                     yield from batch.to_pylist()

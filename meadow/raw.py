@@ -400,12 +400,11 @@ def find(builder: Builder | type[Builder], root: Path | None) -> RawSource:
     Returns:
         What is there; `files` is empty where nothing usable is.
     """
-    if root is None:
-        return _select(builder.name, builder.folder() / "sample", builder.raw_files, sample=True)
-    folder = Path(root) / builder.name
+    sample = root is None
+    folder = builder.folder() / "sample" if sample else Path(root) / builder.name
     if not folder.is_dir():
-        return RawSource(builder.name, folder, False, ())
-    return _select(builder.name, folder, builder.raw_files, sample=False)
+        return RawSource(builder.name, folder, sample, ())
+    return _select(builder.name, folder, builder.raw_files, sample=sample)
 
 
 def strangers(root: Path, names: Iterable[str]) -> list[tuple[str, int]]:

@@ -103,6 +103,12 @@ def duplicates(manifest: Manifest) -> str:
         f"shingles share at least {found['threshold']:.0%} (Jaccard, computed exactly). Of a cluster the row of the "
         "source with the higher priority stays, then the one with the smaller id."
     )
+    apart = found.get("contradicting", 0)
+    if apart:
+        rule += (
+            f" {apart:,} rows are kept although they are near another, because the two say different things: another "
+            "answer, another number, an opposite word."
+        )
     return (
         f"{title}\n\n{found['exact']:,} exact and {found['near']:,} near duplicates, {fate}, in {found['clusters']:,} "
         f"clusters, judged by {fields}, within the dataset and against {others}.\n\n{rule} "

@@ -126,9 +126,13 @@ class Candidates:
 
     def __init__(self, shared: Buckets, texts: Texts, lowest: float) -> None:
         self._texts, self._lowest = texts, lowest
-        sizes = np.bincount(shared.bucket)
-        crowded = sizes[shared.bucket] > SLOTS
-        self._pair_begin, self._pairs = self._small(shared.text[~crowded], shared.bucket[~crowded])
+        crowded = (np.bincount(shared.bucket) > SLOTS)[shared.bucket]
+        pairs = np.empty(0, np.uint64)
+        for band in range(int(shared.path.max(initial=0)) + 1):
+            here = (shared.path == band) & ~crowded
+            pairs = self._small(shared.text[here], shared.bucket[here], pairs)
+        self._pair_begin = np.searchsorted(pairs >> 32, np.arange(len(texts.rank) + 1, dtype=np.uint64))
+        self._pairs = pairs.astype(np.uint32)
         text, bucket, path, level = (
             values[crowded] for values in (shared.text, shared.bucket, shared.path, shared.level)
         )
@@ -141,32 +145,33 @@ class Candidates:
         self._filled = np.zeros(count, np.uint8)
         self._slots = np.zeros((count, SLOTS), np.uint32)
 
-    def _small(self, text: np.ndarray, bucket: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each text, those before it in its small buckets with enough equal signature values."""
+    def _small(self, text: np.ndarray, bucket: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Adds the pairs of small buckets with enough equal signature values to those known.
+
+        A pair is (text << 32) + a text before it; they ascend.
+        """
         texts = self._texts
         order = np.lexsort((texts.rank[text], bucket))
         text, bucket = text[order], bucket[order]
         first = np.searchsorted(bucket, bucket)
         before = np.arange(len(bucket)) - first
-        order = np.argsort(text, kind="stable")
-        ends = np.cumsum(before[order])
-        found, at = [], 0
-        while at < len(order):
-            # All pairs of a text are in one block, so that those met in two bands are seen to be one.
-            end = int(np.searchsorted(ends, (ends[at - 1] if at else 0) + _BLOCK, side="right"))
-            end = int(np.searchsorted(text[order], text[order[max(end, at + 1) - 1]], side="right"))
-            block = order[at:end]
-            others = text[_ranges(first[block], before[block])].astype(np.uint64)
-            pairs = np.unique(np.repeat(text[block].astype(np.uint64), before[block]) << 32 | others)
+        del order, bucket
+        ends = np.cumsum(before)
+        found, at = [known], 0
+        while at < len(text):
+            end = max(at + 1, int(np.searchsorted(ends, (ends[at - 1] if at else 0) + _BLOCK)))
+            others = text[_ranges(first[at:end], before[at:end])].astype(np.uint64)
+            pairs = np.unique(np.repeat(text[at:end].astype(np.uint64), before[at:end]) << 32 | others)
+            if len(known):
+                place = np.minimum(np.searchsorted(known, pairs), len(known) - 1)
+                pairs = pairs[known[place] != pairs]
             one, other = (pairs >> 32).astype(np.uint32), pairs.astype(np.uint32)
             may = texts.comparable[texts.kind[one], texts.kind[other]]
             pairs, one, other = pairs[may], one[may], other[may]
             likely = (texts.signatures[one] == texts.signatures[other]).mean(axis=1) >= self._lowest
             found.append(pairs[likely])
             at = end
-        pairs = np.concatenate(found) if found else np.empty(0, np.uint64)
-        begin = np.searchsorted(pairs >> 32, np.arange(len(texts.rank) + 1, dtype=np.uint64))
-        return begin, pairs.astype(np.uint32)
+        return np.unique(np.concatenate(found))
 
     def of(self, text: int) -> list[int]:
         """Texts before this one that may be like it; those of small buckets need not have survived."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
+from array import array
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ class Search:
         self._starts = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
         units, twins, twin_unit = self._exact()
         shared = lsh.buckets(functools.partial(self._band, units), self._banding.bands + 1)
-        taking, shared.text = np.unique(shared.text, return_inverse=True)
+        taking = np.zeros(len(units), bool)
+        taking[shared.text] = True
+        # Numbered anew, without the texts that share no bucket.
+        shared.text = (np.cumsum(taking, dtype=np.uint32) - np.uint32(1))[shared.text]
         own = units[taking]
         matched = np.union1d(own, twins)
         table, texts = self._read(matched, np.isin(matched, own), shared)
@@ -211,12 +215,10 @@ class Search:
         own_group[own_group == len(groups)] = 0
         several = groups[own_group] == own if len(groups) else np.zeros(len(own), bool)
         texts.rank = np.where(several, first[own_group], rank[own_at]) if len(groups) else rank[own_at]
-        near, apart = self._near(table["text"].filter(pc.is_valid(table["text"])), texts, shared)
+        words = table["text"].filter(pc.is_valid(table["text"]))
+        lost, survivor, lost_value, lost_equal, apart = self._near(words, texts, shared)
         row_of = by_rank[texts.rank]
-        lost = np.array(list(near), np.int64)
-        lost_to = row_of[np.array([survivor for survivor, _, _ in near.values()], np.int64)]
-        lost_value = np.array([value for _, value, _ in near.values()], np.float64)
-        lost_equal = np.array([equal for _, _, equal in near.values()], bool)
+        lost_to = row_of[survivor]
         # The others of a group: duplicates of its first row, or of what that was dropped for.
         to, value, equal = by_rank[first], np.ones(len(groups)), np.ones(len(groups), bool)
         both = lost[several[lost]]
@@ -237,17 +239,18 @@ class Search:
 
     def _near(
         self, words: pa.ChunkedArray, texts: lsh.Texts, shared: lsh.Buckets
-    ) -> tuple[dict[int, tuple[int, float, bool]], list[tuple[int, int, float, str]]]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int, float, str]]]:
         """Decides on each text, in the order in which they survive.
 
         Returns:
-            Those dropped, with the survivor, the similarity to it and whether the texts are equal; and
-            pairs that match and contradict each other.
+            Of those dropped: their numbers, the survivors, the similarities to these, and whether the
+            texts are equal; and pairs that match and contradict each other, with what they differ in.
         """
         candidates = lsh.Candidates(shared, texts, self._banding.lowest(self._threshold))
-        dropped: dict[int, tuple[int, float, bool]] = {}
-        apart: list[tuple[int, int, float, str]] = []
         rank = texts.rank
+        gone = bytearray(len(rank))
+        lost, survivor, similarity, equal = array("q"), array("q"), array("d"), array("b")
+        apart: list[tuple[int, int, float, str]] = []
 
         @functools.lru_cache(maxsize=256)
         def text_of(number: int) -> str:
@@ -257,8 +260,9 @@ class Search:
         def shingles_of(number: int) -> frozenset:
             return minhash.shingles(text_of(number))
 
-        for number in np.argsort(rank).tolist():
-            found = [other for other in candidates.of(number) if other not in dropped]
+        for number in np.argsort(rank):
+            number = int(number)
+            found = [other for other in candidates.of(number) if not gone[other]]
             if len(found) > _FEW:
                 found = candidates.closest(number, found, self._threshold, _VERIFIED)
             pairs = []
@@ -266,20 +270,33 @@ class Search:
                 value = minhash.overlap(shingles_of(number), shingles_of(other))
                 if value >= self._threshold:
                     # Equal texts first: others can have the same shingles in another order.
-                    equal = value == 1 and text_of(number) == text_of(other)
-                    pairs.append((not equal, -value, rank[other], other))
+                    differs = value < 1 or text_of(number) != text_of(other)
+                    pairs.append((differs, -value, rank[other], other))
             contradicted = None
             for differs, value, _, other in sorted(pairs):
                 why = opposites.contradiction(text_of(number), text_of(other))
                 if not why:
-                    dropped[number] = other, -value, not differs
+                    gone[number] = True
+                    for values, new in (
+                        (lost, number),
+                        (survivor, other),
+                        (similarity, -value),
+                        (equal, not differs),
+                    ):
+                        values.append(new)
                     break
                 contradicted = contradicted or (number, other, -value, why)
             else:
                 candidates.add(number)
                 if contradicted:
                     apart.append(contradicted)
-        return dropped, apart
+        return (
+            np.array(lost, np.int64),
+            np.array(survivor, np.int64),
+            np.array(similarity, np.float64),
+            np.array(equal, bool),
+            apart,
+        )
 
     def _report(
         self,

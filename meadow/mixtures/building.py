@@ -176,7 +176,7 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     absent = about.get("not_in_meadow") or []
     if absent:
         found.append(
-            f"{name}: {len(absent)} parts of the published collection have no builder in Meadow, see its card: "
+            f"{name}: {len(absent)} parts of the published collection are not in it, its card says why: "
             + ", ".join(each["name"] for each in absent)
         )
     return found

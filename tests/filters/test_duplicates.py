@@ -326,6 +326,24 @@ def test_numbers_negations_and_opposites_keep_rows_apart(tmp_path: Path) -> None
             assert report(found, "a", tmp_path)[0]["contradicting"] == bool(kind)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "kept"),
+    [
+        ("B: Aspirin", "B: Heparin", True),
+        ("Rest it for a week and see.", "Nothing of the kind; ask your dentist about it.", True),
+        ("Rest it for a week and see.", "Rest it for a month and see.", False),
+        ("B: Aspirin", "b:  aspirin", False),
+    ],
+)
+def test_two_answers_to_one_question_are_kept(tmp_path: Path, one: str, other: str, kept: bool) -> None:
+    question = " ".join(prose(random.Random(3), 90))
+    assert jaccard([question, one], [question, other]) >= 0.8
+    part = piece(tmp_path / "p", [("a/1", question, one), ("a/2", question, other)])
+    found = find(tmp_path, [part])
+    assert len(left_out(found, [part])) == (not kept)
+    assert report(found, "a", tmp_path)[0]["contradicting"] == kept
+
+
 def varied(chance: random.Random, count: int) -> list[Row]:
     rows: list[Row] = []
     for number in range(count):

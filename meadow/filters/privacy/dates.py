@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from meadow.filters.privacy.text import Span, free
+from meadow.filters.privacy.text import Span, Text, cues, free
 
 _MONTH = r"(?:Jan(?:uary|\.)?|Feb(?:ruary|\.)?|Mar(?:ch|\.)?|Apr(?:il|\.)?|May|June?|July?|Aug(?:ust|\.)?|Sept?(?:ember|\.)?|Oct(?:ober|\.)?|Nov(?:ember|\.)?|Dec(?:ember|\.)?)"
 _YEAR = r"(?:1[5-9]|20)\d\d"
+_MONTH_CUES = cues(
+    "jan january feb february mar march apr april may jun june jul july aug august sep sept september oct october nov november dec december"
+)
+_AGE_CUES = cues("year years yr yrs yo y aged age")
 _DAY = r"(?:[12]\d|3[01]|0?[1-9])"
 _FULL = (
     rf"{_DAY}[/.-]{_DAY}[/.-](?:{_YEAR}|\d\d)|{_YEAR}([/.-])(?:0?[1-9]|1[0-2])\2{_DAY}"
@@ -95,7 +99,10 @@ def _before(text: str, start: int, size: int = 90) -> str:
     return piece
 
 
-def dates(text: str) -> Iterator[Span]:
+def dates(screened: Text) -> Iterator[Span]:
+    if not (screened.dotted or screened.has(_MONTH_CUES)):
+        return
+    text = screened.text
     starts = [found.start() for gate in (_DAY_FIRST, _MONTH_FIRST) for found in gate.finditer(text)]
     end = 0
     for start in sorted(starts):
@@ -153,7 +160,10 @@ _AGED_THING = re.compile(
 )
 
 
-def ages(text: str) -> Iterator[Span]:
+def ages(screened: Text) -> Iterator[Span]:
+    if not screened.has(_AGE_CUES):
+        return
+    text = screened.text
     for found in _AGE.finditer(text):
         start = found.start()
         if not free(text, start, ",–"):

@@ -190,14 +190,14 @@ def unlabelled(screened: Text) -> Iterator[Span]:
 
 
 def _long_numbers(text: str, screened: Text) -> Iterator[Span]:
-    for cluster in _CLUSTER.finditer(text):
+    for cluster in _CLUSTER.finditer(text) if screened.long else ():
         if len(numbers.digits(cluster[0])) > 4:
             # Before it a plus or a bracket, after it a check letter or an extension.
             start, end = max(0, cluster.start() - 2), min(len(text), cluster.end() + 14)
             yield from contacts.addresses(text, start, end)
             yield from contacts.phones(screened, start, end)
             yield from _numbers(_DIGIT_SHAPES, text, start, end)
-    if _SIX_DIGITS.search(text):
+    if screened.long and _SIX_DIGITS.search(text):
         yield from _numbers(_DIGITS_THEN_LETTER, text, 0, len(text))
-    if _LETTERS_THEN_DIGITS.search(text):
+    if screened.after_capital and _LETTERS_THEN_DIGITS.search(text):
         yield from _numbers(_LETTERS_FIRST, text, 0, len(text))

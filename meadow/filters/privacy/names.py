@@ -95,8 +95,6 @@ def _take(
     return (suffix.end() if suffix else end), words
 
 
-# -------------------------------------------------------------------------------------------- titles
-
 _TITLES = cues(
     "dr mr mrs ms miss mx prof professor doctor nurse herr frau fräulein monsieur madame mme mlle señor señora sra signor signora rabbi "
     "reverend rev"
@@ -121,8 +119,12 @@ _NAMED_AFTER = re.compile(
 _ET_AL = re.compile(r",? (?:et al\b|and (?:colleagues|coworkers|co-workers)\b)")
 
 
+_PLAIN_TITLES = frozenset(("mr", "mrs", "ms", "miss", "mx", "herr", "frau", "monsieur", "madame", "rabbi"))
+
+
 def _titled(screened: Text) -> Iterator[Span]:
     text = screened.text
+    common: dict[str, bool] = {}
     for word in screened.heads(_TITLES):
         for start in screened.places(word):
             if not text[start].isupper() or (start and text[start - 1] in "_/@.-"):
@@ -133,22 +135,18 @@ def _titled(screened: Text) -> Iterator[Span]:
                 continue
             at = found.end()
             end, words = _take(text, at, capitals=loud or found["dot"] == ".")
-            if not words:
-                continue
+            if not words or (loud and not text[at:end].isupper() and words[0].lower() not in _SURE):
+                continue  # "MS." and "DR." are diseases, too
             if len(words) == 1:
                 plain = _plain(words[0])
-                if (
-                    plain in NOBODY
-                    or _used_as_word(text, words[0])
-                    or (text[at:end].isupper() and len(plain) < 4)
-                ):
+                if plain in NOBODY or (text[at:end].isupper() and len(plain) < 4):
                     continue
-                if (
-                    word in ("dr", "prof", "professor", "doctor")
-                    and plain in EPONYMS
-                    and _used_alone(text, words[0])
-                ):
-                    continue
+                if word not in _PLAIN_TITLES:
+                    # "Dr." also ends sentences, and doctors have given diseases their names.
+                    if words[0] not in common:
+                        common[words[0]] = _used_as_word(text, words[0])
+                    if common[words[0]] or (plain in EPONYMS and _used_alone(text, words[0])):
+                        continue
             if not _ET_AL.match(text, end):
                 yield Span(at, end, "NAME")
 
@@ -174,8 +172,6 @@ def _historic(text: str, start: int, end: int) -> bool:
         return False
     return bool(_HISTORY.search(text, end, end + 80) or _NAMED_AFTER.search(text, max(0, start - 60), start))
 
-
-# ------------------------------------------------------------------------------- said by themselves
 
 _NAME_CUES = cues("name llamo appelle heiße heisse chiamo heet heter called call")
 _WHOSE = re.compile(
@@ -315,8 +311,6 @@ def _aged(screened: Text) -> Iterator[Span]:
             if sure or (len(words) > 1 and not any(_plain(word) in EPONYMS for word in words)):
                 yield Span(subject.start("name"), end, "NAME")
 
-
-# -------------------------------------------------------------------------------- forms and letters
 
 _FORM = cues(
     "name surname kin contact guardian spouse subscriber insured attending physician surgeon assistant anesthesiologist anaesthetist "
@@ -491,8 +485,6 @@ def _with_degree(screened: Text) -> Iterator[Span]:
                 break
             start = space + 1
 
-
-# ---------------------------------------------------------------------------------------------- all
 
 #: A word after a name that makes it the name of a thing: "Sister Mary Joseph nodule".
 _THING = re.compile(

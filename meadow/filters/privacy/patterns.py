@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from meadow.filters.privacy.contacts import electronic, labelled_phones
@@ -11,16 +10,14 @@ from meadow.filters.privacy.identifiers import labelled, unlabelled
 from meadow.filters.privacy.places import places
 from meadow.filters.privacy.text import Span, Text
 
-_DIGIT = re.compile(r"[0-9]")
-
 
 def structured(screened: Text) -> Iterator[Span]:
     """Everything but names."""
     yield from electronic(screened)
-    if _DIGIT.search(screened.text):
+    if screened.digits:
         yield from unlabelled(screened)
         yield from labelled(screened)
         yield from labelled_phones(screened)
         yield from places(screened)
-        yield from dates(screened.text)
-        yield from ages(screened.text)
+        yield from dates(screened)
+        yield from ages(screened)

@@ -67,14 +67,14 @@ def places(screened: Text) -> Iterator[Span]:
     ):
         for found in _FOREIGN.finditer(text):
             yield Span(found.start(), found.end(), "ADDRESS")
-    for found in _STATE_ZIP.finditer(text):
+    for found in _STATE_ZIP.finditer(text) if screened.after_capital else ():
         city = _CITY_BEFORE.search(text, max(0, found.start() - 60), found.start())
         if city:
             yield Span(city.start(), found.end(), "ADDRESS")
     if screened.has(_BOX_CUES):
         for found in _BOX.finditer(text):
             yield Span(found.start(), found.end(), "ADDRESS")
-    if _POST_GATE.search(text):
+    if screened.after_capital and _POST_GATE.search(text):
         for found in _POST.finditer(text):
             yield Span(found.start(), found.end(), "ADDRESS")
     if screened.has(_ZIP_CUES):

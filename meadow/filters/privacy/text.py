@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ _WORDS = bytes(
     for code in range(256)
 )
 
+#: A digit, with the digits and separators after it: read once, so that rules need not look for digits
+#: each for itself.
+_RUN = re.compile(r"[0-9][0-9/.\-() ]*")
 #: All cue words of all rules; `cues` adds to them.
 _CUES: set[bytes] = set()
 
@@ -35,9 +39,13 @@ class Text:
         text: The text.
         lower: The text in lower case, character for character.
         words: The cue words in it, as UTF-8.
+        digits: Whether there is a digit.
+        long: Whether digits and what separates them run on for six characters or more.
+        dotted: Whether a run of digits has two separators, as dates have.
+        after_capital: Whether digits follow a capital, or two of them and a blank.
     """
 
-    __slots__ = ("lower", "text", "words")
+    __slots__ = ("after_capital", "digits", "dotted", "long", "lower", "text", "words")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -46,6 +54,19 @@ class Text:
             lower = "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
         self.lower = lower
         self.words = _CUES.intersection(text.encode("utf-8", "surrogatepass").translate(_WORDS).split())
+
+        self.digits = self.long = self.dotted = self.after_capital = False
+        for run in _RUN.finditer(text):
+            self.digits = True
+            found, start = run[0], run.start()
+            if len(found) > 2:
+                self.long |= len(found) > 5
+                self.dotted |= found.count("/") + found.count(".") + found.count("-") > 1
+            if start and not self.after_capital:
+                before = text[start - 1]
+                self.after_capital = before.isupper() or (
+                    before == " " and start > 2 and text[start - 2].isupper() and text[start - 3].isupper()
+                )
 
     def places(self, word: str) -> Iterator[int]:
         """Where a word begins, with no letter right before or after it."""

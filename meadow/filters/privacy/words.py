@@ -145,6 +145,7 @@ TRADE = frozenset(
     lead ecg street view city state county country national international royal
     foundation society system journal press book chapter figure table volume edition series
     prospective retrospective randomized randomised background objective methods conclusion md phd rn msc bsc mph false true
+    dr mr mrs ms mx prof cross-sectional
     admin administrator moderator assistant ai bot chatbot chatdoctor overflow stack community support
     """.split()
 )
