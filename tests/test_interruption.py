@@ -177,7 +177,8 @@ class TestKill:
             state = tuple(found[name] == after[name] for name in sorted(found))
             if state not in states or step % 10 == 0:
                 data = datasets.load_dataset(str(out), "toy", cache_dir=str(tmp_path / f"hf{step}"))
-                assert sum(map(len, data.values())) == (15 if state[0] else 30)
+                # Just before new rows replace old ones, the card names the split alone that both have.
+                assert sum(map(len, data.values())) in ((15,) if state[0] else (30, 12))
                 assert set(data["test"]["output"]) >= ({"New."} if state[0] else {"It is a0."})
                 report = build(raw, out)
                 assert report.failed == {}

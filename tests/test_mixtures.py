@@ -971,7 +971,7 @@ def test_load_builds_on_first_use(fresh: Path, capsys: pytest.CaptureFixture[str
     assert "is a mixture of the small embedded SAMPLES" in said
     assert "INCOMPLETE: without stackexchange_academia.stackexchange.com" in said
     assert len(mixtures.notes(manifest)) == 3 + 5 + 1
-    assert "8 parts of the published collection have no builder in Meadow" in mixtures.notes(manifest)[-1]
+    assert "8 parts of the published collection are not in it" in mixtures.notes(manifest)[-1]
 
 
 def test_other_ways_to_load(fresh: Path) -> None:

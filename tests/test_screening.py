@@ -23,7 +23,9 @@ VIGNETTE = (
     "fingers of her right hand, which wake her at night and ease when she shakes the hand over the edge of the bed. "
     "Tapping over the palmar side of the wrist brings on the tingling. Which nerve is compressed in this woman?"
 )
-RETOLD = VIGNETTE.replace("34-year-old potter", "52-year-old cellist").replace("thumb, index and", "thumb, ring and")
+RETOLD = VIGNETTE.replace("34-year-old potter", "52-year-old cellist").replace(
+    "thumb, index and", "thumb, ring and"
+)
 LONG = (
     "Iron deficiency is the commonest cause of anaemia in the world. Stores run down first, so that ferritin falls "
     "while haemoglobin is still normal; only later do red cells become small and pale. In men and in women after the "
@@ -66,7 +68,9 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def raw(tmp_path: Path) -> Path:
     folder = tmp_path / "raw"
     put(folder, "exam/a.jsonl", row("v1", question=VIGNETTE, answer="The median nerve", split="step1"))
-    rows = [row(n, question=f"What is {word}?", answer=f"It is {word}.") for n, word in enumerate(("x", "y", "z"))]
+    rows = [
+        row(n, question=f"What is {word}?", answer=f"It is {word}.") for n, word in enumerate(("x", "y", "z"))
+    ]
     put(folder, "toy/a.jsonl", *rows)
     return folder
 
@@ -134,7 +138,9 @@ class TestFunnel:
         funnel = manifest(report, "toy")["funnel"]
         assert (funnel["read"], funnel["kept"]) == (10, 4)
         assert funnel["stages"][0]["read"] == 10
-        assert all(a["kept"] == b["read"] for a, b in zip(funnel["stages"], funnel["stages"][1:], strict=False))
+        assert all(
+            a["kept"] == b["read"] for a, b in zip(funnel["stages"], funnel["stages"][1:], strict=False)
+        )
         assert funnel["stages"][-1]["kept"] == 4
         rejected = {r["id"]: r for r in table(report, "toy", "rejected")}
         assert sorted(rejected) == sorted(f"toy/{k}" for k in ("low", "link", "de", "mail", "exam", "two"))
@@ -145,8 +151,19 @@ class TestFunnel:
             assert words in card
 
     def test_off_means_off_and_the_card_says_so(self, raw: Path, build: Callable) -> None:
-        put(raw, "toy/b.jsonl", row("exam", question=VIGNETTE, answer="x"), row("link", answer="https://example.org/a"))
-        off = {"quality": "off", "privacy": "off", "contamination": "off", "duplicates": "off", "languages": ()}
+        put(
+            raw,
+            "toy/b.jsonl",
+            row("exam", question=VIGNETTE, answer="x"),
+            row("link", answer="https://example.org/a"),
+        )
+        off = {
+            "quality": "off",
+            "privacy": "off",
+            "contamination": "off",
+            "duplicates": "off",
+            "languages": (),
+        }
         report = build(**off)
         assert manifest(report, "toy")["funnel"]["kept"] == 5
         assert manifest(report, "toy")["filters"] == {**off, "languages": [], "against": [], "policy": None}
@@ -160,8 +177,12 @@ class TestFunnel:
         with pytest.raises(ValueError, match=f"{name} 'maybe': it is one of"):
             Filters(**{name: "maybe"})
 
-    def test_the_same_bytes_for_any_number_of_workers(self, raw: Path, build: Callable, tmp_path: Path) -> None:
-        lines = [row(f"n{n}", question=f"What about {n}, and why?", answer=f"{LONG} {n % 7}") for n in range(60)]
+    def test_the_same_bytes_for_any_number_of_workers(
+        self, raw: Path, build: Callable, tmp_path: Path
+    ) -> None:
+        lines = [
+            row(f"n{n}", question=f"What about {n}, and why?", answer=f"{LONG} {n % 7}") for n in range(60)
+        ]
         lines.append(row("exam", question=RETOLD, answer="It is the median nerve."))
         put(raw, "toy/b.jsonl", *lines)
         put(raw, "leaflets/a.jsonl", *lines, row("own", answer="A row that stands nowhere else."))
@@ -189,14 +210,16 @@ class TestContamination:
         assert stage(report, "toy", "contamination") == {"holds an exam item": 3}
         assert "toy/other" in texts(report, "toy")
         hits = table(report, "toy", "contamination")
-        assert [(h["id"], h["exam"], h["item"], h["dropped"]) for h in sorted(hits, key=lambda h: h["id"])] == [
-            (f"toy/{key}", "exam", "exam/v1", True) for key in ("answer", "question", "retold")
-        ]
+        assert [
+            (h["id"], h["exam"], h["item"], h["dropped"]) for h in sorted(hits, key=lambda h: h["id"])
+        ] == [(f"toy/{key}", "exam", "exam/v1", True) for key in ("answer", "question", "retold")]
         assert next(h for h in hits if h["id"] == "toy/answer")["field"] == "output"
         (exam,) = [e for e in manifest(report, "toy")["contamination"]["exams"] if e["exam"] == "exam"]
         assert (exam["items"], exam["items_hit"], exam["rows_hit"], exam["rows_dropped"]) == (1, 1, 3, 3)
         assert manifest(report, "exam")["contamination"] is None
-        assert "other datasets are compared with it" in (report.out / "exam" / "1.0.0" / "README.md").read_text()
+        assert (
+            "other datasets are compared with it" in (report.out / "exam" / "1.0.0" / "README.md").read_text()
+        )
 
     def test_flag_keeps_the_rows_and_lists_them(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/b.jsonl", row("q", question=VIGNETTE, answer="The median nerve"))
@@ -238,7 +261,9 @@ class TestContamination:
         put(raw, "toy/b.jsonl", row("q", question=question, answer="Pyridoxine"))
         report = build(against=(mine,))
         assert stage(report, "toy", "contamination") == {"holds an exam item": 1}
-        (exam,) = [e for e in manifest(report, "toy")["contamination"]["exams"] if e["exam"].startswith("mine")]
+        (exam,) = [
+            e for e in manifest(report, "toy")["contamination"]["exams"] if e["exam"].startswith("mine")
+        ]
         assert (exam["items"], exam["items_hit"]) == (1, 1)
         assert manifest(report, "toy")["filters"]["against"] == ["mine.jsonl"]
         assert str(tmp_path) not in json.dumps(manifest(report, "toy"))
@@ -248,7 +273,12 @@ class TestDuplicates:
     def test_across_sources_the_one_of_higher_priority_stays(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/b.jsonl", row("b", question="What causes anaemia?", answer=LONG))
         edited = LONG.replace("commonest", "usual")
-        put(raw, "leaflets/a.jsonl", row("a", question="What causes anaemia?", answer=edited), row("b", answer="Rest."))
+        put(
+            raw,
+            "leaflets/a.jsonl",
+            row("a", question="What causes anaemia?", answer=edited),
+            row("b", answer="Rest."),
+        )
         report = build()
         assert list(texts(report, "leaflets")) == ["leaflets/b"]
         assert stage(report, "leaflets", "duplicates") == {"near duplicate": 1}
@@ -285,7 +315,11 @@ class TestPrivacy:
         assert texts(report, "toy")["toy/m"][1] == "Write to [EMAIL] about the results."
         assert texts(report, "leaflets")["leaflets/m"][1] == line["answer"]
         assert manifest(report, "toy")["privacy"] == {"policy": "mask", "rows": 1, "findings": {"EMAIL": 1}}
-        assert manifest(report, "leaflets")["privacy"] == {"policy": "flag", "rows": 1, "findings": {"EMAIL": 1}}
+        assert manifest(report, "leaflets")["privacy"] == {
+            "policy": "flag",
+            "rows": 1,
+            "findings": {"EMAIL": 1},
+        }
         (found,) = table(report, "toy", "privacy")
         assert found == {"id": "toy/m", "type": "EMAIL", "field": "output", "start": 9, "end": 29}
         assert "jane.doe" not in (report.out / "toy" / "1.0.0" / "README.md").read_text()
@@ -308,7 +342,11 @@ class TestLicences:
         assert manifest(report, "toy")["filters"]["policy"] == policy.described()
 
     def test_credit_is_given_row_by_row(self, raw: Path, build: Callable) -> None:
-        put(raw, "toy/b.jsonl", row("sa", license="CC-BY-SA-4.0", authors=["Ada"], source_url="https://example.org/1"))
+        put(
+            raw,
+            "toy/b.jsonl",
+            row("sa", license="CC-BY-SA-4.0", authors=["Ada"], source_url="https://example.org/1"),
+        )
         report = build("toy")
         credit = next(r for r in table(report, "toy", "ATTRIBUTION") if r["id"] == "toy/sa")
         assert credit["source_url"] == "https://example.org/1"
