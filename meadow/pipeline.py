@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,10 @@ class Report:
 
     def add(self, other: Report) -> None:
         """Takes in what another build in the same folder did."""
-        self.manifests += other.manifests
-        self.notes += other.notes
-        self.files_left_out += other.files_left_out
+        again = {manifest["name"] for manifest in other.manifests}
+        self.manifests = [m for m in self.manifests if m["name"] not in again] + other.manifests
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.files_left_out += [entry for entry in other.files_left_out if entry not in self.files_left_out]
 
 
 def _silent(source: str, stage: str, done: int, total: int) -> None:
@@ -305,9 +306,15 @@ class _Run:
         self.sources[builder.name] = self._parsed(builder, raw, every, wanted)
 
     def _parsed(
-        self, builder: Builder, raw: RawSource, every: tuple[str, ...], wanted: tuple[str, ...]
+        self,
+        builder: Builder,
+        raw: RawSource,
+        every: tuple[str, ...],
+        wanted: tuple[str, ...],
+        *,
+        exam: bool = False,
     ) -> Assembly:
-        scratch = self.work / builder.name
+        scratch = self.work / (f".exam-{builder.name}" if exam else builder.name)
         scratch.mkdir()
         raw.scratch = scratch / "source"
         raw.scratch.mkdir()
@@ -321,7 +328,10 @@ class _Run:
                 yield result
 
         raw.map = mapped
-        source = Assembly(builder, raw, every, wanted, self.filters, self.pool, ahead, scratch, self.progress)
+        filters = self.filters
+        if exam:
+            filters = replace(filters, policy=None, languages=(), quality="off", privacy="off")
+        source = Assembly(builder, raw, every, wanted, filters, self.pool, ahead, scratch, self.progress)
         source.prepare()
         shutil.rmtree(raw.scratch, ignore_errors=True)  # the spill files of a large dump are as large as it
         return source
@@ -342,7 +352,7 @@ class _Run:
                 exams, built = self._exams(others, screening.unchecked)
                 screening.read_exams(exams, [*built, *self.given])
                 for exam in exams:
-                    if exam.builder.name in others:
+                    if self.sources.get(exam.builder.name) is not exam:
                         shutil.rmtree(exam.scratch, ignore_errors=True)
         for name, source in list(self.sources.items()):
             with self.guarding(name):
@@ -361,7 +371,7 @@ class _Run:
         An exam that is not built now is read from its raw files; where there are none, as it was
         built from such files before. The sample of an exam is good for samples only.
         """
-        found = [source for source in self.sources.values() if _has_exam(type(source.builder))]
+        found = [self._whole(source) for source in self.sources.values() if _has_exam(type(source.builder))]
         samples = all(source.raw.sample for source in self.sources.values())
         built: list[contamination.Source] = []
         for source in found:
@@ -382,7 +392,7 @@ class _Run:
                 raw = find(builder, None)
             every = tuple(builder.configs_of(raw))
             try:
-                found.append(self._parsed(builder, raw, every, every))
+                found.append(self._parsed(builder, raw, every, every, exam=True))
                 if not any(piece.exam for piece in found[-1].pieces()):
                     unchecked.append(f"{name}: its raw files hold no test split")
             except Exception as error:
@@ -390,6 +400,14 @@ class _Run:
                 if isinstance(self.pool, Pool):
                     self.pool.renew()
         return found, built
+
+    def _whole(self, source: Assembly) -> Assembly:
+        """A source's exams as they are scored on, whatever this build asks of the rows that it publishes."""
+        dropped = {stage for found in source.dropped.values() for stage, _ in found}
+        foreign = not set(source.builder.languages) & set(self.filters.languages)
+        if dropped.isdisjoint(("license", "privacy")) and not ("language" in dropped and foreign):
+            return source
+        return self._parsed(source.builder, source.raw, source.configs, source.wanted, exam=True)
 
     def _built(self, source: str) -> list[contamination.Source]:
         manifests = [m for m in _current(self.store)[0] if m["source"] == source and not m["sample"]]

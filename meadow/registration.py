@@ -82,7 +82,7 @@ def _wrap(module: ModuleType) -> None:
     module.dataset_module_factory = dataset_module_factory
     # `datasets.inspect` (get_dataset_config_names and the like) holds a copy of the name.
     inspect = sys.modules.get("datasets.inspect")
-    if inspect is not None and hasattr(inspect, "dataset_module_factory"):
+    if getattr(inspect, "dataset_module_factory", None) is inner:
         inspect.dataset_module_factory = dataset_module_factory
 
 

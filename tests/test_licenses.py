@@ -222,6 +222,19 @@ def test_all_that_is_wrong_with_a_policy_is_said_at_once(tmp_path: Path) -> None
     assert message.count("\n  - ") == 5
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("deny: [MIT]\ndeny: [CC0-1.0]\n", "the key 'deny' stands twice"),
+        ("allow: []\n", "every row passes it"),
+        ("commercial_only: false\ndeny: []\n", "every row passes it"),
+    ],
+)
+def test_a_policy_that_would_let_pass_what_it_names_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(PolicyError, match=said):
+        policy(tmp_path, text)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "a: &a [*a", "\x00", "allow: &a [*a]"])
 def test_what_is_no_policy_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(PolicyError, match=r"policy\.yaml"):
@@ -294,7 +307,7 @@ def test_one_work_of_all_rows(licenses: tuple[str, ...], adaptation: str) -> Non
 def test_a_clash_names_both_sides() -> None:
     found = verdict({"CC-BY-SA-3.0": 90, "CC-BY-NC-SA-4.0": 10}, {})
     assert found.answers["adaptation"].because == (
-        "CC-BY-NC-SA-4.0 and CC-BY-SA-3.0 each ask for their own licence.",
+        "CC-BY-NC-SA-4.0 on one side, CC-BY-SA-3.0 on the other: each side asks for a licence of its own.",
     )
     # Side by side they may stand: each keeps its own.
     assert found.answers["redistribution"].answer == "yes, not commercially"
@@ -336,6 +349,9 @@ def test_unsettled_is_not_counted_as_yes() -> None:
         "attribution": "owed",
         "training": "unsettled",
     }
+    assert answers({"CC0-1.0": 5, "LicenseRef-unknown": 1})["attribution"] == "unsettled"
+    credit = verdict({"MIT": 5, "LicenseRef-unknown": 1}, {}).answers["attribution"]
+    assert credit.because[-1] == "LicenseRef-unknown (1 row, 16.7 %) does not settle it."
     doubtful = verdict({"MIT": 5}, {"MIT": MIT.because("Doubtful.", settled=False).described()})
     assert doubtful.answers["commercial"].answer == "unsettled"
 

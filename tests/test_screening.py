@@ -234,6 +234,23 @@ class TestContamination:
         assert [m["name"] for m in report.manifests] == ["toy", "toy_hard"]
         assert stage(report, "toy", "contamination") == {"holds an exam item": 1}
 
+    @pytest.mark.parametrize("names", [(), ("toy",)])
+    @pytest.mark.parametrize("settings", [{"policy": Policy(deny=("LicenseRef-*",))}, {"privacy": "drop"}])
+    def test_an_exam_is_whole_whatever_is_asked_of_rows(
+        self, raw: Path, build: Callable, names: tuple[str, ...], settings: dict[str, Any]
+    ) -> None:
+        asked = f"{VIGNETTE} Write to jane.roe@example.org."
+        put(
+            raw, "exam/a.jsonl",
+            row("v1", question=asked, answer="The median nerve", split="step1", license="LicenseRef-toy"),
+            row("v2", question=LONG, answer="Iron", split="step1"),
+        )  # fmt: skip
+        put(raw, "toy/b.jsonl", row("q", question=VIGNETTE, answer="The median nerve"))
+        report = build(*names, **settings)
+        assert stage(report, "toy", "contamination") == {"holds an exam item": 1}
+        (exam,) = [e for e in manifest(report, "toy")["contamination"]["exams"] if e["exam"] == "exam"]
+        assert exam["items"] == 2
+
     def test_and_without_raw_files_as_it_was_built_before(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/b.jsonl", row("q", question=VIGNETTE, answer="The median nerve"))
         first = build()

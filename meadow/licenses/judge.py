@@ -25,8 +25,8 @@ class Answer:
     """One answer of a verdict.
 
     Attributes:
-        answer: ``yes``, ``no`` or ``unsettled``, for `attribution` ``owed`` or ``none owed``, and what goes
-            with it: ``yes, under CC-BY-SA-4.0``.
+        answer: ``yes``, ``no`` or ``unsettled``, for `attribution` ``owed``, ``none owed`` or ``unsettled``,
+            and what goes with it: ``yes, under CC-BY-SA-4.0``.
         because: Why, the strictest parts first.
     """
 
@@ -158,10 +158,12 @@ class _Judge:
         return self._yes("No row's licence asks for a particular one.")
 
     def attribution(self) -> Answer:
-        owed = self._those("attribution", True)
-        if not owed:
-            return Answer("none owed", self._plainly("No row's licence asks for it."))
-        return Answer("owed", self._say(owed, f"asks for {_CREDIT}", f"ask for {_CREDIT}"))
+        owed, silent = self._those("attribution", True), self._those("attribution", None)
+        because = self._say(owed, f"asks for {_CREDIT}", f"ask for {_CREDIT}")
+        because += self._say(silent, "does not settle it", "do not settle it")
+        if because:
+            return Answer("owed" if owed else "unsettled", because)
+        return Answer("none owed", self._plainly("No row's licence asks for it."))
 
     def training(self) -> Answer:
         """What the terms say against it; whether training needs a licence at all is for the law to say."""
@@ -205,7 +207,8 @@ class _Judge:
                     under.pop(one, None)
                     continue
                 clashes.append(
-                    f"{self._names(families[one])} and {self._names(families[other])} each ask for their own licence."
+                    f"{self._names(families[one])} on one side, {self._names(families[other])} on the other: "
+                    "each side asks for a licence of its own."
                 )
         if any(share.license.id == "GPL-3.0-only" for share in families.get("GPL-3.0", ())):
             under["GPL-3.0"] = "GPL-3.0-only"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meadow import strictyaml
 from meadow.licenses.catalogue import generator_terms
 from meadow.licenses.model import KNOWN, License
 
@@ -37,12 +38,13 @@ class Policy:
         """Reads a policy file, YAML with the attributes as keys.
 
         Raises:
-            PolicyError: The file cannot be read or understood; the message lists all that is wrong with it.
+            PolicyError: The file cannot be read or understood, or would keep every row; the message lists
+                all that is wrong with it.
         """
         import yaml
 
         try:
-            found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            found = strictyaml.load(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise PolicyError(f"{path}: {error.strerror}. Name a policy file that is there.") from error
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -75,7 +77,13 @@ class Policy:
                 wrong += _bad_ids(key, value)
         if wrong:
             raise PolicyError(f"{where}: " + "".join(f"\n  - {what}" for what in wrong))
-        return cls(**values)
+        policy = cls(**values)
+        if policy == cls():
+            raise PolicyError(
+                f"{where}: every row passes it: lists are empty and the rest is false. Name a licence, or set "
+                "commercial_only or open_only to true."
+            )
+        return policy
 
     def permits(self, license: License, generator: str | None = None) -> str | None:  # noqa: A002
         """Why a row under this licence may not be kept, in a constant phrase, or None where it may.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow import strictyaml
 from meadow.licenses import Policy, PolicyError
 from meadow.store import StoreError
 
@@ -233,22 +234,8 @@ def _count(mistakes: list[str]) -> str:
 def _read(path: Path) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """Refuses a key that stands twice, of which YAML would silently take the last."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen = set()
-            for key, _ in node.value:
-                name = str(key.value)
-                if name in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {name!r} stands twice", key.start_mark
-                    )
-                seen.add(name)
-            return super().construct_mapping(node, deep)
-
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
+        return strictyaml.load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
