@@ -731,6 +731,25 @@ def privacy(
     _print(report)
 
 
+from meadow.commands.cite import cite  # noqa: E402
+from meadow.commands.fetch import fetch  # noqa: E402 - commands in modules of their own
+from meadow.commands.prune import prune  # noqa: E402
+from meadow.commands.push import EPILOG as PUSH_EPILOG  # noqa: E402
+from meadow.commands.push import push  # noqa: E402
+from meadow.commands.versions import versions  # noqa: E402
+
+app.command(
+    short_help="Fetch raw files into the raw store, check them, or carry them in one file.",
+    epilog="Exit code: 0 all that was asked for is there, 1 something is not, 2 wrong use.",
+)(fetch)
+
+app.command(short_help="List versions of datasets, here and in a repository on the Hub.")(versions)
+app.command(short_help="Free the space of old versions.")(prune)
+app.command(short_help="Print what to cite for datasets, their sources included.")(cite)
+
+app.command(short_help="Upload datasets or a model to the Hugging Face Hub.", epilog=PUSH_EPILOG)(push)
+
+
 @app.callback()
 def _root() -> None:
     pass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import datasets
 import pyarrow.parquet as pq
 
 from meadow import rows as _rows
-from meadow.store import Store, StoreError, default_out, default_raw
+from meadow.store import Store, StoreError, default_out, default_raw, version_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,11 +94,23 @@ class MeadowDatasets(datasets.ArrowBasedBuilder):
         ]
 
     def _generate_tables(self, pieces: list[tuple[str, int]]) -> Iterator[tuple[str, pa.Table]]:
-        for number, (path, group) in enumerate(pieces):
-            with pq.ParquetFile(path) as file:
-                yield str(number), file.read_row_group(group)
         name, version = self._manifest["name"], self._manifest["version"]
-        if self._store.manifest(name, version)["rows_sha256"] != self._manifest["rows_sha256"]:
+        for number, (path, group) in enumerate(pieces):
+            try:
+                with pq.ParquetFile(path) as file:
+                    table = file.read_row_group(group)
+            except FileNotFoundError:
+                there = ", ".join(self._store.versions(name)) or "none"
+                raise StoreError(
+                    f"{name} {version} was removed or built anew while it was being read; there are: {there}; "
+                    "load one of these"
+                ) from None
+            yield str(number), table
+        # One that was removed after its last row was read has been read whole.
+        again = (
+            self._store.manifest(name, version) if version in self._store.versions(name) else self._manifest
+        )
+        if again["rows_sha256"] != self._manifest["rows_sha256"]:
             raise StoreError(f"{name} {version} was built anew while it was being read; load it again")
 
 
@@ -151,16 +163,16 @@ def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
     if name not in by_dataset and name in map(mixtures.PREFIX.__add__, mixtures.available()):
         mixture = mixtures.load(name)
     elif name not in by_dataset:
+        if store.versions(name):
+            store.resolve(name, version)  # says which versions there are of what no source here builds
         message = f"no dataset is named {name!r}; there are: {', '.join(_known(store))}"
         if broken:
             message += f" (and what {', '.join(broken)} would build, which cannot be loaded)"
         raise ValueError(message)
     makes = mixture.version if mixture else classes[by_dataset[name]].version
     if version is not None and version != makes and not makes.startswith(version + "."):
-        there = ", ".join(store.versions(name)) or "none"
-        raise ValueError(
-            f"{name} has no version {version}: built in {store.root}: {there}; this Meadow builds {makes}"
-        )
+        known = mixture.release_notes if mixture else classes[by_dataset[name]].release_notes
+        raise ValueError(_unavailable(name, version, makes, known, store))
     lock = store.root / ".meadow" / "first-use.lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -186,6 +198,22 @@ def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
         elif (report := ensure([name])).failed:
             raise StoreError(f"{name} could not be built: {'; '.join(report.failed.values())}")
     return _told(store.manifest(name, version), store)
+
+
+def _unavailable(name: str, version: str, makes: str, known: Iterable[str], store: Store) -> str:
+    """Says which versions there are, and how to get the one that was asked for."""
+    there = ", ".join(store.versions(name)) or "none"
+    message = f"{name} has no version {version}: built in {store.root}: {there}; this Meadow builds {makes}"
+    known = sorted((each for each in known if each.replace(".", "").isdigit()), key=version_key)
+    earlier = [each for each in known if each == version or each.startswith(version + ".")]
+    if not earlier:
+        return f"{message}; there has never been a {version}, but {', '.join(known)}"
+    tag = f"{name}-{earlier[-1]}"
+    return (
+        f"{message}. {earlier[-1]} is built by an earlier release of Meadow; where it was pushed to a repository, "
+        f'load_dataset("ORG/NAME", "{name}", revision="{tag}") loads it, and `meadow versions {name} --repo '
+        "ORG/NAME` lists what is there"
+    )
 
 
 _said: set[str] = set()

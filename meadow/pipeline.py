@@ -17,13 +17,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meadow import cards, contamination, mixtures
+from meadow import cards, citing, contamination, croissant, mixtures
 from meadow.assembly import Assembly, Progress
 from meadow.builder import Builder, Rejected, available
 from meadow.filters import Filters
 from meadow.raw import RawFileError, RawSource, find, matches, strangers
 from meadow.screening import Screening
-from meadow.store import CARD, PLOT, Store, StoreError, default_out, default_raw
+from meadow.store import (
+    CARD,
+    CITATION,
+    CITATION_CFF,
+    CROISSANT,
+    PLOT,
+    Store,
+    StoreError,
+    default_out,
+    default_raw,
+)
 from meadow.tasks import SourceError, draw
 from meadow.workers import Pool, in_order
 
@@ -489,10 +499,18 @@ def publish(store: Store, staged: list[tuple[dict[str, Any], Path]], report: Rep
     if both != before:
         _write_collection(store, [manifest for manifest in both if manifest["splits"]])
     for manifest, folder in staged:
+        _describe(manifest, folder)
         store.publish(folder, manifest["name"], manifest["version"])
     after, unreadable = _current(store)
     report.notes += [note for note in unreadable if note not in report.notes]
     _write_collection(store, after)
+
+
+def _describe(manifest: dict[str, Any], folder: Path) -> None:
+    """Writes what programs read of a finished version whose card is in place."""
+    words = cards.prose((folder / CARD).read_text(encoding="utf-8"))
+    croissant.write(folder, manifest, words, folder / CROISSANT)
+    (folder / CITATION).write_text(citing.cited(manifest), encoding="utf-8", newline="\n")
 
 
 def _current(store: Store) -> tuple[list[dict[str, Any]], list[str]]:
@@ -517,3 +535,6 @@ def _write_collection(store: Store, manifests: list[dict[str, Any]]) -> None:
     existing = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     words = cards.words_for("collection", Path())
     store.write(CARD, cards.collection_card(manifests, words, existing))
+    path = store.root / CITATION_CFF
+    existing = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    store.write(CITATION_CFF, citing.collection_cff(manifests, existing))

@@ -3,8 +3,11 @@
 ::
 
     OUT/README.md                                    collection card; `configs` point at current versions
+    OUT/CITATION.cff                                 what to cite, for programs that read the format
     OUT/<name>/<version>/train-00000-of-00001.parquet
     OUT/<name>/<version>/README.md  plot.svg         the dataset's card
+    OUT/<name>/<version>/croissant.json              the dataset as Croissant, for programs: see `meadow.croissant`
+    OUT/<name>/<version>/CITATION.bib                what to cite: this version and its sources
     OUT/<name>/<version>/manifest.json               see `meadow.pipeline`
     OUT/<name>/<version>/rejected.parquet            every record that was left out
     OUT/.meadow/                                     lock and working files; never part of a dataset
@@ -37,6 +40,9 @@ CONTAMINATION = "contamination.parquet"
 PRIVACY = "privacy.parquet"
 ATTRIBUTION = "ATTRIBUTION.parquet"
 PLOT = "plot.svg"
+CROISSANT = "croissant.json"
+CITATION = "CITATION.bib"
+CITATION_CFF = "CITATION.cff"
 _WORK, _BUILD, _REPLACED = ".meadow", "build-", "replaced"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -110,7 +116,10 @@ class Store:
             return fitting[-1]
         if not there:
             raise StoreError(f"{name} is not built in {self.root}; run `python -m meadow.build {name}`")
-        raise StoreError(f"{name} has no version {version} in {self.root}; there are: {', '.join(there)}")
+        raise StoreError(
+            f"{name} has no version {version} in {self.root}; there are: {', '.join(there)}; "
+            f"`meadow versions {name}` tells more of them, and `--repo ORG/NAME` of those in a repository"
+        )
 
     def folder(self, name: str, version: str) -> Path:
         """Where a version lies."""

@@ -171,7 +171,7 @@ def whole(out: Path) -> dict[str, str]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         name, version = path.parent.parts[-2:]
         assert (manifest["name"], manifest["version"]) == (name, version)
-        listed = {"manifest.json", "README.md", "plot.svg", *TABLES}
+        listed = {"manifest.json", "README.md", "plot.svg", "croissant.json", "CITATION.bib", *TABLES}
         for entry in manifest["splits"].values():
             for file in entry["files"]:
                 data = (path.parent / file["path"]).read_bytes()

@@ -56,6 +56,11 @@ class Flashcards(Builder):
     )
     license: ClassVar[License] = UNKNOWN_DECK
     homepage: ClassVar[str] = "https://apps.ankiweb.net/"
+    by_hand: ClassVar[str] = (
+        "decks are your own. A shared deck seldom says who made it, what it quotes or what may be done with it, and "
+        "AnkiWeb offers decks to people who sign in, not to programs. In Anki, choose File > Export, as .apkg with "
+        "or without scheduling, or take a deck whose maker has agreed."
+    )
     # Backs are phrases, which may end in any way; only marks such as "(continued)" say that one is cut off.
     quality: ClassVar[Quality] = Quality(ellipsis=False, announced=0, truncated_from=100)
     extra_features: ClassVar[Mapping[str, str]] = MappingProxyType(

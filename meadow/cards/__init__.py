@@ -29,10 +29,10 @@ from meadow.cards.blocks import collection_blocks, dataset_blocks, skeleton
 from meadow.cards.figure import plot
 from meadow.cards.hub import problems
 from meadow.cards.manifest import Manifest, check_funnel
-from meadow.cards.merge import assemble
+from meadow.cards.merge import assemble, prose
 from meadow.cards.metadata import OWNED, collection_metadata, dataset_metadata
 
-__all__ = ["OWNED", "collection_card", "dataset_card", "plot", "problems", "words_for"]
+__all__ = ["OWNED", "collection_card", "dataset_card", "plot", "problems", "prose", "words_for"]
 
 _COLLECTION_SKELETON = """\
 # Medical Meadow

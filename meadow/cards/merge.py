@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -116,6 +116,17 @@ def sections(words: str) -> list[tuple[str, str]]:
     return [(name, content) for name, content in out if content]
 
 
+def prose(card: str) -> dict[str, str]:
+    """The words of a finished card, by section and without headings; generated blocks are left out.
+
+    Sections that a person wrote between those that Meadow knows are among them.
+    """
+    _, body = read_front(card.replace("\r\n", "\n").removeprefix("\ufeff"))
+    words = [part.content for part in _parse(body) if part.kind != "block"]
+    found = {name: re.sub(r"\A#.*\n*", "", content).strip() for name, content in sections("\n\n".join(words))}
+    return {name: content for name, content in found.items() if content}
+
+
 def _tame(content: str) -> str:
     """Takes the meaning from lines that read as markers, so that they cannot end a part early."""
     return "\n".join(
@@ -197,3 +208,36 @@ def _render(part: _Part) -> str:
     opening, closing = _MARKS[part.kind]
     first = f"meadow:{opening} {part.name} {part.digest}".rstrip()
     return f"<!-- {first} -->\n\n{part.content}\n\n<!-- meadow:{closing} {part.name} -->"
+
+
+def merge_bodies(body: str, existing: str, made: Collection[str]) -> str:
+    """Merges a finished card's body into another copy of the card that people may have edited, such as the Hub's.
+
+    Generated blocks, and sections of words that nobody edited there, become those of `body`; all else stays as
+    it is in `existing`. Text between the parts of `body` is a person's on this side and does not travel: whether
+    it was deleted over there, or never was there, nobody can tell.
+
+    Args:
+        body: The finished body.
+        existing: The body of the copy; where it is empty, `body` is taken whole.
+        made: The names of all blocks that Meadow makes. Those that are not in `body` are taken away.
+    """
+    if not existing.strip():
+        return body
+    fresh = [part for part in _parse(body) if part.kind != "text"]
+    blocks = {part.name for part in fresh if part.kind == "block"}
+    return _whole(_merge(fresh, _parse(existing), blocks | set(made)))
+
+
+def without_blocks(body: str, names: Collection[str]) -> str:
+    """A card's body without some of its generated blocks."""
+    return _whole([part for part in _parse(body) if part.key not in {("block", name) for name in names}])
+
+
+def texts(body: str) -> list[str]:
+    """What people wrote between the parts of a card's body."""
+    return [part.content for part in _parse(body) if part.kind == "text"]
+
+
+def _whole(parts: Sequence[_Part]) -> str:
+    return "\n\n".join(_render(part) for part in parts) + "\n"

@@ -1,0 +1,234 @@
+"""Web pages that come where a file should: which kind it is, and what a person can do about it.
+
+Hosts answer with a page, often with status 200, when a link has expired, when somebody must sign in, or when
+too many people have fetched the file. Saved under the file's name, such a page looks like a damaged archive.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode, urljoin, urlsplit
+
+#: How much of a page is looked at; a login page of a large site is some 200 kB before its form.
+LOOKED_AT = 512 * 1024
+
+#: First bytes of the formats that sources publish.
+_MAGIC = {
+    ".7z": (b"7z\xbc\xaf\x27\x1c",),
+    ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
+    ".apkg": (b"PK\x03\x04",),
+    ".colpkg": (b"PK\x03\x04",),
+    ".gz": (b"\x1f\x8b",),
+    ".bz2": (b"BZh",),
+    ".xz": (b"\xfd7zXZ\x00",),
+    ".zst": (b"\x28\xb5\x2f\xfd",),
+    ".parquet": (b"PAR1",),
+}
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
+    re.I | re.S,
+)
+_TAGS = re.compile(r"<[^<>]*>")
+_TAG = re.compile(r"<(/?[a-zA-Z]{1,20})([^<>]{0,4000})>")
+_ATTRIBUTE = re.compile(r"""([\w-]{1,40})\s{0,9}=\s{0,9}(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.I)
+_SPACE = re.compile(r"\s+")
+
+#: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too.
+_KINDS = (
+    (
+        "quota",
+        re.compile(
+            r"quota exceeded|too many users have viewed or downloaded|download quota|bandwidth limit", re.I
+        ),
+        "its host has given the file to too many people lately (a quota page)",
+        "Such quotas are lifted within a day or so: run the command again then.",
+    ),
+    (
+        "expired",
+        re.compile(
+            r"link (?:has |is )?(?:expired|no longer valid)|(?:request|token|url|signature) has expired|expired link",
+            re.I,
+        ),
+        "the link has expired",
+        "Get a new link from the publisher.",
+    ),
+    (
+        "login",
+        re.compile(
+            r"<input[^<>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password|ServiceLogin|\b(?:sign|log) ?in to (?:continue|your)|"
+            r"please (?:sign|log) ?in|you need access|request access|authentication required",
+            re.I,
+        ),
+        "its host asks to sign in",
+        "Sign in with a browser.",
+    ),
+    (
+        "blocked",
+        re.compile(
+            r"blocked by|web ?filter|content filter|access (?:to this (?:site|page) )?(?:has been |is )?(?:blocked|denied)|"
+            r"captive portal|security policy",
+            re.I,
+        ),
+        "a filter between here and the host, or the host itself, refuses",
+        "Ask those who run the network, or use a mirror (--mirror).",
+    ),
+    (
+        "gone",
+        re.compile(
+            r"\b(?:404|410)\b|not found|does ?n.t exist|no longer (?:available|exists)|has been (?:removed|deleted)",
+            re.I,
+        ),
+        "the file is no longer there",
+        "See the publisher's page for its new place.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page that came instead of a file.
+
+    Attributes:
+        kind: ``quota``, ``expired``, ``login``, ``blocked``, ``gone``, ``confirm`` or ``page``.
+        detail: What it says, in words.
+        remedy: What to do; empty where only the way by hand is left.
+        follow: The address that a page before a large download leads on to; else empty.
+    """
+
+    kind: str
+    detail: str
+    remedy: str = ""
+    follow: str = ""
+
+
+def is_page(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a web page."""
+    return _PAGE.match(start[:4096]) is not None
+
+
+def explain(content: bytes, url: str) -> Page:
+    """Says what a page is.
+
+    Args:
+        content: Its first `LOOKED_AT` bytes.
+        url: Where it came from, after redirects.
+    """
+    text = content.decode("utf-8", "replace")
+    follow = _lead(text, url)
+    if follow:
+        asks = "a web page came instead of the file: its host asks whether to download a large file"
+        return Page("confirm", asks, "Answer it in a browser.", follow)
+    found = _TITLE.search(text)
+    title = _shown(html.unescape(found[1])) if found else ""
+    said = f' ("{title}")' if title else ""
+    asked = f"{urlsplit(url).path} {text}"
+    for kind, pattern, detail, remedy in _KINDS:
+        if pattern.search(title) or pattern.search(asked if kind != "gone" else _TAGS.sub(" ", text)[:2000]):
+            return Page(kind, f"a web page came instead of the file: {detail}{said}", remedy)
+    if re.search(r"/(?:log|sign)-?in\b|ServiceLogin", url, re.I):
+        _, _, detail, remedy = _KINDS[2]
+        return Page("login", f"a web page came instead of the file: {detail}{said}", remedy)
+    return Page("page", f"a web page came instead of the file{said}")
+
+
+def _shown(text: str) -> str:
+    # A page is foreign: no control characters on a terminal, no letter that turns the line around.
+    return _SPACE.sub(" ", "".join(c if c.isprintable() else " " for c in text)).strip()[:80]
+
+
+def _lead(text: str, url: str) -> str:
+    """Where a page before a large download leads on to; empty where it is none.
+
+    Only to the page's own host, or to Google's where the page is Google's.
+    """
+    # Not an HTML parser: a page is foreign, and this takes time in proportion to its length, whatever is in it.
+    action, fields = None, {}
+    for tag in _TAG.finditer(text):
+        name = tag[1].lower()
+        if name not in ("form", "/form", "input") or (action is None and name != "form"):
+            continue
+        got = {
+            key.lower(): html.unescape(quoted or single or bare)
+            for key, quoted, single, bare in _ATTRIBUTE.findall(tag[2])
+        }
+        if name == "/form":
+            break
+        if name == "form" and got.get("id") == "download-form" and got.get("method", "get").lower() == "get":
+            action = got.get("action", "")
+        elif name == "input" and got.get("type") == "hidden" and got.get("name"):
+            fields[got["name"]] = got.get("value", "")
+    if action is None:
+        return ""
+    try:
+        here, to = urlsplit(url), urlsplit(urljoin(url, action))
+    except ValueError:
+        return ""
+    google = all((p.hostname or "").endswith((".google.com", ".googleusercontent.com")) for p in (here, to))
+    if to.scheme != here.scheme or not (google or to.netloc == here.netloc):
+        return ""
+    query = "&".join(part for part in (to.query, urlencode(fields)) if part)
+    return to._replace(query=query, fragment="").geturl()
+
+
+def wrong_start(start: bytes, name: str) -> str | None:
+    """Why the first bytes are not those of such a file, or None; most names say nothing about them."""
+    name = name.lower()
+    for ending, magics in _MAGIC.items():
+        if name.endswith(ending):
+            return None if start.startswith(magics) else f"it does not begin as a {ending} file does"
+    if name.endswith((".json", ".jsonl")):
+        begins = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        return (
+            None if begins in (b"{", b"[", b"") else f"it does not begin as a {Path(name).suffix} file does"
+        )
+    return None
+
+
+def wrong_structure(path: Path, name: str = "") -> str | None:
+    """Why a file on disk is a page, cut off or of another format, as far as that is cheap to see; else None.
+
+    Args:
+        path: The file.
+        name: What it will be called, where that is not its name yet.
+    """
+    name, size = (name or path.name).lower(), path.stat().st_size
+    if not size:
+        return "it is empty"
+    with path.open("rb") as stream:
+        start = stream.read(4096)
+        stream.seek(max(0, size - 4096))
+        end = stream.read()
+    if is_page(start) and not name.endswith((".html", ".htm", ".xml")):
+        return "it is a web page"
+    wrong = wrong_start(start, name)
+    if wrong:
+        return wrong
+    if name.endswith(".7z"):
+        # The signature header says where the last header lies: offset and size at bytes 12 and 20.
+        wanted = 32 + int.from_bytes(start[12:20], "little") + int.from_bytes(start[20:28], "little")
+        return f"it is cut off: {size:,} of {wanted:,} bytes" if size < wanted else None
+    if name.endswith((".zip", ".apkg", ".colpkg")):
+        return None if zipfile.is_zipfile(path) else "it is cut off: the directory at its end is missing"
+    if name.endswith((".json", ".jsonl")) and end.rstrip()[-1:] not in (b"}", b"]"):
+        return "it is cut off"
+    return None
+
+
+def service_error(content: bytes) -> str:
+    """The words of an error in XML or JSON, as storage services and the Hub send them; else empty."""
+    text = content[:8192].decode("utf-8", "replace")
+    if text.lstrip().startswith("{"):
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return ""
+        found = value.get("error") or value.get("message")
+        return _shown(found) if isinstance(found, str) else ""
+    found = re.search(r"<Message>([^<]*)</Message>", text)
+    return _shown(found[1]) if found else ""

@@ -1,0 +1,258 @@
+"""Sends a fine-tuned model to the Hub: weights as safetensors, tokenizer, template, record, card.
+
+Only what is needed to use the model and to know what it was made of travels. Pickles run code on whoever opens
+them, so no pickle does; checkpoints, states of optimizers, settings and logs are of the run, not of the model.
+Paths of the machine that trained, which its record holds, are cut down to their last part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from meadow.hub import HubError, RefusedError, card
+from meadow.hub.client import Client
+from meadow.hub.plan import LocalFile, Plan
+from meadow.hub.push import REPO, Pushed, send
+from meadow.hub.refusals import Allowed, Refusal
+
+RUN, CARD = "run.json", "README.md"
+#: What makes a model, beside its weights: configuration, tokenizer and template, as transformers and peft name them.
+_PARTS = re.compile(
+    r"config\.json|generation_config\.json|adapter_config\.json|tokenizer\.json|tokenizer_config\.json"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|merges\.txt|(?:tokenizer|spiece)\.model"
+    r"|sentencepiece\.bpe\.model|chat_template\.(?:jinja|json)|additional_chat_templates|meadow_template\.json"
+    r"|processor_config\.json|preprocessor_config\.json|loss[\w.-]*\.(?:svg|png)"
+    r"|(?:model|adapter_model|diffusion_pytorch_model)\.safetensors\.index\.json"
+)
+_WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
+_PICKLE = re.compile(r".*\.(?:bin|pt|pth|pkl|pickle|ckpt|joblib|npy|npz|msgpack|h5)")
+#: A header of safetensors is at most this long (the format's own limit).
+_HEADER = 100_000_000
+_PATH = re.compile(r"(?:/|~|[A-Za-z]:[\\/]|\\\\).*")
+
+
+def push_model(
+    folder: Path | str,
+    repo: str,
+    *,
+    private: bool = False,
+    dry_run: bool = False,
+    allowed: Allowed | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Pushed:
+    """Sends a finished model to the Hub.
+
+    Args:
+        folder: A run's output: ``run.json``, ``README.md``, weights as safetensors.
+        repo: ``ORG/NAME``.
+        private: Whether the repository, where it is made now, is private.
+        dry_run: Whether to plan only.
+        allowed: What a person lets pass.
+        say: Told what is being done.
+
+    Raises:
+        ValueError: `repo` or a name in `allowed` is none.
+        RefusedError: It must not be sent.
+        StaleError: Somebody else changed the repository meanwhile.
+        HubError: The folder holds no finished model, or it could not be sent.
+    """
+    folder, allowed = Path(folder), allowed or Allowed()
+    if not REPO.fullmatch(repo):
+        raise ValueError(f"--repo {repo}: write it as ORG/NAME")
+    run = read_run(folder)
+    files, stays = files_of(folder, run)
+    names = {base_name(run), *(str(entry.get("name")) for entry in run["data"])}
+    unknown = sorted(allowed.terms - names)
+    if unknown:
+        raise ValueError(
+            f"--allow-terms {unknown[0]}: the model is made of {', '.join(sorted(names))}; name one of these"
+        )
+    refusals = of_model(folder, run, allowed)
+    if refusals:
+        raise RefusedError(refusals)
+    client = Client("model")
+    if not dry_run:
+        client.need_token()
+    say(f"reading {repo}")
+    state = client.state(repo)
+    if state and private and not state.private:
+        raise HubError(
+            f"{repo} is public already, and --private is for repositories that are made now; make it private in its "
+            "settings on the Hub, or leave --private out"
+        )
+    remote = state.files if state else {}
+    with tempfile.TemporaryDirectory(prefix="meadow-push-") as scratch:
+        if CARD in remote:
+            existing = client.read(repo, CARD, state.head, Path(scratch))
+            mine = files[CARD].source.decode()
+            files[CARD] = LocalFile(card.merge(mine, existing, card.MODEL_OWNED).encode())
+        adds = {path: file for path, file in files.items() if not file.same(remote.get(path))}
+        # Shards of earlier weights would be read together with these.
+        deletes = [path for path in remote if path not in files and _weight_like(path)]
+        plan = Plan(
+            repo,
+            "model",
+            state,
+            state.private if state else private,
+            adds,
+            deletes,
+            len(files) - len(adds),
+            (),
+            tuple(stays),
+            ("paths of this machine in run.json are cut down to their last part",),
+            f"Meadow: {folder.resolve().name}",
+        )
+        if dry_run:
+            return Pushed(plan, None, False, client.address(repo))
+        return send(plan, client, say)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The record of a finished run.
+
+    Raises:
+        HubError: There is none, or it is none.
+    """
+    path = folder / RUN
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HubError(
+            f"{path}: {error.strerror}; only a finished run can be pushed: name the --output folder of the recipe"
+        ) from error
+    except ValueError as error:
+        raise HubError(f"{path}: no JSON: {error}; copy the model folder again") from error
+    data = run.get("data") if isinstance(run, dict) else None
+    if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
+        raise HubError(f"{path}: it has no list `data`, so nobody can say what the model was trained on")
+    if not isinstance(run.get("base_model"), dict):
+        raise HubError(f"{path}: it has no `base_model`, so nobody can say what the model was made of")
+    return run
+
+
+def base_name(run: Mapping[str, Any]) -> str:
+    """What the base model is called, without where it lay."""
+    base = run["base_model"]
+    return _last_part(str(base.get("name") or base.get("path") or "base model"))
+
+
+def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile], list[tuple[str, str]]]:
+    """What of a model's folder travels, and what stays and why.
+
+    Raises:
+        HubError: There is no card, or there are no weights, or they are no safetensors.
+    """
+    files: dict[str, LocalFile] = {}
+    stays: list[tuple[str, str]] = []
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if path.is_symlink() or not path.is_file():
+            why = "a checkpoint is no model" if "checkpoint" in name else "no file of a model"
+            if not name.startswith("."):
+                stays.append((f"{name}/" if path.is_dir() else name, why))
+        elif name == RUN:
+            text = json.dumps(_without_paths(run), indent=2, ensure_ascii=False) + "\n"
+            files[name] = LocalFile(text.encode())
+        elif name == CARD:
+            files[name] = LocalFile(path.read_text(encoding="utf-8", errors="replace").encode())
+        elif _WEIGHTS.fullmatch(name):
+            _check_weights(path)
+            files[name] = LocalFile(path)
+        elif _PARTS.fullmatch(name):
+            files[name] = LocalFile(path)
+        elif not name.startswith("."):
+            pickle = _PICKLE.fullmatch(name)
+            stays.append((name, "a pickle runs code on whoever opens it" if pickle else "no file of a model"))
+    if CARD not in files:
+        raise HubError(
+            f"{folder}: it has no {CARD}; a model without a card is not sent: write it with its recipe"
+        )
+    weights = [name for name in files if _WEIGHTS.fullmatch(name)]
+    if not weights:
+        pickles = [name for name, _ in stays if _PICKLE.fullmatch(name)]
+        raise HubError(
+            f"{folder}: it has no weights as safetensors"
+            + (f", only {', '.join(pickles)}, which run code on whoever opens them" if pickles else "")
+            + "; save the model with save_pretrained(), which writes safetensors"
+        )
+    _check_shards(folder, set(weights))
+    return files, stays
+
+
+def of_model(folder: Path, run: Mapping[str, Any], allowed: Allowed) -> list[Refusal]:
+    """Why a model may not be sent."""
+    what, found = folder.resolve().name, []
+    samples = [str(entry.get("name")) for entry in run["data"] if entry.get("sample")]
+    if samples and not allowed.sample:
+        reason = f"it was trained on the samples of {', '.join(samples)}, which are not the real data"
+        found.append(Refusal(what, reason, "--allow-sample"))
+    base = base_name(run)
+    if not run["base_model"].get("license") and base not in allowed.terms:
+        reason = f"the licence of its base model {base} is not known, and nobody can pass on what he has no leave for"
+        found.append(Refusal(what, reason, f"--allow-terms {base}"))
+    for entry in run["data"]:
+        name = str(entry.get("name"))
+        if name in allowed.terms or entry.get("trained_rows") == 0:
+            continue
+        training = (entry.get("license_verdict") or {}).get("training") or {}
+        answer = str(training.get("answer") or "unknown")
+        if not answer.startswith("yes"):
+            because = " ".join(map(str, training.get("because") or ()))
+            reason = f"training on {name}: {answer}. {because}".rstrip()
+            found.append(Refusal(what, reason, f"--allow-terms {name}"))
+    return found
+
+
+def _check_weights(path: Path) -> None:
+    """Raises where a file is no safetensors, whatever it is called."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        head = stream.read(length) if 2 <= length <= min(_HEADER, size - 8) else b""
+    try:
+        header = json.loads(head)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        whole = size == 8 + length + max(ends, default=0)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise HubError(
+            f"{path}: it is no safetensors file, whatever its name says; save the model again"
+        ) from None
+    if not whole:
+        raise HubError(f"{path}: it is cut off, or has more in it than its header says; save the model again")
+
+
+def _check_shards(folder: Path, weights: set[str]) -> None:
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise HubError(f"{index}: it cannot be read: {error}; save the model again") from error
+        missing = sorted(wanted - weights)
+        if missing:
+            raise HubError(
+                f"{folder}: {', '.join(missing)} is missing, which {index.name} names; save it again"
+            )
+
+
+def _weight_like(path: str) -> bool:
+    return _WEIGHTS.fullmatch(path) is not None or path.endswith(".safetensors.index.json")
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(inner) for inner in value]
+    return _last_part(value) if isinstance(value, str) else value
+
+
+def _last_part(text: str) -> str:
+    """What is after the last slash, of a text that is a path; any other as it is."""
+    if not _PATH.fullmatch(text) or len(text) == 1:
+        return text
+    return re.split(r"[\\/]+", text.rstrip("\\/"))[-1] or text
