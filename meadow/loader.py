@@ -196,11 +196,12 @@ def _told(manifest: dict[str, Any], store: Store) -> dict[str, Any]:
     if "mixture" in manifest:
         from meadow import mixtures
 
+        name = manifest["mixture"]["name"]
         if manifest["sample"]:
             _say_once(
                 f"{manifest['name']} in {store.root} is a mixture of the small embedded SAMPLES, written for "
                 f"tests, not the real data; for that put raw files into {default_raw()} and run "
-                f"`python -m meadow.build mixture:{manifest['mixture']['name']}`"
+                f"`python -m meadow.build mixture:{name if name in mixtures.available() else 'FILE.yaml'}`"
             )
         for note in mixtures.notes(manifest):
             if "INCOMPLETE" in note:

@@ -419,10 +419,17 @@ class _Run:
         builder = work.builder
         staged, empty = work.finish(self.screening.reports(work))
         report.files_left_out += [(c, r) for c in work.wanted for r in work.left_out[c] if r.file]
-        if not staged:
+        # Rows that a dataset of another source has, too, are nothing that this one did wrong.
+        if not staged and not any(_repeated(work, config) for config in work.wanted):
             raise SourceError(f"no usable row in its raw files: {_why_empty(work, work.wanted)}")
         for config in empty:
-            if work.read[config]:
+            if _repeated(work, config):
+                why = (
+                    "each of its usable rows duplicates one that another dataset keeps, so nothing was published: "
+                    f"{_why_empty(work, (config,))}. To publish them all the same, build it alone or with "
+                    "duplicates set to flag"
+                )
+            elif work.read[config]:
                 why = f"no usable row in these raw files, so nothing was published: {_why_empty(work, (config,))}"
             else:
                 why = "these raw files hold no row of it, so nothing was published"
@@ -432,7 +439,8 @@ class _Run:
         for (manifest, folder), plot in zip(staged, plots, strict=True):
             _make_card(builder, self.store, manifest, folder)
             (folder / PLOT).write_bytes(plot.result())
-        publish(self.store, staged, report)
+        if staged:
+            publish(self.store, staged, report)
         report.manifests += [manifest for manifest, _ in staged]
         built = {manifest["name"] for manifest in report.manifests}
         for manifest in [] if work.raw.sample else _current(self.store)[0]:
@@ -442,6 +450,11 @@ class _Run:
                     f"{manifest['name']}: still there from an earlier sample build; delete {folder} to be rid of it"
                 )
         shutil.rmtree(work.scratch, ignore_errors=True)
+
+
+def _repeated(work: Assembly, config: str) -> bool:
+    """Whether rows of a dataset are left out as duplicates; these had passed all other filters."""
+    return any(stage == "duplicates" and count for (stage, _), count in work.dropped[config].items())
 
 
 def _why_empty(work: Assembly, configs: tuple[str, ...]) -> str:

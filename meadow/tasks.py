@@ -287,7 +287,11 @@ def _hidden(rejected: Rejected) -> Rejected:
     """What is listed as left out must not hold what masking would have hidden."""
     from meadow.filters.privacy import mask
 
-    return replace(rejected, excerpt=mask(rejected.excerpt[:_MASKED]), detail=mask(rejected.detail))
+    cut = rejected.excerpt[:_MASKED]
+    excerpt, detail = mask(cut), mask(rejected.detail)
+    if excerpt is cut and detail is rejected.detail:  # nothing was found
+        return rejected
+    return replace(rejected, excerpt=excerpt, detail=detail)
 
 
 def _notes(seen: Seen) -> str:

@@ -748,6 +748,17 @@ def test_half_a_marker_loses_nothing(line: str) -> None:
 CARD = dataset_card(make_manifest(), WORDS)
 
 
+def test_markers_in_yaml_that_cannot_be_read_are_text() -> None:
+    lines = CARD.split("\n")
+    lines.remove("pretty_name: Ward Notes")
+    lines.remove("---")
+    lines[lines.index("---")] = ""  # the YAML goes on to the end of the first block, so to speak
+    lines.insert(lines.index("<!-- meadow:end notice -->") + 1, "---")
+    merged = dataset_card(make_manifest(), WORDS, "\n".join(["---", *lines]))
+    assert merged.count("\n<!-- meadow:begin notice -->") == 1
+    assert dataset_card(make_manifest(), WORDS, merged) == merged
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(

@@ -357,6 +357,13 @@ def test_words() -> None:
     assert hashes.tolist() == hash_words(["one", "two", "thrée"]).tolist()
 
 
+def test_comments_are_no_words_and_unclosed_ones_cost_little() -> None:
+    assert words("one<!-- two <b>\nthree -->four <!-- five") == ["one", "four", "five"]
+    start = time.process_time()
+    hashed(pa.array(["<!-- x " * 50_000]))
+    assert time.process_time() - start < 2  # a search to the end from each takes ten times as long
+
+
 def test_a_book_costs_little_and_its_item_is_found(exam: list[Item], index: Index) -> None:
     rng = random.Random(6)
     others = vignettes(2_000, seed=9)
@@ -710,5 +717,8 @@ def test_columns_of_other_datasets(exam: list[Item], tmp_path: Path) -> None:
     assert (found.fields, [(h.id, h.item) for _, h in found.hits]) == (("text",), [("1", "v1")])
     found = checking.check(str(tmp_path / "x.parquet"), against, store, ["messages", "text"])
     assert [(h.id, h.item, h.field) for _, h in found.hits] == [("0", "v0", "messages"), ("1", "v1", "text")]
+    (tmp_path / "none.jsonl").write_text("\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="none.jsonl: it holds no row to check"):
+        checking.check(str(tmp_path / "none.jsonl"), against, store)
     with pytest.raises(ValueError, match="the column n holds int64, not texts"):
         checking.check(str(tmp_path / "x.parquet"), against, store, ["n"])

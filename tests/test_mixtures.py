@@ -21,9 +21,12 @@ import pytest
 import meadow
 from meadow import assembly, loader, mixtures, pipeline, rows, tasks
 from meadow.filters import Filters
+from meadow.filters.privacy import LIMITS
 from meadow.mixtures import building, definition, drawing
 from meadow.mixtures import tasks as work
 from meadow.mixtures.lock import LOCK
+from meadow.report.facts import warnings
+from meadow.report.gather import gather
 from meadow.store import Store, StoreError
 from tests.toy import Newer, Other, Toy, no_plot, put, row
 
@@ -553,6 +556,47 @@ def test_datasets_must_be_checked_for_exam_items(built: Bench) -> None:
     assert built.mix("toy", "other", contamination="refuse_unchecked")["funnel"]["dropped"] == {}
 
 
+def test_flagged_exam_items_are_said_to_be_in_it(built: Bench) -> None:
+    ids, others = built.ids("toy"), built.ids("other")
+    claim(built, "toy", *ids[:7], "toy/elsewhere")
+    claim(built, "other", *others[:3], policy="drop")  # these are not in `other` any more, says its build
+    manifest = built.mix("toy", "other")
+    assert manifest["mixture"]["exam_rows"] == {"toy": 7}
+    said = "7 rows of toy hold an exam item: its build only flagged them"
+    assert f"mixture_mine: {said}" in mixtures.notes(manifest)
+    assert f"- {said}" in (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
+    manifest = built.mix({"dataset": "toy", "max_rows": 30})
+    assert manifest["mixture"]["exam_rows"].get("toy", 0) == len(set(ids[:7]) & set(built.ids()))
+    assert built.mix("toy", contamination="exclude_hits")["mixture"]["exam_rows"] == {}
+    assert "hold an exam item" not in " ".join(mixtures.notes(built.store.manifest("mixture_mine")))
+
+
+def test_card_and_report_say_what_the_parts_went_through(built: Bench) -> None:
+    manifest = built.store.manifest("toy")
+    manifest |= {
+        "contamination": {"policy": "flag", "exams": [{"exam": "usmle", "sample": False}], "unchecked": ["medqa: gone"]},
+        "privacy": {"policy": "mask", "rows": 0, "findings": {}},
+        "duplicates": {"policy": "drop"},
+    }  # fmt: skip
+    folder = built.store.folder("toy", "1.0.0")
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    hits = pa.table({"id": pa.array(built.ids("toy")[:2], pa.string())})
+    pq.write_table(hits, folder / "contamination.parquet")
+    built.mix("toy", "other")
+    card = (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
+    assert "| toy | usmle | masked | left out |" in card
+    assert "| other | **not checked** | **not screened** | **not looked for** |" in card
+    assert LIMITS in card
+    found = warnings(gather(built.store, rows=0).datasets[0])
+    assert [line for line in found if "Unsettled" not in line] == [
+        "Rows that hold exam items were flagged and are in it (2 of toy).",
+        "Not checked against an exam: medqa: gone (toy).",
+        "Not checked against exams (other).",
+        "Not screened for private details (other).",
+        "Not searched for duplicates (other).",
+    ]
+
+
 # ---- missing parts ----------------------------------------------------------------------------------
 
 
@@ -838,12 +882,14 @@ def test_lock_names_a_changed_definition(built: Bench) -> None:
     built.mix(*PARTS)
     lock = built.lock()
     changed = ({**PARTS[0], "max_rows": 40}, PARTS[1])
-    found = mismatch(built, lock, *changed, seed=8)
-    assert found[:2] == (
+    assert mismatch(built, lock, *changed, seed=8) == (
         "definition.seed is 7 in the lock, 8 here",
         "definition.parts[0].max_rows is 50 in the lock, 40 here",
     )
-    assert "name the lock file: mixture:FILE" in found[-1]
+    with pytest.raises(mixtures.LockMismatchError) as caught:
+        built.mix(*changed, seed=8, options={"lock": lock})
+    assert ": 2 differences from the lock" in str(caught.value)
+    assert f"name the lock file: mixture:{lock}" in str(caught.value)
 
 
 def test_lock_names_changed_raw_files_rows_and_filters(built: Bench) -> None:
@@ -972,6 +1018,17 @@ def test_load_builds_on_first_use(fresh: Path, capsys: pytest.CaptureFixture[str
     assert "INCOMPLETE: without stackexchange_academia.stackexchange.com" in said
     assert len(mixtures.notes(manifest)) == 3 + 5 + 1
     assert "8 parts of the published collection are not in it" in mixtures.notes(manifest)[-1]
+
+
+def test_own_mixture_is_built_by_its_file(
+    fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setenv("MEADOW_OUT", str(out))
+    pipeline.build(["wikidoc"], out=out, sample=True)
+    mixtures.build(Bench(tmp_path / "mine").define("wikidoc"), Store(out), sample=True)
+    meadow.load_dataset("mixture_mine", split="train")
+    assert "run `python -m meadow.build mixture:FILE.yaml`" in capsys.readouterr().err
 
 
 def test_other_ways_to_load(fresh: Path) -> None:

@@ -310,6 +310,23 @@ class TestDuplicates:
         assert (found["near"], found["exact"], found["clusters"]) == (1, 0, 1)
         assert found["compared_with"] == ["toy", "toy_hard"]
 
+    def test_a_source_that_only_repeats_another_is_noted_and_has_not_failed(
+        self, raw: Path, build: Callable
+    ) -> None:
+        line = row("a", question="What causes anaemia?", answer=LONG)
+        put(raw, "toy/b.jsonl", line)
+        put(raw, "leaflets/a.jsonl", line, row("low", score=1))
+        report = build()  # which asserts that no source failed
+        assert "leaflets" not in {m["name"] for m in report.manifests}
+        assert report.notes == [
+            "leaflets: each of its usable rows duplicates one that another dataset keeps, so nothing was "
+            "published: exact duplicate 1; score below 5 1. To publish them all the same, build it alone or "
+            "with duplicates set to flag"
+        ]
+        (one, other) = table(report, "toy", "duplicates")
+        assert [(c["id"], c["kept"]) for c in (one, other)] == [("toy/a", True), ("leaflets/a", False)]
+        assert list(texts(build("leaflets"), "leaflets")) == ["leaflets/a"]
+
     def test_exams_stay_as_they_were_published(self, raw: Path, build: Callable) -> None:
         put(raw, "exam/b.jsonl", row("v2", question=VIGNETTE, answer="The median nerve", split="step1"))
         report = build()

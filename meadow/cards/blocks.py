@@ -11,7 +11,7 @@ from meadow.cards import checks
 from meadow.cards.manifest import Manifest, license_ids, reasons, row_count
 from meadow.cards.markdown import fence, hexadecimal, is_url, link, quote, share, size, table, text
 from meadow.cards.merge import Blocks, sections
-from meadow.licenses import verdict
+from meadow.licenses import verdict, verdict_of
 from meadow.store import PLOT
 
 _PERCENTILES = ("min", "p5", "p25", "p50", "p75", "p95", "p99", "max", "mean")
@@ -176,8 +176,11 @@ def _licences(manifest: Manifest) -> str:
         return "### Licences of the rows\n\nThere are no rows."
     why = "\n".join(f"- {', '.join(names)}: {evidence}" for evidence, names in bearers.items())
     shown = table(("SPDX", "Licence", "Rows", "Share"), rows, left=2)
-    whole = verdict(counts, terms, manifest.get("generators")).markdown() if any(counts.values()) else ""
-    if whole:
+    if any(counts.values()):
+        # Of a mixture, the reasons name the datasets that rows are from.
+        parts = (manifest.get("mixture") or {}).get("licensing")
+        judged = verdict_of(parts) if parts else verdict(counts, terms, manifest.get("generators"))
+        whole = judged.markdown()
         in_full.append(f"### What may be done with all of it\n\n{whole}")
     return "\n\n".join(["### Licences of the rows", shown, *([why] if why else []), *in_full])
 

@@ -59,7 +59,7 @@ def assemble(metadata: Mapping[str, Any], words: str, blocks: Blocks, existing: 
     parts = _merge(_fresh(words, blocks), _parse(body), made)
     if front.broken:
         note = "The YAML that stood at the top of this card could not be read. Repair it and move it back:"
-        parts.append(_Part("text", "", f"{note}\n\n{markdown.fence(front.broken, 'yaml')}"))
+        parts.append(_Part("text", "", f"{note}\n\n{markdown.fence(_tame(front.broken), 'yaml')}"))
     title = next((p.content for p in parts if p.key == ("words", "title")), None)
     if title is None:
         title = next((p.content for p in parts if p.kind == "text" and markdown.title(p.content)), "")

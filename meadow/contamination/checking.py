@@ -83,7 +83,7 @@ def check(target: str, exams: Iterable[Source], store: Store, fields: Sequence[s
         fields: The columns to read; without them `instruction`, `input`, `options` and `output`, or else all columns of texts.
 
     Raises:
-        ValueError: The target is neither, cannot be read, or has no such column.
+        ValueError: The target is neither, cannot be read, holds no row, or has no such column.
         meadow.store.StoreError: The dataset cannot be read.
     """
     index = Index.build(exams)
@@ -106,6 +106,10 @@ def check(target: str, exams: Iterable[Source], store: Store, fields: Sequence[s
             findings.hits.append((split, hit))
         numbers[split] = start + batch.num_rows
         findings.rows += batch.num_rows
+    if not findings.rows:
+        raise ValueError(
+            f"{target}: it holds no row to check; of a dataset, those outside its test split count"
+        )
     return findings
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 # Tags that HTML has; "p<a and b>c" is no tag.
 _TAG = re.compile(
-    r"<!--.*?-->|</?(?:a|abbr|article|b|blockquote|body|br|center|cite|code|dd|del|details|div|dl|dt|em|figure|"
+    r"</?(?:a|abbr|article|b|blockquote|body|br|center|cite|code|dd|del|details|div|dl|dt|em|figure|"
     r"font|footer|h[1-6]|head|header|hr|html|i|img|ins|kbd|label|li|main|mark|nav|ol|p|pre|q|s|section|small|"
     r"span|strike|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|title|tr|tt|u|ul|var)(?:\s[^<>]*)?/?>",
-    re.IGNORECASE | re.DOTALL,
+    re.IGNORECASE,
 )
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 
@@ -89,10 +89,19 @@ def _classes() -> np.ndarray:
     return table
 
 
+def _without_comments(text: str) -> str:
+    """Takes HTML comments out, in time linear in the text: a pattern would look from each to the text's end."""
+    found, start = [], 0
+    while (begin := text.find("<!--", start)) >= 0 and (end := text.find("-->", begin + 4)) >= 0:
+        found.append(text[start:begin])
+        start = end + 3
+    return " ".join((*found, text[start:]))
+
+
 def _plain(text: str) -> str:
     """Takes markup out and brings characters to one form."""
     if "<" in text:
-        text = _TAG.sub(" ", text)
+        text = _TAG.sub(" ", _without_comments(text))
     if "&" in text:
         text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
     return unicodedata.normalize("NFKC", text).casefold()

@@ -93,7 +93,7 @@ _HEALTHY = re.compile(
 )
 # A sign of its own and the sign after it: square and cubic ångströms, Ø ± 5 mm, √±3. `ftfy` reads them as
 # halves of a letter; inside words ("Espa√±a") they are.
-_SIGNS = re.compile("(?<![^\\W\\d_])([ÅØÐß×√≈])(?=[¹²³°±])")
+_SIGNS = re.compile("(?<![^\x00-@\\[-`{-\x7f])([ÅØÐß×√≈])(?=[¹²³°±](?![À-ÿ]))")
 _MASK = {letter: chr(0xF8A0 + at) for at, letter in enumerate("ÅØÐß×√≈")}
 _UNMASK = {ord(mask): letter for letter, mask in _MASK.items()}
 # Percent-encoded letters and apostrophes that a title kept from its address: "M%C3%A9ni%C3%A8re%27s".
@@ -102,6 +102,8 @@ _PERCENT = re.compile(
 )
 _ANY_PERCENT = re.compile("%(?:2[67]|[CDE][0-9A-F]%)")
 _AMPERSAND = re.compile(r"(?<=[a-z] )%26(?= [A-Za-z])")
+# A curly quote or dash in Windows' code page, whose second byte was set right and whose first was left.
+_HALF_RIGHT = re.compile("(?<=[a-z.,;:!?])Â(?=[‘’“”–—…])")
 # What is left where half of a sequence is lost.
 _BROKEN = re.compile("â€|ï¿½|‚Ä")
 # "I??e been", "Don?? worry": an apostrophe and its neighbour that became question marks.
@@ -127,6 +129,8 @@ def _repaired(text: str) -> str:
         return text
     from ftfy import fix_encoding
 
+    if "Â" in text:
+        text = _HALF_RIGHT.sub("", text)
     # Line by line, as `ftfy` does it: a line is one encoding, and the line of an option is repaired in
     # the question as in the answer.
     lines = []
@@ -184,6 +188,14 @@ _DEBRIS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("category", "Category:", re.compile(r"(?<![\w/.])Category::?[A-Z]\w+")),
     ("file name", "File:", re.compile(r"(?<![\w/.])File:[^\s/:|]{1,80}\.(?i:jpe?g|png|gif|svg|tiff?)\b")),
     ("file name", "Image:", re.compile(r"(?<![\w/.])Image:[^\s/:|]{1,80}\.(?i:jpe?g|png|gif|svg|tiff?)\b")),
+    (
+        "placeholder", "[",
+        re.compile(
+            r"\[(?i:your (?:full )?(?:name|address|phone number|signature)"
+            r"|(?:insert|enter) (?:the |your |a )?(?:(?:patient|doctor)['’]?s? )?(?:name|date|address|phone number|link|image)(?: here)?)\](?!\()"
+        ),
+    ),
+    ("filler", "orem ipsum", re.compile(r"\b[Ll]orem ipsum dolor\b")),
     ("placeholder", " name)", re.compile(r"\((?i:disease|condition|drug|page|project|procedure|test) name\)")),
 )  # fmt: skip
 
@@ -260,8 +272,8 @@ _POINTER = 200
 _URL = re.compile(r"(?:https?://|www\.)\S+|\b(?:doi|pmid):?\s*\S+", re.IGNORECASE)
 _LINK_WORDS = frozenset(
     "a about also an and answer are article at available be by can check click complete detail details directions "
-    "download find following for found from full further go good great have here how in info information is it its link "
-    "links look material may more of official on online or page pages paper please pdf read reading refer reference "
+    "download find following for found from full further go good great have here how image img in info information is it its link "
+    "links look material may more of official on online or out page pages paper photo picture please pdf read reading refer reference "
     "references resource see similar site source sources take that the there these this to try useful video view visit "
     "watch website wikipedia with you your".split()
 )
@@ -285,6 +297,8 @@ _POINTS = re.compile(
     rf"(?:please |also |kindly |for (?:more |further )?(?:details?|information),? |the )?"
     rf"(?:(?:see|refer to|look at|check|view|consult|compare)(?: also)? (?:the |this |our |these )?"
     rf"(?:(?:above|below|following|attached|accompanying|previous|next|preceding) )?(?:(?:\w+ )?{_THING}(?: {_PLACE})*|above|below|attached|previous (?:answer|card|question))"
+    rf"|(?:see|refer to|consult)(?: also)? (?:the |this )?(?:(?:\w+ )?{_THING}(?: {_PLACE})+|(?:above|below|attached|accompanying) {_THING}) for [^.:;\n]{{1,60}}"
+    rf"|(?:(?:the|your|this) (?:answers?|details?|information)|it|this|that|they|these) (?:is|are|can be) (?:(?:shown|seen|found|listed|given|pictured|depicted|illustrated|described|explained|answered|summari[sz]ed) )?(?:on|in) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING} {_PLACE}(?: {_PLACE})*"
     rf"|as (?:shown|seen|described|listed|illustrated|depicted|mentioned|noted|stated|above)(?: (?:in|on|by) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING})?(?: {_PLACE})*"
     rf"|(?:shown|listed|given|pictured|depicted|illustrated|described|answered|summari[sz]ed) (?:above|below|(?:in|on) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING}(?: {_PLACE})*)"
     rf"|{_THING} (?:above|below|attached|(?:on|in) the (?:right|left|next|previous|following|back)(?: \w+)?))",

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from meadow import __version__, assembly, attribution, rows, tasks
 from meadow.licenses import PARTS, verdict_of
@@ -96,7 +98,8 @@ def build(
     if locked is not None:
         wrong = locks.compare_definitions(locked, mixture)
         if wrong:
-            raise locks.LockMismatchError(lock, wrong)
+            remedy = f"To build the one in the lock, name the lock file: mixture:{lock}"
+            raise locks.LockMismatchError(lock, wrong, [remedy])
     classes = builders if builders is not None else available()[0]
     root = None if sample else Path(raw) if raw is not None else default_raw()
     versions = None if locked is None else {n: d["version"] for n, d in locked["datasets"].items()}
@@ -173,6 +176,7 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     name, about = manifest["name"], manifest["mixture"]
     found = [f"{name} is INCOMPLETE: without {m['dataset']}: {m['reason']}" for m in about["missing"]]
     found += [f"{name}: {line}" for line in map(card.shortage, about["parts"]) if line]
+    found += [f"{name}: {line}" for line in card.exam_rows(manifest)]
     absent = about.get("not_in_meadow") or []
     if absent:
         found.append(
@@ -214,6 +218,7 @@ class _Job:
         written = self._write(dealt, columns, folder)
         manifest = self._manifest(columns, scanned, dealt, written, folder)
         paths = [folder / name for files in written.values() for name, _ in files]
+        manifest["mixture"]["exam_rows"] = self._exam_rows(paths)
         changes = {
             each.manifest["source"]: each.manifest["changes"]
             for each in self.found
@@ -414,6 +419,22 @@ class _Job:
             "built_with": {"meadow": __version__, "pyarrow": pa.__version__},
         }
 
+    def _exam_rows(self, paths: Sequence[Path]) -> dict[str, int]:
+        """Rows per dataset that overlap an exam item, which the dataset's build kept and only listed."""
+        hits = {}
+        for each in self.found:
+            manifest = each.manifest
+            if (manifest.get("contamination") or {}).get("policy") == "flag":
+                hits[manifest["name"]] = pa.array(read_hits(self.store, manifest), pa.string())
+        found: Counter = Counter()
+        for path in paths if any(map(len, hits.values())) else ():
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(columns=["id", work.DATASET]):
+                    for name, ids in hits.items():
+                        mine = pc.equal(batch[work.DATASET], name)
+                        found[name] += pc.and_(mine, pc.is_in(batch["id"], value_set=ids)).true_count
+        return {name: count for name, count in sorted(found.items()) if count}
+
     def _description(self) -> str:
         if not self.missing:
             return self.mixture.description
@@ -469,6 +490,9 @@ def _part(
             ),
             "unchecked": list(checked.get("unchecked", ())),
         }
+    for check in ("privacy", "duplicates"):
+        if manifest.get(check):
+            found[check] = {"policy": manifest[check].get("policy")}
     if each.part.published is not None:
         found["published"] = each.part.published
     if each.part.note:

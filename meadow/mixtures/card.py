@@ -12,11 +12,10 @@ from meadow.cards.manifest import Manifest, check_funnel
 from meadow.cards.markdown import is_url, table, text
 from meadow.cards.merge import assemble
 from meadow.cards.metadata import dataset_metadata
-from meadow.licenses import verdict_of
 from meadow.mixtures.definition import Mixture, available
 
-#: The last heading in the block of licences.
-_VERDICT = "### What may be done with all of it"
+#: What the builds of parts did with findings, by policy.
+_DONE = {"drop": "left out", "mask": "masked", "flag": "**only listed**"}
 
 
 def make(manifest: Manifest, mixture: Mixture, existing: str | None) -> str:
@@ -34,9 +33,7 @@ def make(manifest: Manifest, mixture: Mixture, existing: str | None) -> str:
     blocks["title"] = {"incomplete": incomplete(manifest), **blocks["title"]}
     about = {"parts": parts(manifest), "not-in-meadow": not_in_meadow(manifest)}
     blocks["what-it-is"] = {**about, **blocks["what-it-is"]}
-    blocks["how-it-was-made"] = {**blocks["how-it-was-made"], "mixture-exams": exams(manifest)}
-    licences = blocks["licence-and-evidence"]
-    licences["licences"] = _by_part(licences["licences"], manifest)
+    blocks["how-it-was-made"] = {**blocks["how-it-was-made"], "mixture-exams": checks(manifest)}
     return assemble(dataset_metadata(manifest), words, blocks, existing)
 
 
@@ -60,13 +57,6 @@ def words_of(mixture: Mixture) -> str:
         "## Licence and evidence\n\nEvery row keeps the terms in its column `license`.\n\n"
         f"## Changelog\n\n{notes}\n"
     )
-
-
-def _by_part(block: str, manifest: Manifest) -> str:
-    """The block of licences, with reasons that name the parts of the mixture."""
-    head, title, _ = block.partition(_VERDICT)
-    whole = verdict_of(manifest["mixture"]["licensing"]).markdown()
-    return f"{head}{title}\n\n{whole}" if title else block
 
 
 def incomplete(manifest: Manifest) -> str:
@@ -145,15 +135,38 @@ def not_in_meadow(manifest: Manifest) -> str:
     )
 
 
-def exams(manifest: Manifest) -> str:
-    """Which exams the parts were checked for."""
+def exam_rows(manifest: Manifest) -> list[str]:
+    """Says which parts brought rows that hold an exam item, a sentence each."""
+    return [
+        f"{count:,} row{'' if count == 1 else 's'} of {name} hold{'s' if count == 1 else ''} an exam item: "
+        "its build only flagged them"
+        for name, count in manifest["mixture"]["exam_rows"].items()
+    ]
+
+
+def checks(manifest: Manifest) -> str:
+    """What the rows went through in the builds of the parts, and what the screens cannot do."""
+    from meadow.filters.privacy import LIMITS
+
     rows, unchecked = [], []
     for part in manifest["mixture"]["parts"]:
-        found = part.get("contamination")
-        checked = found["exams"] if found and found["policy"] != "off" else []
-        rows.append([text(part["dataset"]), ", ".join(map(text, checked)) or "**not checked**"])
-        unchecked += [f"- {text(part['dataset'])}: {text(why)}" for why in (found or {}).get("unchecked", ())]
-    shown = ["### Exams that the parts were checked for", table(("Dataset", "Exams"), rows, left=2)]
+        found = part.get("contamination") or {}
+        exams = found.get("exams") if found.get("policy") != "off" else None
+        rows.append(
+            [
+                text(part["dataset"]),
+                ", ".join(map(text, exams or ())) or "**not checked**",
+                _DONE.get((part.get("privacy") or {}).get("policy"), "**not screened**"),
+                _DONE.get((part.get("duplicates") or {}).get("policy"), "**not looked for**"),
+            ]
+        )
+        unchecked += [f"- {text(part['dataset'])}: {text(why)}" for why in found.get("unchecked", ())]
+    header = ("Dataset", "Exams checked for", "Personal data", "Duplicates")
+    shown = ["### Checks of the parts", table(header, rows, left=4)]
+    held = exam_rows(manifest)
+    if held:
+        lines = "\n".join(f"- {text(line)}" for line in held)
+        shown.append(f"**Rows that hold an exam item are in this mixture:**\n\n{lines}")
     if unchecked:
         shown.append("**Not checked against:**\n\n" + "\n".join(dict.fromkeys(unchecked)))
-    return "\n\n".join(shown)
+    return "\n\n".join([*shown, LIMITS])

@@ -98,8 +98,7 @@ def read(file: Path) -> dict[str, Any]:
 
 def compare_definitions(lock: Mapping[str, Any], mixture: Mixture) -> list[str]:
     """What differs between the definition in a lock and a mixture, each with its key."""
-    found = differences(lock["definition"], mixture.described(), "definition")
-    return [*found, "To build the one in the lock, name the lock file: mixture:FILE"] if found else []
+    return differences(lock["definition"], mixture.described(), "definition")
 
 
 def compare_datasets(lock: Mapping[str, Any], manifests: Iterable[Mapping[str, Any]]) -> list[str]:

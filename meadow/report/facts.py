@@ -26,6 +26,16 @@ _STAGES = {
     "privacy": "Privacy",
     "contamination": "Contamination",
     "duplicates": "Duplicates",
+    # Those of mixtures.
+    "conditions": "Conditions",
+    "sampling": "Sampling",
+    "groups": "Groups",
+}
+#: What a dataset that a check did not see is said to be, by the check's key in its manifest.
+_NOT_DONE = {
+    "contamination": "Not checked against exams",
+    "privacy": "Not screened for private details",
+    "duplicates": "Not searched for duplicates",
 }
 
 
@@ -45,11 +55,35 @@ def warnings(facts: Facts) -> list[str]:
         found.append("An exam: for scoring models, never for training them.")
     if funnel["read"] != funnel["kept"] + sum((funnel.get("dropped") or {}).values()):
         found.append("The funnel does not balance: rows read are not rows kept and left out together.")
-    if not m.get("test_only"):
-        found += _exam_warnings(m)
-    found += _screen_warnings(m)
+    if m.get("mixture"):
+        found += _part_warnings(m["mixture"])
+    else:
+        if not m.get("test_only"):
+            found += _exam_warnings(m)
+        found += _screen_warnings(m)
     found += _license_warnings(m)
     return [*found, *facts.problems]
+
+
+def _part_warnings(mixture: object) -> list[str]:
+    """What the builds of a mixture's parts left open: a mixture is drawn from them, not checked again."""
+    parts = mixture.get("parts") if isinstance(mixture, dict) else None
+    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    about: dict[str, list[str]] = {}
+    if isinstance(mixture, dict) and isinstance(mixture.get("exam_rows"), dict):
+        for name, rows in mixture["exam_rows"].items():
+            about.setdefault("Rows that hold exam items were flagged and are in it", []).append(
+                f"{rows} of {name}"
+            )
+    for part in parts:
+        name = str(part.get("dataset") or "a part without a name")
+        for key, none in _NOT_DONE.items():
+            check = part.get(key)
+            if not isinstance(check, dict) or check.get("policy") in (None, "off"):
+                about.setdefault(none, []).append(name)
+            for why in check.get("unchecked") or () if isinstance(check, dict) else ():
+                about.setdefault(f"Not checked against an exam: {why}", []).append(name)
+    return [f"{words} ({', '.join(dict.fromkeys(names))})." for words, names in about.items()]
 
 
 def _exam_warnings(m: Mapping[str, Any]) -> list[str]:
@@ -114,7 +148,9 @@ def dataset_view(facts: Facts, identity: str) -> Html:
         ("versions", "Versions", _versions(facts)),
         ("raw", "Raw files and checksums", _raw(m)),
     ]
-    sections = [section for section in sections if section[2]]
+    # What was done to the rows of a mixture, its parts say.
+    of_parts = {key for key in _NOT_DONE if m.get("mixture") and not m.get(key)}
+    sections = [section for section in sections if section[2] and section[0] not in of_parts]
     tabs = (
         tag("a", "Facts", href=f"#{identity}", aria_current="page"),
         here("Random rows", f"{identity}-rows"),
@@ -293,6 +329,17 @@ def _words(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def _told(value: object) -> str:
+    """A value of a mixture's part; of a check, its policy and the exams at hand."""
+    if not isinstance(value, dict) or "policy" not in value:
+        return _words(value)
+    return ": ".join(_words(each) for each in (value["policy"], value.get("exams")) if each)
+
+
+#: Keys of a mixture that are shown in a form of their own.
+_ELSEWHERE = ("parts", "licensing")
+
+
 def _mixture(m: Mapping[str, Any]) -> Html:
     mixture = m.get("mixture")
     if not mixture:
@@ -302,10 +349,10 @@ def _mixture(m: Mapping[str, Any]) -> Html:
         parts = [{"dataset": key, **(v if isinstance(v, dict) else {"value": v})} for key, v in parts.items()]
     found = []
     if isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts):
-        columns = list(dict.fromkeys(key for part in parts for key in part))
-        found.append(table("Its parts", columns, [[_words(part.get(c)) for c in columns] for part in parts]))
+        columns = [key for key in dict.fromkeys(key for part in parts for key in part) if "sha256" not in key]
+        found.append(table("Its parts", columns, [[_told(part.get(c)) for c in columns] for part in parts]))
     if isinstance(mixture, dict):
-        found.append(terms([(k, _words(v)) for k, v in mixture.items() if k != "parts"], "facts"))
+        found.append(terms([(k, _words(v)) for k, v in mixture.items() if k not in _ELSEWHERE], "facts"))
     return join(found)
 
 

@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 
 
-def run_meadow(raw: str, out: str, workers: str) -> None:
+def run_meadow(raw: str, out: str, workers: str, checks: str = "all") -> None:
     from meadow import pipeline
+    from meadow.filters import Filters
 
-    report = pipeline.build(["stackexchange"], raw=raw, out=out, workers=int(workers))
+    off = "off"
+    none = Filters(languages=(), quality=off, privacy=off, contamination=off, duplicates=off)
+    filters = none if checks == "none" else Filters()
+    report = pipeline.build(["stackexchange"], raw=raw, out=out, workers=int(workers), filters=filters)
     assert report.manifests, report.failed
 
 

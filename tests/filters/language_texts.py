@@ -124,6 +124,9 @@ ENGLISH = (
 
 #: Terms alone, mostly Latin: no language can be told, and none may be read into them.
 LATIN = (
+    "ascites; dysphagia; dysuria; aphasia; seizure; vertigo",
+    "fever nocturia ascites palpitations dysuria",
+    "myalgia\ntremor\nascites\nsyncope",
     "Musculus biceps brachii: origo?\nTuberculum supraglenoidale",
     "Musculus sternocleidomastoideus\nNervus accessorius",
     "Nervus vagus",

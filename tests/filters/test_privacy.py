@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from meadow.filters.privacy import (
     find,
     mask,
     numbers,
+    scan,
     screening,
 )
 from meadow.filters.privacy import evaluation as ev
@@ -190,6 +192,19 @@ def test_a_name_once_introduced_is_found_again() -> None:
     assert mask(text) == "My name is [NAME]. [NAME] is tired, and [NAME] hurts."
 
 
+def test_a_disease_named_like_a_doctor_keeps_its_name() -> None:
+    assert mask("Dr. Okonkwo told me. Okonkwo syndrome is rare, Okonkwo said.") == (
+        "Dr. [NAME] told me. Okonkwo syndrome is rare, [NAME] said."
+    )
+
+
+def test_what_is_found_again_ends_where_the_text_ends() -> None:
+    url = "https://www.facebook.com/maria.example.77"
+    first, other = scan([f"See {url}", f"{url}, https://www.linkedin.com/in/example-person-1a2b"])
+    assert [(span.start, span.end) for span in first] == [(4, 4 + len(url))]
+    assert len(other) == 2
+
+
 def test_a_doctor_called_parkinson_hides_no_disease() -> None:
     text = "Mr. Parkinson has Parkinson disease and Mr. White a low white count; White cells fell."
     assert (
@@ -220,6 +235,8 @@ def test_odd_text_costs_nothing_but_time() -> None:
         "a@",
         "(",
         "Dr. ",
+        "Dr. Smith ",
+        "MD ",
         "a.",
         "12/",
         ":1",
@@ -242,6 +259,17 @@ def test_time_grows_with_length(piece: str) -> None:
 
     seconds(10)
     assert seconds(20_000 // len(piece)) < 2
+
+
+@pytest.mark.parametrize("form", ["Dr. Ba{} ", "ba{}@example.org ", "my name is Ba{}, "])
+def test_thousands_of_findings_in_one_row(form: str) -> None:
+    import time
+
+    pairs = itertools.islice(itertools.product("aeioubcdfglmnprst", repeat=3), 4_000)
+    text = "".join(form.format("".join(letters)) for letters in pairs)
+    start = time.process_time()
+    assert len(find(text)) > 3_500
+    assert time.process_time() - start < 4
 
 
 def test_findings_are_in_order_and_apart() -> None:
@@ -428,6 +456,21 @@ def test_command(tmp_path: Path) -> None:
     assert (done.returncode, "3 findings in 1 rows" in done.stdout) == (0, True)
     assert run().returncode == 2
     assert run("nothing").returncode == 2
+
+
+def test_masked_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    rows = [{"id": "1", "text": "Mail ann@example.org"}, {"id": "2", "text": "fine"}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    # Even over the file that is read.
+    assert "2 rows screened, 1 findings" in screening.run(str(file), Store(tmp_path), (), file, 0)
+    masked = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert masked == [{"id": "1", "text": "Mail [EMAIL]"}, {"id": "2", "text": "fine"}]
+    broken, out = tmp_path / "broken.jsonl", tmp_path / "out.jsonl"
+    broken.write_text('{"text": "fine"}\n{"text": ', encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2"):
+        screening.run(str(broken), Store(tmp_path), (), out, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jsonl", "rows.jsonl"]
 
 
 def test_real_dialogues_and_articles(real: Path) -> None:

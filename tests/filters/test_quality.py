@@ -55,6 +55,8 @@ def choice(output: str, key: str | None = "B", **options: str) -> Example:
         ("How is M%C3%A9ni%C3%A8re%27s disease treated?", "How is Ménière's disease treated?"),
         ("What causes Graves%27 disease ?", "What causes Graves' disease ?"),
         ("What are corns %26 calluses?", "What are corns & calluses?"),
+        ("The patientÂ’s pulse, thenÂ…", "The patient’s pulse, then…"),
+        ("Ð°Ð¿Ð½Ð¾Ðµ means apnoea.", "апное means apnoea."),
         # The second line is another encoding, and healthy.
         ("Sjögren, 20 Å².\nMÃ©niÃ¨re.", "Sjögren, 20 Å².\nMénière."),
     ],
@@ -167,6 +169,9 @@ DEBRIS = [
     "Listen: [sound:murmur.mp3]",
     "Image:Heart.jpg shows the heart.",
     "Insulin lowers it. <!-- check this -->",
+    "Dear [INSERT PATIENT'S NAME], insulin lowers it.",
+    "Insulin lowers it. Yours, [insert your name]",
+    "Insulin. Lorem ipsum dolor sit amet.",
 ]  # fmt: skip
 NO_DEBRIS = [
     "A p<0.05 and q>0.3 in patients with<or =5 lesions, in those with>5 p=0.1.",
@@ -185,6 +190,7 @@ NO_DEBRIS = [
     "The name (brand name) is Humalog (generic name: lispro).",
     "x == y and a === b; === is not an answer",
     "https://example.org/wiki/File:Heart.svg shows it, as does https://example.org/a&lt=5",
+    "[Insert a needle](https://example.org/needle); the [insert] is cloned; say hello to [patient's name]",
     "Na+/K+-ATPase <3 units; I <3 medicine; a<b>c",
 ]  # fmt: skip
 
@@ -257,6 +263,8 @@ LINKS = [
     "Medical care for gout can be found here.",
     "Directions to Hospitals Treating Gout",
     "doi:10.1000/182",
+    "Check out this link https://example.org/a",
+    "![image](https://example.org/a.png)",
 ]
 NO_LINKS = [
     "Insulin, see https://example.org/potassium",
@@ -292,6 +300,10 @@ REFERENCES = [
     "See above.",
     "Table below.",
     "Shown in the picture above",
+    "The answer is in the table above.",
+    "It is described in the figure below.",
+    "Refer to Table 3 for the doses.",
+    "See the table below for details.",
     "As described above. See Figure 3 below.",
     "Listed in the table on the right.",
 ]
@@ -307,6 +319,11 @@ NO_REFERENCES = [
     "As above, so below: both ureters are wide.",
     "See the table above. Insulin is fastest.",
     "Shown to be of use in two trials.",
+    "It is found in the section above the kidney.",
+    "See slides for fungal elements.",
+    "It is listed in table salt.",
+    "Refer to table 3 for the doses: 5 mg at night.",
+    "They are in the left box of the heart.",
 ]
 
 

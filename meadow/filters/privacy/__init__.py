@@ -13,14 +13,15 @@ this takes some hundredths of one, and its e-mail recogniser asks the network fo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from meadow.builder import Rejected
 from meadow.filters import Finding
-from meadow.filters.privacy.names import introduced
+from meadow.filters.privacy.names import THING, introduced
 from meadow.filters.privacy.patterns import structured
 from meadow.filters.privacy.text import Span, Text
 from meadow.filters.privacy.words import ALSO_WORDS, COMMON, EPONYMS, GIVEN, TRADE
@@ -118,19 +119,54 @@ _RANK = {name: rank for rank, name in enumerate(
 )}  # fmt: skip
 
 
+#: Characters of a text that is remembered: tags, sites, licences and details say the same again and again.
+_SHORT = 64
+
+
 def _spans(text: str) -> list[Span]:
+    if len(text) <= _SHORT:
+        return list(_spans_of_short(text))
     screened = Text(text)
     return [*structured(screened), *introduced(screened)]
 
 
-def _repeats(found: dict[str, str], text: str) -> list[Span]:
-    """Where what was found somewhere in a row stands again, without what gave it away there."""
-    return [
-        Span(hit.start(), hit.end(), type_)
-        for value, type_ in found.items()
-        if value in text
-        for hit in re.finditer(rf"(?<![\w@-]){re.escape(value)}(?![\w-])", text)
-    ]
+@lru_cache(maxsize=4096)
+def _spans_of_short(text: str) -> tuple[Span, ...]:
+    screened = Text(text)
+    return (*structured(screened), *introduced(screened))
+
+
+_WORD = re.compile(r"\w+")
+
+
+def _places(found: dict[str, str]) -> dict[str, set[tuple[int, int]]]:
+    """For `_repeats`: the first word of each value, with how far into it that stands and its length."""
+    places: dict[str, set[tuple[int, int]]] = {}
+    for value in found:
+        word = _WORD.search(value)
+        if word is not None:
+            places.setdefault(word[0], set()).add((word.start(), len(value)))
+    return places
+
+
+def _repeats(found: dict[str, str], places: dict[str, set[tuple[int, int]]], text: str) -> Iterator[Span]:
+    """Where what was found somewhere in a row stands again, without what gave it away there.
+
+    The text is gone through once, however many values there are: a row may list thousands.
+    """
+    for word in _WORD.finditer(text):
+        for before, size in places.get(word[0], ()):
+            start = word.start() - before
+            end = start + size
+            type_ = found.get(text[start:end]) if start >= 0 and end <= len(text) else None
+            if (
+                type_ is not None
+                and not (start and (text[start - 1].isalnum() or text[start - 1] in "_@-"))
+                and not (text[end : end + 1].isalnum() or text[end : end + 1] in ("_", "-"))
+                # A doctor's name in "Castleman disease" is the disease's.
+                and not (type_ == "NAME" and THING.match(text, end))
+            ):
+                yield Span(start, end, type_)
 
 
 _COMMON_NAMES = (GIVEN - ALSO_WORDS - COMMON) - EPONYMS
@@ -178,8 +214,9 @@ def scan(texts: Iterable[str]) -> list[list[Span]]:
             for value in _worth_repeating(text[span.start : span.end], span.type):
                 again.setdefault(value, span.type)
     if again:
+        places = _places(again)
         for text, spans in zip(texts, found, strict=True):
-            spans += _repeats(again, text)
+            spans += _repeats(again, places, text)
     return [_resolve(spans) if spans else spans for spans in found]
 
 

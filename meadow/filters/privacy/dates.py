@@ -99,8 +99,26 @@ def _before(text: str, start: int, size: int = 90) -> str:
     return piece
 
 
+#: A day before a month, or blanks that reach back to where the search begins.
+_DAY_BEFORE = re.compile(r"(?:[0-9](?:st|nd|rd|th)?|\A[a-z]{0,2})[ -]+(?:of )?\Z", re.IGNORECASE)
+
+
+def _possible(screened: Text) -> bool:
+    """Whether there may be a date: a verb "may" in a text with a number somewhere is none."""
+    if screened.dotted:
+        return True
+    text = screened.text
+    for word in screened.heads(_MONTH_CUES):
+        if not text.isascii():  # other characters can join what they separate
+            return True
+        for at in screened.places(word):
+            if _DAY_BEFORE.search(text[max(0, at - 40) : at]) or _MONTH_FIRST.match(text, at):
+                return True
+    return False
+
+
 def dates(screened: Text) -> Iterator[Span]:
-    if not (screened.dotted or screened.has(_MONTH_CUES)):
+    if not _possible(screened):
         return
     text = screened.text
     starts = [found.start() for gate in (_DAY_FIRST, _MONTH_FIRST) for found in gate.finditer(text)]

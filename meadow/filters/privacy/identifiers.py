@@ -179,6 +179,8 @@ def _is_number(label: _Label, value: str, word: str) -> bool:
 #: A run of digits and what separates them, long enough for a telephone or an identity number.
 _CLUSTER = re.compile(r"[0-9][0-9\-./() ]{5,}[0-9]")
 _SIX_DIGITS = re.compile(r"[0-9][0-9]{5}")
+#: What all of `_DIGITS_THEN_LETTER` begin with, or have after a letter.
+_SIX_AND_MORE = re.compile(r"[0-9][0-9]{5}(?:[0-9]|[-+A][0-9]{3})")
 _LETTERS_THEN_DIGITS = re.compile(r"[A-Z][A-Z] ?[0-9][0-9]")
 
 
@@ -197,7 +199,8 @@ def _long_numbers(text: str, screened: Text) -> Iterator[Span]:
             yield from contacts.addresses(text, start, end)
             yield from contacts.phones(screened, start, end)
             yield from _numbers(_DIGIT_SHAPES, text, start, end)
-    if screened.long and _SIX_DIGITS.search(text):
+    # Digits of other scripts count as digits in shapes.
+    if screened.long and (_SIX_AND_MORE if text.isascii() else _SIX_DIGITS).search(text):
         yield from _numbers(_DIGITS_THEN_LETTER, text, 0, len(text))
     if screened.after_capital and _LETTERS_THEN_DIGITS.search(text):
         yield from _numbers(_LETTERS_FIRST, text, 0, len(text))

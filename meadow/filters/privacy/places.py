@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from meadow.filters.privacy.text import Span, Text, cues, free
+from meadow.filters.privacy.text import Cues, Span, Text, cues, free
 
 _SUFFIX = (
     r"(?:Street|St\b\.?|Avenue|Ave\b\.?|Road|Rd\b\.?|Lane|Ln\b\.?|Drive|Dr\b\.?(?=\s*(?:[,;\n]|\Z|[A-Z][a-z]+,))|Boulevard|Blvd\b\.?|Court|Crescent|"
@@ -45,16 +45,25 @@ _STREETS = cues(
 _RUES = cues("rue avenue boulevard place chemin allée quai impasse bd cours route")
 _FOREIGN_CUES = cues("calle avenida avda plaza paseo carrer viale piazza corso rua straße ul via")
 _BOX_CUES, _ZIP_CUES = cues("box"), cues("zip code codes postcode zipcode")
-_FOREIGN_ENDS = ("straße", "strasse", "str. ", "straat", "gracht", "gasse ", "platz ")
+_OTHER_ENDS = ("gracht", "gasse ", "platz ")
+_FOREIGN_ENDS = ("straße", "strasse", "str. ", "straat", *_OTHER_ENDS)
 _STATE_ZIP = re.compile(rf"(?:{_STATES}) \d{{5}}(?:-\d{{4}})?(?!\d)")
 _CITY_BEFORE = re.compile(rf"(?<![\w.'’-]){_CITY},? \Z")
 _POST_GATE = re.compile(r"[A-Z][0-9][A-Z0-9]? [0-9][A-Z]")
 
 
+def _capitalised(screened: Text, cues: Cues) -> bool:
+    return any(word.capitalize() in screened.text for word in screened.heads(cues))
+
+
+def _foreign_end(lower: str) -> bool:
+    return any(end in lower for end in (_FOREIGN_ENDS if "str" in lower else _OTHER_ENDS))
+
+
 def places(screened: Text) -> Iterator[Span]:
     text = screened.text
     patterns = []
-    if any(word.capitalize() in text for word in screened.heads(_STREETS)):
+    if _capitalised(screened, _STREETS):
         patterns.append(_STREET)
     if screened.has(_RUES):
         patterns.append(_RUE)
@@ -62,9 +71,7 @@ def places(screened: Text) -> Iterator[Span]:
         for found in pattern.finditer(text):
             if free(text, found.start(), ","):
                 yield Span(found.start(), found.end(), "ADDRESS")
-    if any(word.capitalize() in text for word in screened.heads(_FOREIGN_CUES)) or any(
-        end in screened.lower for end in _FOREIGN_ENDS
-    ):
+    if _capitalised(screened, _FOREIGN_CUES) or _foreign_end(screened.lower):
         for found in _FOREIGN.finditer(text):
             yield Span(found.start(), found.end(), "ADDRESS")
     for found in _STATE_ZIP.finditer(text) if screened.after_capital else ():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from meadow.filters import Finding
 from meadow.filters.privacy import TYPES, mask_spans, scan
@@ -148,7 +148,8 @@ def run(target: str, store: Store, fields: Sequence[str], masked: Path | None, s
         target: As for `screen`.
         store: As for `screen`.
         fields: As for `screen`.
-        masked: Where to write all rows as JSON lines, with findings masked; None for nowhere.
+        masked: Where to write all rows as JSON lines, with findings masked; None for nowhere. It is written
+            beside its place and put there once all rows are screened.
         show: How many findings to show, in the text around each.
 
     Raises:
@@ -158,7 +159,7 @@ def run(target: str, store: Store, fields: Sequence[str], masked: Path | None, s
     import json
 
     done, shown = Screened(), []
-    with masked.open("w", encoding="utf-8", newline="\n") if masked else nullcontext() as stream:
+    with _written(masked) if masked else nullcontext() as stream:
         for row in screen(target, store, fields, done):
             found = isinstance(row, Row)
             if stream:
@@ -178,6 +179,22 @@ def run(target: str, store: Store, fields: Sequence[str], masked: Path | None, s
         if done.findings[name]
     ]
     return "\n".join([*lines, *([""] if shown else []), *shown])
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[str]]:
+    """A file that is there whole or not at all; it may be the very one that is read."""
+    if path.exists() and not path.is_file():  # a pipe, a terminal
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        return
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _around(text: str, finding: Finding) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 #: Bytes to lower case; all that is no letter, digits too, to a blank, and with them the byte that curly
@@ -16,8 +16,10 @@ _WORDS = bytes(
 #: A digit, with the digits and separators after it: read once, so that rules need not look for digits
 #: each for itself.
 _RUN = re.compile(r"[0-9][0-9/.\-() ]*")
-#: All cue words of all rules; `cues` adds to them.
-_CUES: set[bytes] = set()
+#: All cue words of all rules, and in which sets of them each is, as bits; `cues` adds to them.
+_CUES: dict[bytes, int] = {}
+_CUE_WORDS: set[bytes] = set()
+_SETS = itertools.count()
 
 
 class Span(NamedTuple):
@@ -39,21 +41,27 @@ class Text:
         text: The text.
         lower: The text in lower case, character for character.
         words: The cue words in it, as UTF-8.
+        sets: The sets of cue words that one of them is in, as bits.
         digits: Whether there is a digit.
         long: Whether digits and what separates them run on for six characters or more.
         dotted: Whether a run of digits has two separators, as dates have.
         after_capital: Whether digits follow a capital, or two of them and a blank.
     """
 
-    __slots__ = ("after_capital", "digits", "dotted", "long", "lower", "text", "words")
+    __slots__ = ("_at", "after_capital", "digits", "dotted", "long", "lower", "sets", "text", "words")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._at: dict[str, list[int]] = {}
         lower = text.lower()
         if len(lower) != len(text):  # a few letters become two in lower case
             lower = "".join(c if len(c.lower()) > 1 else c.lower() for c in text)
         self.lower = lower
-        self.words = _CUES.intersection(text.encode("utf-8", "surrogatepass").translate(_WORDS).split())
+        self.words = _CUE_WORDS.intersection(text.encode("utf-8", "surrogatepass").translate(_WORDS).split())
+        sets = 0
+        for word in self.words:
+            sets |= _CUES[word]
+        self.sets = sets
 
         self.digits = self.long = self.dotted = self.after_capital = False
         for run in _RUN.finditer(text):
@@ -68,30 +76,49 @@ class Text:
                     before == " " and start > 2 and text[start - 2].isupper() and text[start - 3].isupper()
                 )
 
-    def places(self, word: str) -> Iterator[int]:
+    def places(self, word: str) -> list[int]:
         """Where a word begins, with no letter right before or after it."""
-        lower, size = self.lower, len(word)
-        at = lower.find(word)
-        while at >= 0:
-            end = at + size
-            if not (at and lower[at - 1].isalpha()) and not lower[end : end + 1].isalpha():
-                yield at
-            at = lower.find(word, end)
+        found = self._at.get(word)
+        if found is None:  # several rules have cue words in common
+            found = self._at[word] = []
+            lower, size = self.lower, len(word)
+            at = lower.find(word)
+            while at >= 0:
+                end = at + size
+                if not (at and lower[at - 1].isalpha()) and not lower[end : end + 1].isalpha():
+                    found.append(at)
+                at = lower.find(word, end)
+        return found
 
-    def has(self, cues: dict[bytes, str]) -> bool:
+    def has(self, cues: Cues) -> bool:
         """Whether it holds one of some cue words."""
-        return not self.words.isdisjoint(cues)
+        return self.sets & cues.bit > 0
 
-    def heads(self, cues: dict[bytes, str]) -> list[str]:
+    def heads(self, cues: Cues) -> list[str]:
         """Those of some cue words that the text holds, in a fixed order."""
-        found = self.words & cues.keys()
-        return [cues[cue] for cue in sorted(found)] if found else []
+        if not self.sets & cues.bit:
+            return []
+        return [cues.texts[cue] for cue in sorted(self.words & cues.texts.keys())]
 
 
-def cues(words: str) -> dict[bytes, str]:
+class Cues(NamedTuple):
+    """Cue words of a rule.
+
+    Attributes:
+        texts: Each word by its UTF-8.
+        bit: A bit of its own, for `Text.sets`.
+    """
+
+    texts: dict[bytes, str]
+    bit: int
+
+
+def cues(words: str) -> Cues:
     """Registers cue words, for `Text.heads` and `Text.has`."""
-    found = {word.encode(): word for word in words.split()}
-    _CUES.update(found)
+    found = Cues({word.encode(): word for word in words.split()}, 1 << next(_SETS))
+    for word in found.texts:
+        _CUES[word] = _CUES.get(word, 0) | found.bit
+    _CUE_WORDS.update(found.texts)
     return found
 
 
