@@ -411,9 +411,15 @@ def _of_file(path: Path) -> Exam:
                 excluded.setdefault(part, Counter())[WITH_IMAGE] += 1
                 continue
             try:
-                items.append(_record_item(fields, row_id, part))
+                item = _record_item(fields, row_id, part)
+                # JSON can hold halves of characters, which no tokenizer, digest or file takes.
+                "".join((row_id, part, item.input, item.instruction, *item.options.values())).encode()
+            except UnicodeEncodeError:
+                problems.append(f"record {place}: it holds half a character (a lone surrogate)")
             except ValueError as error:
                 problems.append(f"{called}: {error}")
+            else:
+                items.append(item)
     except ValueError as error:
         raise ExamError(str(error)) from error
     _refuse(str(path), problems)

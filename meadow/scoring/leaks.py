@@ -299,8 +299,6 @@ def _compared(exam: Exam, trained_on: Sequence[str], out: Path | str | None) -> 
             raise LeaksError(f"--trained-on {name}: {error}") from error
     if unjudged:
         notes.append(f"{unjudged} items are too short to be told from other texts; they count as clean.")
-    if not rows:
-        return unknown(f"{', '.join(trained_on)} hold no rows to compare.")
     return Knowledge(
         f"compared now with {rows:,} rows of {', '.join(trained_on)}",
         frozenset(hit), frozenset(ids - hit), None, tuple(notes),

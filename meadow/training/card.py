@@ -259,9 +259,16 @@ def _blocks(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def _method(run: Mapping[str, Any]) -> str:
+    words = _METHODS.get(run["method"], run["method"])
+    # Without a GPU a base is computed in float32.
+    whole = run["method"] == "lora" and (run.get("hardware") or {}).get("dtype") == "float32"
+    return words.replace("16 bits", "32 bits") if whole else words
+
+
 def _summary(run: Mapping[str, Any]) -> str:
     counts, parameters = run["counts"], run["parameters"]
-    what = _METHODS.get(run["method"], run["method"])
+    what = _method(run)
     lines = [
         "- **Not for clinical use**",
         f"- Trained: {text(what)}, {parameters['trained']:,} of {parameters['total']:,} parameters "
@@ -273,8 +280,11 @@ def _summary(run: Mapping[str, Any]) -> str:
             f"- Merged: the adapter {text(merged['adapter'].get('name') or '')} is part of these weights ({text(merged.get('dtype') or '')}); "
             "no adapter has to be loaded"
         )
-    last = _last(run)
-    lines += [f"- Last loss: {last}"] if last else []
+    kept = run.get("kept_step", run["steps"])
+    if kept < run["steps"]:
+        lines.append(f"- Kept: the weights of step {kept:,}, which had the lowest validation loss")
+    last = _last(run, kept)
+    lines += [f"- Last loss{' until then' if kept < run['steps'] else ''}: {last}"] if last else []
     return "\n".join(lines)
 
 
@@ -282,10 +292,10 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.3g} %" if whole else "-"
 
 
-def _last(run: Mapping[str, Any]) -> str:
+def _last(run: Mapping[str, Any], kept: int) -> str:
     found = []
     for key, name in (("loss", "training"), ("eval_loss", "validation")):
-        values = [entry[key] for entry in run["losses"] if entry.get(key) is not None]
+        values = [e[key] for e in run["losses"] if e.get(key) is not None and e["step"] <= kept]
         found += [f"{name} {values[-1]:.4f}"] if values else []
     return ", ".join(found)
 
@@ -387,7 +397,7 @@ def _exams(run: Mapping[str, Any]) -> str:
 def _numbers(run: Mapping[str, Any]) -> str:
     settings, counts, hardware = run.get("settings") or {}, run["counts"], run.get("hardware") or {}
     rows = [
-        ["Method", text(_METHODS.get(run["method"], run["method"]))],
+        ["Method", text(_method(run))],
         ["Preset", text(run.get("preset") or "-")],
     ]
     for key, name in (

@@ -20,7 +20,10 @@ from meadow.training.settings import FILES, Settings
 
 #: A file's rows need an answer, and something that is asked.
 _ASKED, _ANSWER = ("instruction", "input"), "output"
-_COLUMNS = (*_ASKED, _ANSWER, "id", "group", "license", "generator", "dataset")
+_SAID = ("license", "generator", "dataset")
+_COLUMNS = (*_ASKED, _ANSWER, "id", "group", *_SAID)
+#: Why a record of a file is no row; no column, since only `_COLUMNS` are read.
+_UNUSABLE = "unusable"
 #: Rows of a file that are compared with the exams at once.
 _BATCH = 5_000
 TWICE = "given twice"
@@ -190,9 +193,16 @@ def _file(path: Path) -> Source:
     _check_columns(f"data {path}", dict.fromkeys(key for row in good for key in row))
     named: list[dict[str, Any]] = []
     for where, row in rows:
-        entry = {"id": f"{path.name}:{where}", **{k: v for k, v in (row or {}).items() if v is not None}}
-        # A line that is no row has no answer either, and is counted with those.
-        entry["id"] = str(entry["id"])
+        name = f"{path.name}:{where}"
+        entry = {k: row[k] for k in _COLUMNS if row.get(k) is not None} if row is not None else {}
+        # What is said of a row is said in words; anything else would be no name of a licence, a model or a dataset.
+        entry = {k: v for k, v in entry.items() if k not in _SAID or isinstance(v, str)}
+        entry["id"] = str(entry.get("id", name))
+        if row is None:
+            entry[_UNUSABLE] = "no row"
+        elif not _writable(entry):
+            # JSON can hold halves of characters, which no tokenizer, digest or file takes.
+            entry = {"id": name, _UNUSABLE: "holds half a character (a lone surrogate)"}
         named.append(entry)
     ids = sorted(row["id"] for row in named)
     facts = {
@@ -202,6 +212,15 @@ def _file(path: Path) -> Source:
         "sample": False,
     }
     return Source(path.name, None, {"train": named}, None, facts)
+
+
+def _writable(row: Mapping[str, Any]) -> bool:
+    """Whether all texts of a row can be written as UTF-8."""
+    try:
+        "".join(map(str, row.values())).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
@@ -229,7 +248,7 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
         return
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
             f"data {path}: it is no JSON: {error}. Lines of JSON belong into a .jsonl file"
         ) from error
@@ -242,7 +261,7 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 def _record(line: str) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -318,6 +337,9 @@ def prepare(
             left_out.append((row.id, TWICE))
             continue
         seen.add(row.id)
+        if _UNUSABLE in row.row:
+            left_out.append((row.id, row.row[_UNUSABLE]))
+            continue
         if not row.validation and row.key in in_validation:
             left_out.append((row.id, IN_VALIDATION))
             continue
@@ -340,7 +362,7 @@ def prepare(
         if encoded.truncated:
             truncated.append(row.id)
         # Only what is said about the row later is kept of it.
-        row.row = {key: row.row.get(key) for key in ("license", "generator", "dataset")}
+        row.row = {key: row.row.get(key) for key in _SAID}
         kept[row.validation].append((row, np.array(encoded.input_ids, np.int32), mask))
     progress(total, total)
     if not kept[False]:

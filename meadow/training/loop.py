@@ -314,5 +314,9 @@ class Bar(transformers.TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends its line, so that a message after it stands by itself."""
         if self.bar is not None:
             self.bar.close()

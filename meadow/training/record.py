@@ -20,6 +20,8 @@ items the model has seen, `merging` adds to it. Its keys, form 1:
 ``parameters``          ``total``, ``trained``
 ``versions``            packages; ``hardware``: `meadow.models.describe_hardware` and how it was used
 ``steps``               optimizer steps; ``tokens_seen``: tokens computed, without padding; ``seconds``
+``kept_step``           the step whose weights these are: the last, or with early stopping that of the lowest
+                        validation loss
 ``losses``              per logged step: ``step``, ``loss``, ``lr``, ``eval_loss`` (mean cross entropy, nats a token)
 ``exam_hits``           per exam that the data were compared with: ``checked``, its items; ``items``, the ids of those
                         that stand in rows trained on; ``sha256``, of the items per split (a mapping), by which an

@@ -510,7 +510,7 @@ def _train(settings: Settings, recipe: str) -> Path:
     plan, held = _plan(settings, corpus, world), _held(settings, corpus, world)
     if 1 <= settings.warmup_steps != warmup(settings, plan.steps):
         _say(
-            f"the run has {plan.steps:,} steps, so that warmup takes {warmup(settings, plan.steps)} instead of {settings.warmup_steps:g}"
+            f"the run has {plan.steps:,} {'step' if plan.steps == 1 else 'steps'}, so that warmup takes {warmup(settings, plan.steps)} instead of {settings.warmup_steps:g}"
         )
     identity = {
         "settings": {key: value for key, value in settings.described().items() if key in IDENTITY},
@@ -565,10 +565,13 @@ def _train(settings: Settings, recipe: str) -> Path:
     )  # fmt: skip
     loop.remove_callback(transformers.PrinterCallback)
     watch.loop = loop
-    loop.train(resume_from_checkpoint=str(last[1]) if last else None)
-    if held is not None and not any(
-        "eval_loss" in entry and entry["step"] == loop.state.global_step for entry in loop.state.log_history
-    ):
+    try:
+        loop.train(resume_from_checkpoint=str(last[1]) if last else None)
+    finally:
+        bar.close()
+    looked = {entry["step"] for entry in loop.state.log_history if "eval_loss" in entry}
+    # Of the best weights, which early stopping has loaded by now, the loss is known.
+    if held is not None and loop.state.global_step not in looked and _kept(loop) == loop.state.global_step:
         loop.evaluate()
     seconds = loop.elapsed()
     run = _record(
@@ -577,6 +580,14 @@ def _train(settings: Settings, recipe: str) -> Path:
     _save(settings, loop, tokenizer, template, run, dtype)
     _say(f"done: {output}")
     return output
+
+
+def _kept(loop: Any) -> int:
+    """The step whose weights the model has at the end: with early stopping the best one's, which were loaded again."""
+    best = loop.state.best_model_checkpoint if loop.args.load_best_model_at_end else None
+    if best is None or not Path(best).is_dir():
+        return loop.state.global_step
+    return int(Path(best).name.rpartition("-")[2])
 
 
 def _check_isolation(model: Any) -> None:
@@ -686,6 +697,7 @@ def _record(
             "sharding": sharding,
         },
         "steps": steps,
+        "kept_step": _kept(loop),
         "tokens_seen": tokens,
         "seconds": round(seconds, 1),
         "losses": [losses[step] for step in sorted(losses) if len(losses[step]) > 1],

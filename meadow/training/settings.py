@@ -395,10 +395,10 @@ def _contradictions(s: Settings, explicit: Mapping[str, Any], wrong: set[str]) -
         yield "early_stopping looks at validation rows, and validation is 0"
     if s.early_stopping and s.validation and s.eval_steps is None:
         yield "early_stopping needs eval_steps"
-    if s.early_stopping and s.eval_steps and s.save_steps % s.eval_steps:
+    if s.early_stopping and s.eval_steps and s.save_steps != s.eval_steps:
         yield (
-            f"early_stopping keeps the best checkpoint, so save_steps ({s.save_steps}) must be a multiple of eval_steps "
-            f"({s.eval_steps})"
+            f"early_stopping keeps the best weights, which must have been saved: save_steps ({s.save_steps}) must be "
+            f"eval_steps ({s.eval_steps}); leave save_steps out"
         )
     if not s.validation and explicit.get("eval_steps") is not None:
         yield "eval_steps says when to look at validation rows, and validation is 0"

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from recipes import finetune_7b, merge, score_usmle
+from recipes import finetune_7b, score_usmle
 from tests.smollm import smollm
 
 pytestmark = pytest.mark.slow
 
-EXAM, TRAINED, HELD, LEAKED = 40, 160, 24, 3
-STEPS = 12
+EXAM, TRAINED, HELD, LEAKED = 40, 150, 10, 3
+STEPS = 14
 #: Rows and rates for a run of a minute or two; all else is as published.
 SMALL = {
-    "max_length": 192, "max_steps": STEPS, "batch_size": 8, "per_device_batch_size": 4, "learning_rate": 1e-3,
+    "max_length": 192, "max_steps": STEPS, "batch_size": 4, "per_device_batch_size": 4, "learning_rate": 1e-3,
     "warmup_steps": 2, "eval_steps": STEPS // 2, "save_steps": STEPS, "train_on_inputs": "false", "seed": 7,
     "activation_checkpointing": "false", "device": "cpu",
 }  # fmt: skip
@@ -48,22 +48,24 @@ def out(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Two rows that ask the same would stand on both sides.
         rows.setdefault(json.loads(line)["question"].strip(), line)
     # Long enough to be told from one another, short enough for a processor.
-    lines = sorted((line for question, line in rows.items() if len(question) > 250), key=len)
+    lines = sorted((line for question, line in rows.items() if len(question) > 150), key=len)
     lines = lines[: EXAM + TRAINED + HELD]
     assert len(lines) == EXAM + TRAINED + HELD
-    # Every fifth or so is the exam's, so that lengths are alike everywhere.
+    # Lengths are to be alike everywhere.
     shuffled = [line for start in range(7) for line in lines[start::7]]
     exam, held, train = shuffled[:EXAM], shuffled[EXAM : EXAM + HELD], shuffled[EXAM + HELD :]
+    train += [line.replace('"question": "', '"question": "Consider this case. ') for line in exam[:LEAKED]]
     raw = tmp_path_factory.mktemp("raw")
     folder = raw / "medqa" / "questions" / "US"
     folder.mkdir(parents=True)
-    for name, split in (("test", exam), ("dev", held), ("train", [*train, *exam[:LEAKED]])):
+    for name, split in (("test", exam), ("dev", held), ("train", train)):
         (folder / f"{name}.jsonl").write_text("\n".join(split) + "\n", encoding="utf-8")
     from meadow import pipeline
 
     made = tmp_path_factory.mktemp("built")
     report = pipeline.build(["medqa"], raw=raw, out=made)
     assert not report.failed
+    assert report.manifests[0]["splits"]["train"]["rows"] == TRAINED
     return made
 
 

@@ -254,6 +254,14 @@ def test_all_bad_items_are_named_at_once(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_half_a_character_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "exam.jsonl"
+    records = [question(), {**question(), "id": "q2", "question": "Which \ud83d is it?"}]
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    with pytest.raises(ExamError, match="record 2: it holds half a character"):
+        read_exam(path)
+
+
 def test_a_long_list_is_cut(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.jsonl", [question(id=f"q{n}", answer_idx="E") for n in range(50)])
     with pytest.raises(ExamError) as caught:

@@ -205,4 +205,5 @@ def test_data_that_are_nowhere(tmp_path: Path, exam: Exam) -> None:
     with pytest.raises(leaks.LeaksError, match="--trained-on nothing: .*no file has this name"):
         leaks.known(exam, trained_on=["nothing"], out=tmp_path)
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
-    assert leaks.known(exam, trained_on=[str(tmp_path / "empty.jsonl")], out=tmp_path).source == ""
+    with pytest.raises(leaks.LeaksError, match=r"empty\.jsonl: it holds no row to check"):
+        leaks.known(exam, trained_on=[str(tmp_path / "empty.jsonl")], out=tmp_path)

@@ -48,6 +48,13 @@ def test_every_number_of_the_record_is_in_the_card() -> None:
         assert words in text, words
 
 
+def test_a_base_in_float32_is_not_said_to_be_in_16_bits() -> None:
+    run = a_run(method="lora")
+    assert "beside a base in 16 bits" in card.card_text(run)
+    run["hardware"] = {**run["hardware"], "dtype": "float32"}
+    assert "beside a base in 32 bits" in card.card_text(run)
+
+
 def test_no_path_of_the_machine_is_in_the_card() -> None:
     text = card.card_text(a_run(), title="13b")
     assert "/secret" not in text and "rows.jsonl" in text

@@ -174,6 +174,15 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
         {"id": "b", "instruction": "Say", "output": "  "},
         {"id": "c", "instruction": "Say", "output": "x" * 500},
         {"id": "d", "instruction": "Say", "input": long, "output": "the whole answer"},
+        # What JSON can say and nobody means.
+        {"id": "e", "instruction": "Say \ud83d", "output": "half a character"},
+        {
+            "id": "f",
+            "instruction": "Say",
+            "output": ["no", "text"],
+            "license": ["no", "name"],
+            "generator": {},
+        },
     ]
     lines(path, rows)
     with path.open("a") as stream:
@@ -182,10 +191,13 @@ def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
     assert corpus.ids == ["a", "d"]
     assert corpus.truncated == ["d"]
     counts = corpus.counts()
-    assert counts["rows"] == 6
+    assert counts["rows"] == 8
     assert counts["rows"] == counts["trained"] + counts["validation_rows"] + sum(counts["refused"].values())
     assert counts["refused"][TWICE] == 1
-    assert counts["refused"]["empty answer"] == 2
+    assert counts["refused"]["empty answer"] == 1
+    assert ("mine.jsonl:6", "holds half a character (a lone surrogate)") in corpus.left_out
+    assert ("mine.jsonl:8", "no row") in corpus.left_out
+    assert ("f", "not a text") in corpus.left_out
     assert ("c", "answer would be cut to less than half") in corpus.left_out
     assert corpus.lengths.max() <= 220
     whole = [ord(letter) % 1000 + 3 for letter in "the whole answer"]

@@ -130,13 +130,21 @@ def test_the_record_says_what_was_done(run: Run, tmp_path: Path, tiny_model: Pat
         run()
 
 
-def test_early_stopping_keeps_the_best_weights(run: Run) -> None:
+def test_early_stopping_keeps_the_best_weights(run: Run, tmp_path: Path) -> None:
     record = run(
         early_stopping=1, eval_steps=1, learning_rate=0.5, max_steps=30, max_grad_norm=0, scheduler="constant"
     )
-    looked = [entry["eval_loss"] for entry in record["losses"] if "eval_loss" in entry]
-    assert record["steps"] < 30
-    assert looked[-1] >= min(looked)
+    looked = {entry["step"]: entry["eval_loss"] for entry in record["losses"] if "eval_loss" in entry}
+    best = min(looked, key=looked.get)
+    assert best < record["steps"] < 30
+    assert record["kept_step"] == best
+    # The weights in the folder are those of that step.
+    again = run("again", model=tmp_path / "run", learning_rate=1e-12, max_steps=1, eval_steps=1)
+    assert again["losses"][-1]["eval_loss"] == pytest.approx(looked[best], abs=1e-4)
+    assert again["kept_step"] == 1
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert f"the weights of step {best}," in card
+    assert f"validation {looked[best]:.4f}" in card
 
 
 def poisoned(rows_file: Path, tmp_path: Path) -> Path:
@@ -170,6 +178,20 @@ def test_a_loss_that_is_no_number_names_the_row(run: Run, poison: dict[str, Path
     assert f"step {caught.value.step}" in str(caught.value)
     saved = folder.checkpoints(tmp_path / "run")
     assert [step for step, _ in saved][-1:] == ([caught.value.step - 1] if caught.value.step > 1 else [])
+
+
+def test_what_went_wrong_stands_on_a_line_of_its_own(
+    tiny_model: Path, poison: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from meadow.recipes import finetune_7b
+
+    argv = [f"--{key}={value}" for key, value in poison.items()]
+    argv += [f"--output={tmp_path / 'run'}", f"--out={tmp_path / 'out'}", "--validation=0", "--epochs=1"]
+    argv += ["--device=cpu", "--batch-size=4", "--per-device-batch-size=4"]
+    assert finetune_7b.main(argv) == 1
+    last = capsys.readouterr().err.rstrip("\n").rpartition("\n")[2]
+    assert last.startswith("error: the loss at step")
+    assert "row/poison" in last
 
 
 def test_a_gradient_that_is_no_number_ends_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

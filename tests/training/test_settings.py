@@ -112,7 +112,10 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         (["--batch-size", "4", "--per-device-batch-size", "8"], "more than batch_size"),
         (["--validation", "0", "--early-stopping", "2"], "validation is 0"),
         (["--validation", "0", "--eval-steps", "5"], "validation is 0"),
-        (["--early-stopping", "2", "--save-steps", "30", "--eval-steps", "20"], "multiple of eval_steps"),
+        (
+            ["--early-stopping", "2", "--save-steps", "40", "--eval-steps", "20"],
+            "save_steps (40) must be eval_steps",
+        ),
         (["--sharding", "fsdp"], "sharding fsdp is for method full"),
         (["--method", "full", "--sharding", "fsdp", "--device", "cpu"], "would train with DDP instead"),
         (["--lora-targets", "all-linear", "q_proj"], "stands alone"),
