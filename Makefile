@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 build: $(VENV)/installed
 	$(BIN)/python -m meadow.build all
 
-test: $(VENV)/installed
+test: $(VENV)/installed-train
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed-train
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s
 
 lint: $(VENV)/installed
@@ -23,6 +23,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	# Without this, a folder that holds a checkout named `meadow` would shadow the package.
 	echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/meadow-checkout.pth"
+	touch $@
+
+# What trains and scores models; building datasets needs none of it.
+$(VENV)/installed-train: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,eval,tensorboard,web]'
 	touch $@
 
 clean:

@@ -152,6 +152,8 @@ class Builder(ABC):
         changes: What becomes of the source's texts, in words for those whose licence asks that changes be
             indicated; empty for the usual (`meadow.attribution.CHANGES`).
         homepage: Where the publisher presents the data.
+        asks: What the publisher wants agreed to before a download, in words; see `meadow.fetching.terms`.
+        by_hand: Why it declares no address, and where its files go, for ``meadow fetch``.
         languages: ISO 639-1 codes.
         task: ``question-answering``, ``multiple-choice``, ``summarization``...
         duplicate_fields: The columns that its duplicates are judged by.
@@ -178,6 +180,8 @@ class Builder(ABC):
     licenses: ClassVar[tuple[License, ...]] = ()
     changes: ClassVar[str] = ""
     homepage: ClassVar[str] = ""
+    asks: ClassVar[str] = ""
+    by_hand: ClassVar[str] = ""
     languages: ClassVar[tuple[str, ...]] = ("en",)
     task: ClassVar[str] = "question-answering"
     duplicate_fields: ClassVar[tuple[str, ...]] = ("input", "output")

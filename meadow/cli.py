@@ -463,17 +463,30 @@ def _show_row(report: Report, console: Any, out: Path | None) -> None:
             console.print(f"  {column}: {text[:160]}{'...' if len(text) > 160 else ''}")
 
 
-@app.command("export")
-def export_(
-    kind: Annotated[str, typer.Argument(help="The format: anki.")],
+class _Formats(typer.core.TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            _fail(f"no export format is named {args[0]!r}; there is: {', '.join(self.commands)}", WRONG_USE)
+        return super().resolve_command(ctx, args)
+
+
+exports = typer.Typer(cls=_Formats, no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    exports,
+    name="export",
+    short_help="Write a dataset in another program's format.",
+    help="Write a dataset in another program's format.",
+)
+
+
+@exports.command("anki", short_help="A deck of flashcards for Anki.")
+def export_anki(
     name: Annotated[str, typer.Argument(help="A built dataset.")],
-    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    file: Annotated[Path, typer.Argument(help="The file to write, such as deck.apkg.")],
     out: Out = None,
     version: Annotated[str | None, typer.Option(help="Another version than the newest.")] = None,
 ) -> None:
-    """Write a dataset in another program's format."""
-    if kind != "anki":
-        _fail(f"no export format is named {kind!r}; there is: anki", WRONG_USE)
+    """Write a dataset of questions and answers as a deck of flashcards for Anki."""
     from meadow import export, loader, store
 
     try:
@@ -484,6 +497,52 @@ def export_(
     except (store.StoreError, ValueError) as error:
         _fail(str(error), 1)
     _print(f"{file}: {count:,} notes")
+
+
+@exports.command("lm-eval", short_help="Exams as tasks for lm-evaluation-harness.")
+def export_lm_eval(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to write; an earlier export there is replaced.")
+    ],
+    exam: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME_OR_FILE", help="An exam; can be repeated. Default all that are built."),
+    ] = None,
+    out: Out = None,
+    split: Annotated[
+        str | None, typer.Option(help="A split of the exams; default all of an exam's, else test.")
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How questions are put: medalpaca, alpaca, chat, plain, or a .json file; default the model's own, "
+            "else medalpaca.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL_DIR",
+            help="A model or adapter: its template is used, and its tokenizer to make sure that the harness shows it "
+            "the same tokens.",
+        ),
+    ] = None,
+) -> None:
+    """Write exams as tasks for lm-evaluation-harness, asked word for word as Meadow's own scoring asks."""
+    from meadow import models, prompts, store
+    from meadow.scoring import exams, lm_eval
+
+    try:
+        made = lm_eval.export(folder, exam or None, out=out, split=split, template=template, model=model)
+    except OSError as error:
+        _fail(f"cannot write {folder}: {error.strerror or error}", 1)
+    except (exams.ExamError, models.ModelError, prompts.PromptError, store.StoreError, ValueError) as error:
+        _fail(str(error), 1)
+    _print(f"{made.folder}: {made.items:,} items of {', '.join(made.groups)}")
+    for note in made.notes:
+        _print(f"note: {note}")
+    _print(f"\n{made.command}")
 
 
 @app.command(short_help="Write the files of a new source, to be filled in.")

@@ -19,10 +19,19 @@ def real() -> Path:
     return REAL
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where models that tests make are kept, for all of them."""
+    return tmp_path_factory.mktemp("models")
+
+
 @pytest.fixture(autouse=True)
-def own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the user's own raw store, output folder or `datasets` cache."""
+def own_folders(
+    tmp_path_factory: pytest.TempPathFactory, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the user's own raw store, output folder, models or `datasets` cache."""
     home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("MEADOW_MODELS", str(models))
     monkeypatch.setenv("MEADOW_RAW", str(home / "raw"))
     monkeypatch.setenv("MEADOW_OUT", str(home / "out"))
     monkeypatch.setenv("HF_HOME", str(home / "hf"))

@@ -82,7 +82,9 @@ class MedQA(Builder):
         return tuple(c for c in self.configs if any(config == c for config, _ in chosen)) or self.configs
 
     def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
-        """One shard per dataset and split, in that order.
+        """One shard per dataset and split, in that order, the test split first.
+
+        Of two records with one id the first stays: a question that stands in two splits stays in the exam.
 
         Yields:
             The shards; and `Rejected` for archives that cannot be opened or hold no file of ours, and for
@@ -91,7 +93,7 @@ class MedQA(Builder):
         chosen, rejected = choose(raw)
         yield from rejected
         for config, (_, prefix) in _CONFIGS.items():
-            for split in _SPLITS:
+            for split in sorted(_SPLITS, key=lambda name: _SPLITS[name] != "test"):
                 place = chosen.get((config, split))
                 if place is not None:
                     args = {

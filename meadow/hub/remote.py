@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _VERSION = r"\d{1,6}\.\d{1,6}\.\d{1,6}"
-_NAME = r"[a-z0-9][a-z0-9_]*"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _NAMED = re.compile(rf"({_NAME})/({_VERSION})")
 _FOLDER = re.compile(rf"{_NAMED.pattern}/[^/]+")
 _TAG = re.compile(rf"(?:({_NAME})-|v)({_VERSION})")

@@ -140,7 +140,9 @@ def exam_rows(manifest: Manifest) -> list[str]:
     return [
         f"{count:,} row{'' if count == 1 else 's'} of {name} hold{'s' if count == 1 else ''} an exam item: "
         "its build only flagged them"
-        for name, count in manifest["mixture"]["exam_rows"].items()
+        for name, count in manifest["mixture"]
+        .get("exam_rows", {})
+        .items()  # not there: mixed before it was counted
     ]
 
 

@@ -1,0 +1,27 @@
+"""Language models in local folders: loading them safely, a tiny one to try things with, their fingerprints.
+
+A model is a folder, never a name on a hub: nothing is fetched, no code in a folder is run, and weights are
+safetensors unless the caller allows pickles. Heavy libraries are imported when a model is loaded, not before.
+"""
+
+from meadow.models.environment import describe_hardware, missing_extra, offline
+from meadow.models.folder import ModelError, adapter_base, check_folder, fingerprint
+from meadow.models.loading import Loaded, choose_pad, load, load_tokenizer, save
+from meadow.models.tiny import make_tiny, tiny_folder
+
+__all__ = [
+    "Loaded",
+    "ModelError",
+    "adapter_base",
+    "check_folder",
+    "choose_pad",
+    "describe_hardware",
+    "fingerprint",
+    "load",
+    "load_tokenizer",
+    "make_tiny",
+    "missing_extra",
+    "offline",
+    "save",
+    "tiny_folder",
+]

@@ -1,0 +1,100 @@
+"""What surrounds a model: no network, the libraries that must be installed, the hardware."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from typing import Any
+
+#: Set before any of the libraries is imported: they read these once. A lookup on a hub would otherwise be
+#: tried again for over 20 seconds where there is no network.
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_EVALUATE_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "WANDB_MODE": "disabled",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "BITSANDBYTES_NOWELCOME": "1",
+    # Tokenizers warn about every fork of a process that used their threads.
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_INSTALL = "pip install -c constraints.txt '.[train]'"
+
+
+def offline() -> None:
+    """Keeps the libraries of Hugging Face and their friends from the network, and from reporting anything.
+
+    Call it before they are imported. One that already is gets told as well, as far as it listens.
+    """
+    os.environ.update(_OFFLINE)
+    # It tells of kernels on a hub that it did not fetch, and of every cast to float16 on a processor.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        constants.HF_HUB_OFFLINE = True
+    config = sys.modules.get("datasets.config")
+    if config is not None:
+        config.HF_HUB_OFFLINE = True
+
+
+def missing_extra(error: ImportError) -> str:
+    """What to say of a library that is not installed, or not whole."""
+    name = error.name or "a library"
+    # Import names are not always those that are installed.
+    name = "protobuf" if name.startswith("google") else name.partition(".")[0]
+    return f"{name} is needed and not installed ({error}): {_INSTALL}"
+
+
+def describe_hardware() -> dict[str, Any]:
+    """The machine: processor, cores, memory, GPUs, and what drives them. Names no host and no user.
+
+    Returns:
+        ``system``, ``processor``, ``cores`` (that this process may use), ``memory_bytes``, ``gpus`` (a list of
+        ``name``, ``memory_bytes`` and ``capability``), ``cuda`` (its version; None without a GPU).
+    """
+    found: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory(),
+        "gpus": [],
+        "cuda": None,
+    }
+    try:
+        import torch
+    except ImportError:
+        return found
+    if torch.cuda.is_available():
+        found["cuda"] = torch.version.cuda or torch.version.hip
+        for number in range(torch.cuda.device_count()):
+            gpu = torch.cuda.get_device_properties(number)
+            found["gpus"].append(
+                {"name": gpu.name, "memory_bytes": gpu.total_memory, "capability": f"{gpu.major}.{gpu.minor}"}
+            )
+    elif torch.backends.mps.is_available():
+        found["gpus"].append({"name": "Apple GPU (Metal)", "memory_bytes": None, "capability": None})
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None

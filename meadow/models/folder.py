@@ -1,0 +1,355 @@
+"""Model folders: what must be true of one before any library opens it, and its fingerprint.
+
+Everything here reads JSON and the first bytes of files, so that a wrong folder is told from a right one in
+milliseconds, without torch, and before gigabytes are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ModelError", "adapter_base", "check_folder", "fingerprint", "is_adapter", "read_json"]
+
+CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
+GENERATION = "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+#: Files that a tokenizer can be made of.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
+#: What decides a model's answers besides its weights.
+_FINGERPRINTED = (
+    CONFIG,
+    ADAPTER,
+    GENERATION,
+    TOKENIZER_CONFIG,
+    *TOKENIZER_FILES,
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+#: Files into which libraries write who wrote them, under these names; a later version writes another.
+_STAMPED = (CONFIG, GENERATION)
+_STAMPS = ("transformers_version", "_name_or_path")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+#: Not weights, though named like some.
+_NO_WEIGHTS = (
+    "training_args.bin",
+    "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state*.pth",
+    "scaler.pt",
+)
+_LFS = b"version https://git-lfs"
+#: The most bytes that the header of a safetensors file may have, by its specification.
+_HEADER = 100_000_000
+#: Bytes that are read at once for a fingerprint.
+_CHUNK = 1 << 22
+
+
+class ModelError(Exception):
+    """A model that cannot be used; the message says why and what to do."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a model folder.
+
+    Raises:
+        ModelError: It is not there, or no JSON object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        if _is_pointer(path):
+            raise ModelError(_pointer(path)) from error
+        raise ModelError(f"{path} is no JSON ({error}): copy the model again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object: copy the model again")
+    return found
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, to be put on a base model."""
+    return (folder / ADAPTER).is_file()
+
+
+def existing_folder(path: Path | str, what: str = "model") -> Path:
+    """The folder of that path.
+
+    Raises:
+        ModelError: There is none; the message says what a model is given as.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        hint = (
+            "GGUF files are for llama.cpp; give the folder of the model that it was made from"
+            if folder.suffix == ".gguf"
+            else f"give the folder it lies in: {folder.parent}"
+        )
+        raise ModelError(f"{what} {path} is a file, and a model is a folder: {hint}")
+    name = str(path)
+    hint = "check the path"
+    if not folder.is_absolute() and name.count("/") <= 1 and not name.startswith("."):
+        hint = (
+            "a name on a hub is not looked up, for nothing is fetched: copy the model's files (config.json, "
+            "*.safetensors, tokenizer) into a folder and give its path"
+        )
+    raise ModelError(f"{what} {path}: there is no such folder; {hint}")
+
+
+def check_folder(path: Path | str, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """Checks that a folder holds a causal language model that can be loaded safely and is whole.
+
+    Args:
+        path: The folder.
+        allow_pickle: Let weights be pickles where there are no safetensors.
+
+    Returns:
+        Its ``config.json``.
+
+    Raises:
+        ModelError: It does not; the message names everything that is wrong with it.
+    """
+    folder = existing_folder(path)
+    if not (folder / CONFIG).is_file():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
+        raise ModelError(f"{folder} is no model folder: it has no {CONFIG} (it holds {there}){_hint(folder)}")
+    config = read_json(folder / CONFIG)
+    problems = [*_code(folder, config), *_architecture(config)]
+    problems += _weights(folder, allow_pickle)
+    if problems:
+        raise ModelError(f"{folder}: {'; '.join(problems)}")
+    return config
+
+
+def _hint(folder: Path) -> str:
+    if any(folder.glob("consolidated.*.pth")) or (folder / "params.json").is_file():
+        return (
+            "; these look like Meta's own files: convert them with transformers' convert_llama_weights_to_hf"
+        )
+    if any(folder.glob("*.gguf")):
+        return "; GGUF files are for llama.cpp: give the folder of the model that they were made from"
+    inner = [entry.name for entry in sorted(folder.iterdir()) if (entry / CONFIG).is_file()]
+    inner += [entry.name for entry in sorted(folder.iterdir()) if (entry / ADAPTER).is_file()]
+    return f"; did you mean {folder / inner[-1]}?" if inner else ""
+
+
+def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
+    """Requests to run code that lies in the folder."""
+    configs = {CONFIG: config}
+    for name in (TOKENIZER_CONFIG, GENERATION):
+        if (folder / name).is_file():
+            configs[name] = read_json(folder / name)
+    for name, found in configs.items():
+        asked = found.get("auto_map") or found.get("custom_generate")
+        if asked:
+            yield (
+                f"{name} asks for code of its own to be run (auto_map), which is never done; where transformers "
+                f"knows the architecture itself ({found.get('model_type', 'see model_type')}), take auto_map "
+                "out of it"
+            )
+
+
+def _architecture(config: dict[str, Any]) -> Iterator[str]:
+    kind, names = config.get("model_type"), config.get("architectures") or []
+    if not kind:
+        yield f"{CONFIG} names no model_type, so it is no transformers model"
+    elif config.get("is_encoder_decoder"):
+        yield f"it is an encoder-decoder ({kind}), and a decoder such as LLaMA is needed"
+    elif names and not any(
+        str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names
+    ):
+        yield f"it is no causal language model but {', '.join(map(str, names))}"
+
+
+def _weights(folder: Path, allow_pickle: bool) -> Iterator[str]:
+    """What is wrong with the weight files of a folder."""
+    index = folder / "model.safetensors.index.json"
+    files = sorted(folder.glob("*.safetensors"))
+    if index.is_file():
+        names = sorted(set(map(str, read_json(index).get("weight_map", {}).values())))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            yield f"weights are missing: {_some(missing)} of {len(names)} files that {index.name} names"
+        if outside := [name for name in names if Path(name).name != name]:
+            yield f"{index.name} names files outside the folder: {_some(outside)}"
+        files = [folder / name for name in names if (folder / name).is_file()]
+    elif not files:
+        pickles = sorted(path.name for path in _pickles(folder))
+        if pickles and not allow_pickle:
+            yield (
+                f"its weights are pickles ({_some(pickles)}), which can run code when they are opened: convert "
+                "them to safetensors on a machine where that does no harm, or allow them (--allow-pickle) if "
+                "you trust who made them"
+            )
+        elif not pickles:
+            yield "it holds no weights (*.safetensors): copy the model again, whole" + _hint(folder)
+    for path in files:
+        if found := _damage(path):
+            yield found
+
+
+def check_adapter(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """Checks that a folder holds an adapter that can be loaded safely and is whole.
+
+    Returns:
+        Its ``adapter_config.json``.
+
+    Raises:
+        ModelError: It does not.
+    """
+    if not is_adapter(folder):
+        raise ModelError(f"{folder} is no adapter folder: it has no {ADAPTER}")
+    config = read_json(folder / ADAPTER)
+    weights = folder / "adapter_model.safetensors"
+    if weights.is_file():
+        if found := _damage(weights):
+            raise ModelError(f"{folder}: {found}")
+    elif not (folder / "adapter_model.bin").is_file():
+        raise ModelError(f"{folder} holds no adapter_model.safetensors: copy the adapter again, whole")
+    elif not allow_pickle:
+        raise ModelError(
+            f"{folder}: its weights are a pickle (adapter_model.bin), which can run code when it is opened: "
+            "convert it to safetensors, or allow it (--allow-pickle) if you trust who made it"
+        )
+    if not config.get("peft_type"):
+        raise ModelError(f"{folder / ADAPTER} names no peft_type, so it is no adapter of peft")
+    return config
+
+
+def adapter_base(folder: Path | str) -> Path:
+    """The folder of the model that an adapter belongs to, as its configuration says.
+
+    A relative path is looked for from the adapter's folder first, then from the current one.
+
+    Raises:
+        ModelError: It names none, or one that is not there.
+    """
+    folder = Path(folder)
+    name = read_json(folder / ADAPTER).get("base_model_name_or_path")
+    if not name:
+        raise ModelError(f"{folder / ADAPTER} names no base model: give its folder (--base)")
+    for place in (folder / str(name), Path(str(name)).expanduser()):
+        if place.is_dir():
+            return place
+    raise ModelError(
+        f"{folder} is an adapter for the model {name}, and there is no such folder here: give the folder of "
+        "that model (--base)"
+    )
+
+
+def _pickles(folder: Path) -> Iterator[Path]:
+    for pattern in _PICKLES:
+        for path in folder.glob(pattern):
+            if not any(path.match(name) for name in _NO_WEIGHTS):
+                yield path
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_LFS)) == _LFS
+    except OSError:
+        return False
+
+
+def _pointer(path: Path) -> str:
+    return f"{path.name} is only a pointer of Git LFS: run `git lfs pull` where the model came from"
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a safetensors file, judged by its header and its size; None if nothing is."""
+    try:
+        if _is_pointer(path):
+            return _pointer(path)
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _HEADER + 1
+            if length > _HEADER or 8 + length > size:
+                return f"{path.name} is no safetensors file, or was cut off ({size:,} bytes): copy it again"
+            header = json.loads(file.read(length))
+        needed = (
+            8
+            + length
+            + max(
+                (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+                default=0,
+            )
+        )
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror or error}"
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return f"{path.name} has a damaged header: copy it again"
+    if size != needed:
+        return f"{path.name} has {size:,} bytes where its header says {needed:,}: copy it again"
+    return None
+
+
+def fingerprint(folder: Path | str) -> str:
+    """A SHA-256 of what decides a model's answers: weights, configuration, tokenizer, template.
+
+    It is made of the names and SHA-256 digests of those files, in the order of the names. Where the folder
+    lies, when its files were written and by which transformers, and what else is in it (cards, checkpoints,
+    logs) do not matter. The digest of an unchanged file is kept for the process.
+
+    Raises:
+        ModelError: There is no such folder, it holds none of those files, or one cannot be read.
+    """
+    from meadow.prompts import FILE
+
+    folder = existing_folder(folder)
+    weights = list(folder.glob("*.safetensors")) or list(_pickles(folder))
+    names = {path.name: path for path in weights}
+    names |= {name: folder / name for name in (*_FINGERPRINTED, FILE) if (folder / name).is_file()}
+    if not names:
+        raise ModelError(f"{folder} holds nothing of a model")
+    ordered = sorted(names)
+    try:
+        with ThreadPoolExecutor(4) as threads:  # hashlib lets other threads run while it works
+            digests = list(threads.map(_sha256, (names[name] for name in ordered)))
+    except OSError as error:
+        raise ModelError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+    whole = hashlib.sha256()
+    for name, digest in zip(ordered, digests, strict=True):
+        whole.update(f"{name}\0{digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _hashed(str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: str, size: int, changed: int, inode: int) -> str:
+    digest = hashlib.sha256()
+    if Path(path).name in _STAMPED:
+        try:
+            found = json.loads(Path(path).read_bytes())
+            kept = {key: value for key, value in found.items() if key not in _STAMPS}
+            return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        except (ValueError, AttributeError):
+            pass  # no JSON object: its bytes are all there is to go by
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,197 @@
+"""The output folder of a run: what may be in it, checkpoints, and how a finished model gets there.
+
+::
+
+    OUTPUT/settings.yaml         the settings, each as it was used
+    OUTPUT/checkpoints/          while it runs; the last two
+    OUTPUT/left_out.jsonl        id and reason of every row that was not trained on, or was cut
+    OUTPUT/...                   weights or adapter, tokenizer, template, run.json, card: at the end
+
+A checkpoint counts only once ``meadow.json`` stands in it, which is written last; what a kill left half-written
+is removed by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Written into a checkpoint when all else is there.
+MARK = "meadow.json"
+SETTINGS, CHECKPOINTS, LEFT_OUT, RUN, TENSORBOARD = (
+    "settings.yaml", "checkpoints", "left_out.jsonl", "run.json", "tensorboard"
+)  # fmt: skip
+_WORK = ".meadow"
+_OURS = (SETTINGS, CHECKPOINTS, LEFT_OUT, TENSORBOARD, _WORK)
+#: What batch systems write beside a run.
+_LOGS = (".log", ".out", ".err", ".txt")
+#: Checkpoints that stay; while one is written there is one more.
+KEPT = 2
+
+
+class TrainingError(Exception):
+    """A run that cannot begin or go on; the message says why, what is safe, and what to do."""
+
+
+def check(output: Path) -> None:
+    """Refuses a folder that holds something else than an unfinished run.
+
+    Raises:
+        TrainingError: It does.
+    """
+    if not output.exists():
+        return
+    if (output / RUN).is_file():
+        raise TrainingError(
+            f"{output} holds a finished run ({RUN}); choose another --output, or move it away"
+        )
+    there = [entry.name for entry in output.iterdir()]
+    if (output / SETTINGS).is_file():
+        return
+    foreign = sorted(name for name in there if name not in _OURS and not name.endswith(_LOGS))
+    if foreign:
+        shown = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
+        raise TrainingError(f"{output} holds files that are no run's ({shown}); choose another --output")
+
+
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keeps a second run out of the folder.
+
+    Raises:
+        TrainingError: Another run writes there, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        (output / _WORK).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / _WORK / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(
+            f"another run writes to {output}; wait for it, or choose another --output"
+        ) from None
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {output}: {error.strerror or error}; choose another --output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def checkpoints(output: Path) -> list[tuple[int, Path]]:
+    """Whole checkpoints by step, the last one last."""
+    found = []
+    for path in (output / CHECKPOINTS).glob("checkpoint-*"):
+        number = path.name.rpartition("-")[2]
+        if number.isdigit() and (path / MARK).is_file():
+            found.append((int(number), path))
+    return sorted(found)
+
+
+def remove_halves(output: Path) -> list[Path]:
+    """Removes checkpoints that were never finished; returns what they were."""
+    whole = {path for _, path in checkpoints(output)}
+    halves = [path for path in (output / CHECKPOINTS).glob("*checkpoint-*") if path not in whole]
+    for path in halves:
+        shutil.rmtree(path, ignore_errors=True)
+    return halves
+
+
+def mark(checkpoint: Path, identity: Mapping[str, Any], **facts: Any) -> None:
+    """Declares a checkpoint whole."""
+    beside = checkpoint / f"{MARK}.new"
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump({"identity": identity, **facts}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(checkpoint / MARK)
+
+
+def read_mark(checkpoint: Path) -> dict[str, Any]:
+    """What `mark` wrote.
+
+    Raises:
+        TrainingError: It cannot be read.
+    """
+    try:
+        return json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{checkpoint / MARK}: {error}; begin anew with --resume no") from error
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """What differs between the identity of a checkpoint and of this run."""
+    for key in dict.fromkeys([*then, *now]):
+        one, other = then.get(key), now.get(key)
+        if one == other:
+            continue
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, f"{prefix}{key}." if key != "settings" else prefix)
+        else:
+            shown = [
+                str(value) if len(str(value)) <= 60 else f"{str(value)[:57]}..." for value in (one, other)
+            ]
+            yield f"{prefix}{key} is {shown[0]} in the checkpoint, {shown[1]} here"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that the disk is full."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        if isinstance(at, OSError) and at.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(at) for words in ("No space left", "os error 28", "Disk quota exceeded")):
+            return True
+        at = at.__cause__ or at.__context__
+    return False
+
+
+def need_room(output: Path, needed: int) -> None:
+    """Refuses to begin where checkpoints will not fit.
+
+    Raises:
+        TrainingError: There is less room than `needed` bytes.
+    """
+    place = output
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise TrainingError(
+            f"{output}: checkpoints and the model need about {_size(needed)}, and {_size(free)} are free; free space, "
+            "choose another --output, or train adapters (--method lora), which are small"
+        )
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+@contextlib.contextmanager
+def publishing(output: Path) -> Iterator[Path]:
+    """Gives a working folder for the finished model, and moves what is in it into the output at the end."""
+    work = output / _WORK / "final"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+        for path in sorted(work.iterdir()):
+            path.replace(output / path.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

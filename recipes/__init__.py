@@ -1,0 +1,1 @@
+"""Scripts that fine-tune and score models; each reads top to bottom."""

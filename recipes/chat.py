@@ -1,0 +1,155 @@
+"""Asks a model questions, in the terminal or on a page of this machine.
+
+In the terminal; answers appear as they are written, ``/help`` lists the commands::
+
+    python recipes/chat.py --model runs/13b
+
+On a page at 127.0.0.1, which nobody else can reach and which loads nothing from anywhere::
+
+    python recipes/chat.py --model runs/13b --web
+
+From a pipe, a question in each line; answers alone go to standard output::
+
+    python recipes/chat.py --model runs/13b < questions.txt > answers.txt
+
+An adapter's folder is put on the base model that its configuration names (``--base`` names another place), and can be
+turned off or shown beside the base model. Questions are put as the model was trained; ``--template`` chooses
+otherwise. ``--model tiny`` makes a small random model, which writes nonsense, to see everything work.
+Research only: no answer of such a model is medical advice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+WRONG_USE = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the recipe; returns 0, 1 where the model cannot be asked, or 2 where the settings are wrong."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # A terminal that cannot show a letter of some answer must not end the conversation.
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(argv)
+
+    from meadow.chat import ChatError, Settings
+
+    settings = Settings(
+        options.max_new_tokens, options.temperature, options.top_k, options.top_p, options.seed
+    )
+    problems = list(settings.problems())
+    if options.port is not None and not options.web:
+        problems.append("--port is for the page: add --web")
+    if options.port is not None and not 0 <= options.port < 65536:
+        problems.append(f"port {options.port} is not between 0 and 65535")
+    if problems:
+        print("chat: wrong settings:", *(f"  {line}" for line in problems), sep="\n", file=sys.stderr)
+        return WRONG_USE
+    try:
+        return _run(options, settings)
+    except ChatError as error:
+        print(f"chat: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Nobody reads on: ``| head`` is no error. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("chat: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace, settings: object) -> int:
+    from meadow.chat import ChatError, open_chat
+
+    if options.web:
+        # A missing library is told before minutes of loading.
+        from meadow.chat import page
+
+        page.check(options.port)
+    chat = open_chat(
+        options.model,
+        template=options.template,
+        adapter=options.with_adapter,
+        base=options.base,
+        quantization=options.quantization,
+        dtype=options.dtype,
+        device=options.device,
+        allow_pickle=options.allow_pickle,
+    )
+    if options.system and not chat.takes_system:
+        raise ChatError(
+            f"the template {chat.template.name} has no place for a system message: leave --system out"
+        )
+    if options.adapter and not chat.has_adapter:
+        raise ChatError(f"{options.model} has no adapter to turn {options.adapter}: leave --adapter out")
+    given = {"instruction": options.instruction, "system": options.system}
+    if options.web:
+        made = page.build(chat, settings, adapter=options.adapter or "both", **given)
+        return page.serve(made, options.port)
+    from meadow.chat.terminal import Terminal
+
+    return Terminal(chat, settings, adapter=options.adapter or "on", **given).run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat.py",
+        description="Ask a model questions, in the terminal or on a page of this machine. Research only.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="DIR", help="a model's or adapter's folder, or tiny")
+    add("--web", action="store_true", help="a page at 127.0.0.1 instead of the terminal")
+    add("--port", type=int, metavar="N", help="the page's port; default the first free one from 7860 on")
+    add(
+        "--template",
+        metavar="NAME",
+        help="medalpaca, alpaca, chat, plain, or a .json file; default the model's own",
+    )
+    add(
+        "--instruction",
+        default="",
+        metavar="TEXT",
+        help="what to do with each question, as the training rows say it",
+    )
+    add("--system", default="", metavar="TEXT", help="the system message, where the template has one")
+    add("--adapter", choices=("on", "off", "both"), help="default on; on the page both, side by side")
+    add("--with-adapter", metavar="DIR", help="an adapter to put on the model, if --model is a whole one")
+    add("--base", metavar="DIR", help="the base model, if it is not where the adapter says")
+    add("--quantization", choices=("8bit", "4bit"), help="load it in 8 or 4 bits")
+    add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, balanced ...")
+    add(
+        "--allow-pickle",
+        action="store_true",
+        help="weights may be pickles; never do this with strangers' files",
+    )
+    add("--max-new-tokens", type=int, default=512, metavar="N", help="the most tokens of an answer (512)")
+    add("--temperature", type=float, default=0.0, metavar="T", help="0 (default): always the likeliest token")
+    add(
+        "--top-k",
+        type=int,
+        default=0,
+        metavar="K",
+        help="sample from the K likeliest tokens; 0 (default): all",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="sample from the likeliest that have P together (1)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of sampling (0)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
