@@ -157,7 +157,7 @@ def test_manifests_that_no_build_wrote_cost_only_themselves(hub: Hub, tmp_path: 
         "f/1.0.0": json.dumps({"name": "f", "version": "1.0.0"}),
     }
     rest = {f"{folder}/manifest.json": text for folder, text in bad.items()}
-    hub.edit("ORG/NAME", {**good, **rest, "Wild/1.0.0/manifest.json": "{}", "ward/next/manifest.json": "{}"})
+    hub.edit("ORG/NAME", {**good, **rest, ".wild/1.0.0/manifest.json": "{}", "ward/next/manifest.json": "{}"})
     found, unreadable = ask(hub, "ORG/NAME")
     assert [(each["name"], each["rows"]) for each in found] == [("ward", 2)]
     reasons = [

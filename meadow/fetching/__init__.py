@@ -230,8 +230,7 @@ def _place(mirror: str | None, downloader: Downloader) -> Callable[[Wanted, Path
                 folder / address.file,
                 wiki(folder) if address.wiki else downloader.get,
                 urlsplit(address.url).hostname or "",
-                # A wiki's own errors name the way by hand; its api.php is nothing to open in a browser.
-                "" if address.wiki else download.by_hand(address, folder, source.builder.homepage),
+                download.by_hand(address, folder, source.builder.homepage),
                 exclusive=address.wiki,
             )
             for address in source.addresses
