@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -406,7 +407,10 @@ class _Run:
                 if not any(piece.exam for piece in found[-1].pieces()):
                     unchecked.append(f"{name}: its raw files hold no test split")
             except Exception as error:
-                unchecked.append(f"{name}: {_why(error, self.pool)}")
+                said = _why(error, self.pool)
+                for folder in (raw.root, self.work):  # it stands in the card, which names no path of a machine
+                    said = said.replace(f"{folder}{os.sep}", "")
+                unchecked.append(f"{name}: {said}")
                 if isinstance(self.pool, Pool):
                     self.pool.renew()
         return found, built

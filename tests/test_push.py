@@ -297,6 +297,20 @@ def test_texts_of_rows_that_were_left_out_do_not_travel(shell: Shell, hub: Hub, 
     assert "rejected.parquet travels without excerpt and detail" in done.out
 
 
+def test_paths_of_this_machine_do_not_travel(shell: Shell, hub: Hub, out: Path, name: str) -> None:
+    why = f"exam: {out}/exam/1.0.0/manifest.json: broken; see {Path.home()}/a.txt and https://x.org{out}/b"
+    exams = {"policy": "drop", "exams": [], "unchecked": [why]}
+    make(out, contamination=exams)
+    (out / "ward/1.0.0/croissant.json").write_text(json.dumps({"rai": why}))
+    shell(out, "all", "--repo", name)
+    files = hub.repo(name).files()
+    for path in ("manifest.json", "README.md", "croissant.json"):
+        text = files[f"ward/1.0.0/{path}"].decode()
+        assert "exam: manifest.json: broken; see a.txt and " in text
+        assert f"https://x.org{out}/b" in text
+        assert str(Path.home()) + "/a" not in text
+
+
 def test_rows_that_are_not_what_the_manifest_lists_are_not_sent(
     shell: Shell, hub: Hub, out: Path, name: str
 ) -> None:
@@ -461,6 +475,22 @@ def test_rows_that_somebody_else_pushed_are_not_replaced(
     assert hub.repo(name).files()[there] == (out / there).read_bytes()
 
 
+def test_rows_that_somebody_changed_beside_the_manifest_are_not_replaced(
+    shell: Shell, hub: Hub, out: Path, tmp_path: Path, name: str
+) -> None:
+    shell(out, "all", "--repo", name)
+    make(tmp_path / "theirs", keys=range(6))
+    there = "ward/1.0.0/train-00000-of-00001.parquet"
+    theirs = (tmp_path / "theirs" / there).read_bytes()
+    hub.edit(name, {there: theirs, "ward/1.0.0/plot.svg": "<svg/>"}, title="Mine")
+    done = shell(out, "all", "--repo", name, code=1)
+    assert "ward/1.0.0/*.parquet with other rows is there, which this output folder did not push" in done.err
+    assert f"\n  changed: {there}" in done.err
+    assert hub.repo(name).files()[there] == theirs
+    done = shell(out, "all", "--repo", name, "--parent", hub.repo(name).head[:12])
+    assert f"others have pushed since, and it stays, but for ward/1.0.0/plot.svg, {there}: " in done.out
+
+
 def test_rows_that_meadow_did_not_make_are_not_replaced(shell: Shell, hub: Hub, out: Path) -> None:
     make(out, "lab")
     rows = (out / "ward/1.0.0/train-00000-of-00001.parquet").read_bytes()
@@ -614,6 +644,12 @@ def test_all_reasons_are_told_at_once(shell: Shell, hub: Hub, out: Path, name: s
         "  - ward 1.0.0",
     ]
     assert "(--allow-sample sends them all the same)" in err
+
+
+def test_the_rest_is_offered_with_its_options(shell: Shell, out: Path, name: str) -> None:
+    make(out, "clinic", sample=True)
+    done = shell(out, "all", "--repo", name, "--private", "--tag", code=1)
+    assert f"meadow push ward --repo {name} --out {out} --private --tag" in done.err
 
 
 def test_what_nobody_masked_in_a_mixture(shell: Shell, hub: Hub, out: Path, name: str) -> None:
@@ -816,7 +852,7 @@ _RUN = {
     "form": 1,
     "method": "lora",
     "base_model": {"path": "/home/ada/models/tiny", "name": "tiny", "fingerprint": "a1", "license": "apache-2.0"},
-    "settings": {"output": "/home/ada/runs/13b", "data": ["/data/ward.jsonl"], "learning_rate": 1e-4, "ratio": "1/2"},
+    "settings": {"output": "/home/ada/runs/13b", "data": ["/data/ward.jsonl", "../ada/clinic.jsonl"], "learning_rate": 1e-4, "ratio": "1/2"},
     "data": [
         {
             "name": "ward",
@@ -845,7 +881,8 @@ def model(tmp_path: Path) -> Path:
     for path, content in {
         "run.json": json.dumps(_RUN),
         "README.md": "---\nlicense: other\nbase_model: tiny\ntags:\n- medical\n- lora\n---\n\n# 13b\n",
-        "adapter_config.json": "{}",
+        "adapter_config.json": json.dumps({"base_model_name_or_path": "/home/ada/models/tiny", "r": 8}),
+        "tokenizer_config.json": json.dumps({"name_or_path": "/home/ada/models/tiny", "eos_token": "/s"}),
         "tokenizer.json": "{}",
         "meadow_template.json": "{}",
         "loss.svg": "<svg/>",
@@ -875,12 +912,20 @@ def test_a_model_travels_with_its_record_and_card(shell: Shell, hub: Hub, model:
         "meadow_template.json",
         "run.json",
         "tokenizer.json",
+        "tokenizer_config.json",
     }
     assert repo.files()["adapter_model.safetensors"] == tensors()
     run = json.loads(repo.text("run.json"))
     assert run["base_model"] == {**_RUN["base_model"], "path": "tiny"}
-    assert run["settings"] == {"output": "13b", "data": ["ward.jsonl"], "learning_rate": 1e-4, "ratio": "1/2"}
+    assert run["settings"] == {
+        "output": "13b",
+        "data": ["ward.jsonl", "clinic.jsonl"],
+        "learning_rate": 1e-4,
+        "ratio": "1/2",
+    }
     assert "/home/ada" not in "".join(c.decode("latin-1") for c in repo.files().values())
+    assert json.loads(repo.text("adapter_config.json")) == {"base_model_name_or_path": "tiny", "r": 8}
+    assert json.loads(repo.text("tokenizer_config.json")) == {"name_or_path": "tiny", "eos_token": "/s"}
 
     hub.edit(
         name,
@@ -923,6 +968,15 @@ def test_models_that_are_refused(shell: Shell, hub: Hub, model: Path, name: str)
         in shell(model, "--model", model, "--repo", name, "--allow-terms", "x", code=2).err
     )
     assert "--model goes with" in shell(model, "all", "--model", model, "--repo", name, code=2).err
+
+
+def test_weights_that_somebody_else_put_there_stay(shell: Shell, hub: Hub, model: Path, name: str) -> None:
+    hub.create(name, "models")
+    hub.edit(name, {"model.safetensors": tensors(2)}, "models")
+    head = hub.repo(name, "models").head
+    done = shell(model, "--model", model, "--repo", name, code=1)
+    assert "model.safetensors is there and no run.json" in done.err
+    assert hub.repo(name, "models").head == head
 
 
 def test_folders_that_are_no_models(shell: Shell, model: Path, name: str) -> None:

@@ -77,7 +77,7 @@ def contamination(manifest: Manifest) -> str:
         if any(exam["rows_hit"] for exam in found["exams"]):
             fate = "were left out" if found["policy"] == "drop" else "**are still in the dataset**"
             parts.append(
-                f"Rows that hold an item {fate}; `contamination.parquet` lists each with its item and the overlapping text."
+                f"Rows that hold an item {fate}; `contamination.parquet` lists each with its item and, where it was built, the overlapping text."
             )
     else:
         parts.append("**Not checked**: no exam was at hand.")

@@ -237,6 +237,7 @@ def _place(mirror: str | None, downloader: Downloader) -> Callable[[Wanted, Path
         ]
 
     if mirror is None:
+        downloader.open()  # what is wrong with a proxy's variable is said once, not for each file
         return from_publisher
     copy = open_mirror(mirror, downloader)
 
@@ -330,7 +331,9 @@ def _one(job: _Job) -> Fetched:
         target.parent.mkdir(parents=True, exist_ok=True)
         return job.get(address, target)
     except FetchError as error:
-        raise FetchError(error.what, error.detail, f"{error.remedy} {job.remedy}".strip()) from None
+        # A wiki's errors name the way by hand themselves.
+        further = "" if "By hand:" in error.remedy else job.remedy
+        raise FetchError(error.what, error.detail, f"{error.remedy} {further}".strip()) from None
     except OSError as error:
         said = f"cannot write {error.filename or target}: {error.strerror or error}"
         raise FetchError(address.what, said, "Name another folder with --raw.") from None

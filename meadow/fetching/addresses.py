@@ -29,7 +29,8 @@ COLUMNS = ("url", "bytes", "sha256", "file")
 MEDIAWIKI = "mediawiki+"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LINE_END = re.compile(r"\r\n?|\n")
 _DRIVE = "drive.google.com"
 _DRIVE_PATH = re.compile(r"/file/d/([\w-]{10,})(?:/|$)")
 
@@ -174,20 +175,22 @@ def check_path(file: str) -> str | None:
     return None
 
 
-def parse(text: str, source: str, origin: str) -> tuple[Address, ...]:
+def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[Address, ...]:
     """Reads the text of a ``checksums.tsv``.
 
     Args:
         text: Its content; a BOM, CRLF, empty lines and lines that begin with ``#`` are tolerated.
         source: The source's name.
         origin: What errors call the file.
+        exact: Whether names are those of files that are there, which may differ in case or a space alone.
 
     Raises:
         AddressError: A line that cannot be used; the message names it and what it should be.
     """
     found: dict[str, Address] = {}
     header = False
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+    # Not splitlines(): it ends a line at U+2028, too, which a name may hold.
+    for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
         if not line.strip() or line.startswith("#"):
             continue
         cells = [cell.strip() for cell in line.split("\t")]
@@ -199,14 +202,15 @@ def parse(text: str, source: str, origin: str) -> tuple[Address, ...]:
             header = True
             continue
         try:
-            address = _address(cells, source)
+            address = _address([*cells[:-1], line.rpartition("\t")[2]] if exact else cells, source)
         except ValueError as error:
             raise AddressError(f"{origin}:{number}: {error}") from None
-        if address.file.lower() in found:
+        key = address.file if exact else address.file.lower()
+        if key in found:
             raise AddressError(
                 f"{origin}:{number}: {address.file} is declared twice; give each address a file of its own"
             )
-        found[address.file.lower()] = address
+        found[key] = address
     return tuple(found.values())
 
 
@@ -261,7 +265,7 @@ def record(folder: Path, source: str) -> dict[str, Address]:
     """What earlier fetches noted in a source's folder, by file; empty where that cannot be read."""
     try:
         text = (folder / RECORD).read_text(encoding="utf-8")
-        return {address.file: address for address in parse(text, source, str(folder / RECORD))}
+        return {address.file: address for address in parse(text, source, str(folder / RECORD), exact=True)}
     except (OSError, ValueError):
         return {}
 

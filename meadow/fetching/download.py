@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from meadow import __version__
 from meadow.fetching import pages
@@ -36,7 +36,7 @@ AGENT = f"meadow/{__version__} (rebuilds medical datasets from their publishers'
 CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 #: Kept free on disk beside the file, so that a full disk does not stop everything else.
 _SPARE = 64 * 2**20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 #: Answers that mean "later": RFC 9110 and 6585, and what proxies of large hosts add (509, 520 to 524).
 _LATER = {408, 425, 429, *range(500, 600)} - {501, 505}
 
@@ -120,21 +120,45 @@ def certificates() -> ssl.SSLContext | bool:
 
 def client(patience: Patience | None = None) -> Any:
     """An HTTP client with Meadow's name, the usual proxy and certificate variables, and bounded waits."""
-    patience, library = patience or Patience(), http()
-    return library.Client(
+    patience = patience or Patience()
+    return new_client(
         headers={"User-Agent": AGENT, "Accept-Encoding": "identity", "Accept": "*/*"},
-        timeout=library.Timeout(patience.read, connect=patience.connect),
-        follow_redirects=True,
+        timeout=http().Timeout(patience.read, connect=patience.connect),
         max_redirects=10,
-        verify=certificates(),
     )
+
+
+def new_client(**settings: Any) -> Any:
+    """A client of the HTTP library that follows redirects and trusts `certificates`.
+
+    Raises:
+        FetchError: A variable names a proxy, or certificates, that cannot be used.
+    """
+    library, verify = http(), certificates()
+    try:
+        return library.Client(follow_redirects=True, verify=verify, **settings)
+    except (ImportError, ValueError, library.InvalidURL) as error:
+        # Only what the variables say comes in from outside. The library's words can hold part of a password.
+        variables = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+        if isinstance(error, ImportError):
+            raise FetchError(
+                variables,
+                "a SOCKS proxy needs another package",
+                "Run `pip install socksio`, or name an HTTP proxy.",
+            ) from None
+        raise FetchError(
+            variables,
+            "this is no address of a proxy",
+            "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special letters as %XX.",
+        ) from None
 
 
 def retry_after(value: str | None) -> float | None:
     """Seconds that a ``Retry-After`` asks for, given as a number or a date; None where it says nothing."""
     if not value:
         return None
-    if value.strip().isdigit():
+    # Not isdigit() alone: it takes superscripts, too, of which no number can be made.
+    if value.strip().isdecimal():
         return float(value)
     try:
         when = email.utils.parsedate_to_datetime(value)
@@ -315,11 +339,24 @@ class Downloader:
         self.patience, self.progress = patience or Patience(), progress or Silent()
         self.stop = stop or threading.Event()
         self._library = http()
-        self._client = client(self.patience)
+        self._client: Any = None
+        self._opening = threading.Lock()
+
+    def open(self) -> Any:
+        """The HTTP client; made when first needed, for a mirror in a folder needs no proxy that works.
+
+        Raises:
+            FetchError: A variable names a proxy, or certificates, that cannot be used.
+        """
+        with self._opening:
+            if self._client is None:
+                self._client = client(self.patience)
+        return self._client
 
     def close(self) -> None:
         """Closes all connections."""
-        self._client.close()
+        if self._client is not None:
+            self._client.close()
 
     def __enter__(self) -> Downloader:
         return self
@@ -474,7 +511,7 @@ class Downloader:
             secret = (unquote(user), unquote(password))
             url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         try:
-            with self._client.stream("GET", url, headers=headers, auth=secret) as response:
+            with self.open().stream("GET", url, headers=headers, auth=secret) as response:
                 yield response
         except library.ProxyError as error:
             if "407" in str(error):
@@ -711,11 +748,11 @@ class _State:
 
 def _validator(facts: dict[str, Any]) -> str | None:
     """What ``If-Range`` may hold: a strong ETag, else the date of the last change."""
-    etag = facts.get("etag")
-    if isinstance(etag, str) and etag.startswith('"'):
+    etag, modified = facts.get("etag"), facts.get("modified")
+    # Some servers send letters that no request can send back.
+    if isinstance(etag, str) and etag.startswith('"') and etag.isascii():
         return etag
-    modified = facts.get("modified")
-    return modified if isinstance(modified, str) else None
+    return modified if isinstance(modified, str) and modified.isascii() else None
 
 
 def _causes(error: BaseException | None) -> Any:
@@ -735,8 +772,9 @@ def _cause(error: BaseException) -> str:
 
 
 def _proxy(url: str) -> str:
-    proxy = getproxies().get(urlsplit(url).scheme)
-    if not proxy:
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
         return ""
     return f" (through the proxy {without_secrets(proxy if '://' in proxy else f'http://{proxy}')})"
 

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from meadow.fetching.addresses import Address, Fetched, FetchError, Progress, Silent, without_secrets
-from meadow.fetching.download import AGENT, StoppedError, certificates, http, retry_after
+from meadow.fetching.download import AGENT, StoppedError, http, new_client, retry_after
 from meadow.raw import MAX_LINE
 
 #: Seconds of replication lag at which the server is to answer with a refusal: the value that MediaWiki's
@@ -376,12 +376,10 @@ class _Wiki:
         self._met = False
 
     def __enter__(self) -> _Wiki:
-        self._client = self._http.Client(
+        self._client = new_client(
             headers={"User-Agent": agent(), "Accept": "application/json"},
             limits=self._http.Limits(max_connections=1, max_keepalive_connections=1),
             timeout=self._http.Timeout(self._patience.timeout, connect=30.0),
-            follow_redirects=True,
-            verify=certificates(),
         )
         return self
 
@@ -390,7 +388,7 @@ class _Wiki:
 
     def say(self, words: str) -> None:
         """Tells whoever watches."""
-        self._progress.say(f"{self.address.what}: {words}")
+        self._progress.say(f"{self.address.what}: {_plain(words)}")
 
     def progress(self, done: int, total: int | None) -> None:
         """Tells how many pages are dealt with; the wiki's own count of articles is a little off."""
@@ -404,7 +402,7 @@ class _Wiki:
             f"By hand: save pages of {self._host} as an XML export (Special:Export), or results of the API's "
             f"action=parse, one a line in a .jsonl file, and put them into {self._folder}."
         )
-        return FetchError(self.address.what, f"{self._host}: {detail}", remedy)
+        return FetchError(self.address.what, f"{self._host}: {_plain(detail)}", remedy)
 
     def site(self) -> dict[str, Any]:
         """What the wiki says of itself; ``articles`` is about how many pages there are to read."""
@@ -532,6 +530,12 @@ class _Wiki:
         self._rest(0)
         begun = time.monotonic()
         with self._client.stream("GET", self.address.url, params=query) as response:
+            if response.url.scheme == "http" and self.address.url.startswith("https:"):
+                raise self.failed(
+                    f"leads from https on to {without_secrets(str(response.url))}, which anybody on the way can "
+                    "change",
+                    later=False,
+                )
             pieces, size = [], 0
             for piece in response.iter_bytes():
                 pieces.append(piece)
@@ -599,6 +603,11 @@ def _decoded(body: bytes) -> dict[str, Any] | None:
 def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = value.get(key)
     return found if isinstance(found, dict) else {}
+
+
+def _plain(words: str) -> str:
+    """Words of a wiki without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in words)
 
 
 def _heading(body: bytes) -> str:

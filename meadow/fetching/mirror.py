@@ -72,7 +72,13 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
     Raises:
         FetchError: There is nothing, or what reads such addresses is not installed.
     """
+    if not where.strip():  # of a variable that is not set; it would mean the working folder
+        raise FetchError("--mirror", "no place is given", "Name a folder or an address.")
     scheme = _SCHEME.match(where)
+    try:
+        urlsplit(where if scheme else "")
+    except ValueError as error:
+        raise FetchError("--mirror", f"this is no address: {error}", "Name a folder or an address.") from None
     if scheme and scheme[1].lower() in ("http", "https"):
         return _Web(where, downloader)
     return _Files(where, downloader)
@@ -80,7 +86,7 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
 
 def _listed(text: str, source: str, origin: str) -> tuple[Address, ...]:
     try:
-        return parse(text, source, origin)
+        return parse(text, source, origin, exact=origin.endswith(RECORD))
     except AddressError as error:
         raise FetchError(
             f"{source} on the mirror", str(error), "Those who keep the mirror can mend it."
@@ -114,6 +120,7 @@ class _Web(Mirror):
                 "--mirror", f"{without_secrets(where)} is no address of a folder", "Give one without ? and #."
             )
         self.shown = without_secrets(self._base)
+        downloader.open()
 
     def _url(self, source: str, file: str) -> str:
         return f"{self._base}/{quote(source)}/{quote(file)}"
@@ -158,8 +165,9 @@ class _Files(Mirror):
             raise FetchError("--mirror", f"{self.shown} cannot be read: {error}") from None
         self._root = self._root.rstrip("/")
         if not scheme and not Path(self._root).is_dir():
+            shown = re.sub(r"//[^/]*@", "//", where)  # an address that is none can hold a password, too
             raise FetchError(
-                "--mirror", f"the folder {where} does not exist", "It holds one folder per source."
+                "--mirror", f"the folder {shown} does not exist", "It holds one folder per source."
             )
 
     def _path(self, source: str, file: str) -> str:

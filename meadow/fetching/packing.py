@@ -224,17 +224,30 @@ def _check_target(raw: Path, file: Path) -> None:
         raise FetchError(str(file), "lies in the raw store", "Write the pack to a place outside of it.")
     try:
         with file.open("rb") as stream:
-            beginning = stream.read(len(_MAGIC))
+            replaced = not stream.read(1) or _is_pack(stream)
     except FileNotFoundError:
         return
     except OSError as error:
         raise FetchError(
             str(file), error.strerror or str(error), "Choose another place for the pack."
         ) from error
-    if beginning not in (b"", _MAGIC):
+    if not replaced:
         raise FetchError(
             str(file), "is there already and is no pack", "Choose another name, or remove the file first."
         )
+
+
+def _is_pack(stream: BinaryIO) -> bool:
+    """Whether a file begins as a pack does; any other zstd file is somebody's data."""
+    import zstandard
+
+    stream.seek(0)
+    name = MANIFEST.encode()
+    try:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        return decompressor.stream_reader(stream, closefd=False).read(len(name)) == name
+    except zstandard.ZstdError:
+        return False
 
 
 def _collect(raw: Path, names: Iterable[str] | None) -> tuple[dict[str, Path], list[str]]:

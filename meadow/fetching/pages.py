@@ -30,7 +30,7 @@ _MAGIC = {
     ".parquet": (b"PAR1",),
 }
 _PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\b[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
     re.I | re.S,
 )
 _TAGS = re.compile(r"<[^<>]*>")
@@ -214,7 +214,11 @@ def wrong_structure(path: Path, name: str = "") -> str | None:
         wanted = 32 + int.from_bytes(start[12:20], "little") + int.from_bytes(start[20:28], "little")
         return f"it is cut off: {size:,} of {wanted:,} bytes" if size < wanted else None
     if name.endswith((".zip", ".apkg", ".colpkg")):
-        return None if zipfile.is_zipfile(path) else "it is cut off: the directory at its end is missing"
+        try:
+            whole = zipfile.is_zipfile(path)
+        except zipfile.BadZipFile as error:  # it is looked at only so far as to find where the directory lies
+            return f"it is damaged: {error}"
+        return None if whole else "it is cut off: the directory at its end is missing"
     if name.endswith((".json", ".jsonl")) and end.rstrip()[-1:] not in (b"}", b"]"):
         return "it is cut off"
     return None
@@ -226,7 +230,7 @@ def service_error(content: bytes) -> str:
     if text.lstrip().startswith("{"):
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         found = value.get("error") or value.get("message")
         return _shown(found) if isinstance(found, str) else ""

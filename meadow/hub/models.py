@@ -2,7 +2,7 @@
 
 Only what is needed to use the model and to know what it was made of travels. Pickles run code on whoever opens
 them, so no pickle does; checkpoints, states of optimizers, settings and logs are of the run, not of the model.
-Paths of the machine that trained, which its record holds, are cut down to their last part.
+Paths of the machine that trained, which its record and its configuration hold, are cut down to their last part.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.hub import HubError, RefusedError, card
+from meadow.hub import HubError, RefusedError, StaleError, card
 from meadow.hub.client import Client
+from meadow.hub.places import without_places
 from meadow.hub.plan import LocalFile, Plan
 from meadow.hub.push import REPO, Pushed, send
 from meadow.hub.refusals import Allowed, Refusal
@@ -33,7 +34,11 @@ _WEIGHTS = re.compile(r"[\w.-]+\.safetensors")
 _PICKLE = re.compile(r".*\.(?:bin|pt|pth|pkl|pickle|ckpt|joblib|npy|npz|msgpack|h5)")
 #: A header of safetensors is at most this long (the format's own limit).
 _HEADER = 100_000_000
-_PATH = re.compile(r"(?:/|~|[A-Za-z]:[\\/]|\\\\).*")
+_PATH = re.compile(r"(?:/|~|\.\.?[\\/]|file:|[A-Za-z]:[\\/]|\\\\).*")
+#: Files of settings, which name where base model and tokenizer were loaded from, and the keys that do: other texts
+#: in them may be tokens that begin with a slash.
+_SETTINGS = re.compile(r"(?:[a-z]+_)?config\.json")
+_PLACES = re.compile(r".*(?:path|_file)")
 
 
 def push_model(
@@ -58,7 +63,7 @@ def push_model(
     Raises:
         ValueError: `repo` or a name in `allowed` is none.
         RefusedError: It must not be sent.
-        StaleError: Somebody else changed the repository meanwhile.
+        StaleError: Somebody else changed the repository meanwhile, or its weights are not of a run.
         HubError: The folder holds no finished model, or it could not be sent.
     """
     folder, allowed = Path(folder), allowed or Allowed()
@@ -86,6 +91,12 @@ def push_model(
             "settings on the Hub, or leave --private out"
         )
     remote = state.files if state else {}
+    theirs = sorted(path for path in remote if _weight_like(path)) if RUN not in remote else []
+    if theirs:
+        raise StaleError(
+            f"{repo}: {', '.join(theirs[:3])} is there and no {RUN}, so somebody else put it there, and this model would "
+            "replace it; push to another repository, or delete it on the Hub"
+        )
     with tempfile.TemporaryDirectory(prefix="meadow-push-") as scratch:
         if CARD in remote:
             existing = client.read(repo, CARD, state.head, Path(scratch))
@@ -104,7 +115,7 @@ def push_model(
             len(files) - len(adds),
             (),
             tuple(stays),
-            ("paths of this machine in run.json are cut down to their last part",),
+            ("paths of this machine in record, card and configurations are cut down to their last part",),
             f"Meadow: {folder.resolve().name}",
         )
         if dry_run:
@@ -157,14 +168,15 @@ def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile]
                 stays.append((f"{name}/" if path.is_dir() else name, why))
         elif name == RUN:
             text = json.dumps(_without_paths(run), indent=2, ensure_ascii=False) + "\n"
-            files[name] = LocalFile(text.encode())
+            files[name] = LocalFile(without_places(text, [folder]).encode())
         elif name == CARD:
-            files[name] = LocalFile(path.read_text(encoding="utf-8", errors="replace").encode())
+            text = path.read_text(encoding="utf-8", errors="replace")
+            files[name] = LocalFile(without_places(text, [folder]).encode())
         elif _WEIGHTS.fullmatch(name):
             _check_weights(path)
             files[name] = LocalFile(path)
         elif _PARTS.fullmatch(name):
-            files[name] = LocalFile(path)
+            files[name] = _settings(path) if _SETTINGS.fullmatch(name) else LocalFile(path)
         elif not name.startswith("."):
             pickle = _PICKLE.fullmatch(name)
             stays.append((name, "a pickle runs code on whoever opens it" if pickle else "no file of a model"))
@@ -239,6 +251,18 @@ def _check_shards(folder: Path, weights: set[str]) -> None:
             )
 
 
+def _settings(path: Path) -> LocalFile:
+    """A file of settings without paths of this machine; the file itself where it has none."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise HubError(f"{path}: no JSON: {error}; save the model again") from error
+    cut = _without_places(read)
+    if cut == read:
+        return LocalFile(path)
+    return LocalFile((json.dumps(cut, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def _weight_like(path: str) -> bool:
     return _WEIGHTS.fullmatch(path) is not None or path.endswith(".safetensors.index.json")
 
@@ -249,6 +273,17 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_paths(inner) for inner in value]
     return _last_part(value) if isinstance(value, str) else value
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: _last_part(inner)
+            if isinstance(inner, str) and _PLACES.fullmatch(key)
+            else _without_places(inner)
+            for key, inner in value.items()
+        }
+    return [_without_places(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _last_part(text: str) -> str:

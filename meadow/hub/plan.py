@@ -31,6 +31,7 @@ from typing import Any
 from meadow import cards, citing
 from meadow.hub import HubError, StaleError, card
 from meadow.hub.client import Client, RemoteFile, State
+from meadow.hub.places import without_places
 from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
 from meadow.store import CARD, CITATION_CFF, CONTAMINATION, MANIFEST, REJECTED, Store, version_key
 
@@ -268,10 +269,16 @@ class _Planned:
             self.notes.append(f"{manifest['name']}: its card and manifest travel without their example row")
         if path.name == MANIFEST and hides_example(manifest) and manifest.get("example"):
             shown = {**manifest, "example": None}
-            return LocalFile((json.dumps(shown, ensure_ascii=False, indent=2) + "\n").encode())
+            text = json.dumps(shown, ensure_ascii=False, indent=2) + "\n"
+            return LocalFile(without_places(text, [self.store.root]).encode())
         if path.name == CARD:
             text = path.read_text(encoding="utf-8", errors="replace")
-            return LocalFile((card.without_example(text) if hides_example(manifest) else text).encode())
+            text = card.without_example(text) if hides_example(manifest) else text
+            return LocalFile(without_places(text, [self.store.root]).encode())
+        if path.suffix == ".json":
+            text = path.read_text(encoding="utf-8")
+            shown = without_places(text, [self.store.root])
+            return LocalFile(path if shown == text else shown.encode())
         if path.name in WITHHELD:
             self.notes.append(
                 f"{path.name} travels without {' and '.join(WITHHELD[path.name])}, which are texts of rows"
@@ -345,6 +352,8 @@ class _Planned:
         if not there or _equal(mine, there) or there == _data(self.base, prefix):
             return False
         found = self.remote_manifest(prefix + MANIFEST) if prefix + MANIFEST in self.remote else {}
+        if found and not _listed(found, there):
+            found = {}  # somebody changed the rows beside it, and it says nothing of what they are now
         if found.get("name") == name and (found["version"], found["rows_sha256"]) == (version, rows_sha256):
             return False
         if found.get("name") == name and version_key(found["version"]) < version_key(version):
@@ -394,7 +403,9 @@ class _Planned:
         commit = self.at.last(self.repo)
         if self.state and commit and not self.state.head.startswith(commit):
             changed = self.client.changes(self.repo, commit, self.state)
-            self.notes.append("others have pushed since, and it stays: " + "; ".join(changed))
+            replaced = self._replaced(commit, [*adds, *deletes])
+            stays = f", and it stays, but for {', '.join(replaced)}" if replaced else ", and it stays"
+            self.notes.append(f"others have pushed since{stays}: " + "; ".join(changed))
         return Plan(
             self.repo,
             "dataset",
@@ -409,6 +420,18 @@ class _Planned:
             message,
             self.loading,
             self.check,
+        )
+
+    def _replaced(self, commit: str, paths: Iterable[str]) -> list[str]:
+        """Files that others changed since a commit, and that this push replaces; cards are merged."""
+        try:
+            before = self.client.tree(self.repo, commit)
+        except HubError:  # that history is gone
+            before = {}
+        there = {path: self.remote[path] for path in paths if path in self.remote}
+        merged = (CARD, CITATION_CFF)
+        return sorted(
+            path for path in there if before.get(path) != there[path] and path.split("/")[-1] not in merged
         )
 
     @property
@@ -621,6 +644,19 @@ def _equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         if not (file.same(there) if isinstance(file, LocalFile) else file == there):
             return False
     return True
+
+
+def _listed(manifest: Mapping[str, Any], there: Mapping[str, RemoteFile]) -> bool:
+    """Whether files on the Hub are those that the manifest beside them lists."""
+    try:
+        listed = {file["path"]: file for split in manifest["splits"].values() for file in split["files"]}
+        return listed.keys() == there.keys() and all(
+            (found.size, found.sha256 or listed[path]["sha256"])
+            == (listed[path]["bytes"], listed[path]["sha256"])
+            for path, found in there.items()
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _withheld(path: Path, columns: Sequence[str], scratch: Path) -> LocalFile:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,11 @@ def push(
             )
             refusals += planner.refusals
         if refusals:
-            raise RefusedError(refusals, _rest(refusals, found, repo))
+            # Without its options the line would push what was to be private to where everybody reads it.
+            options = {"--private": private, "--one-per-dataset": one_per_dataset, "--tag": tag}
+            more = [f"--out {shlex.quote(str(out))}"] if out else []
+            more += [option for option, given in options.items() if given]
+            raise RefusedError(refusals, _rest(refusals, found, " ".join([f"--repo {repo}", *more])))
         if dry_run:
             return [Pushed(plan, None, False, client.address(plan.repo)) for plan in plans]
         done = []
@@ -178,10 +183,10 @@ def _targets(repo: str, names: Sequence[str], one_per_dataset: bool) -> list[tup
     return targets
 
 
-def _rest(refusals: Sequence[Refusal], names: Sequence[str], repo: str) -> str:
+def _rest(refusals: Sequence[Refusal], names: Sequence[str], options: str) -> str:
     bad = {refusal.what.split(" ")[0] for refusal in refusals}
     rest = [name for name in names if name not in bad]
-    return f"\nthe others can travel: meadow push {' '.join(rest)} --repo {repo}" if rest else ""
+    return f"\nthe others can travel: meadow push {' '.join(rest)} {options}" if rest else ""
 
 
 def _last(store: Store, client: Client, repo: str) -> str | None:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.fetching import FetchError, Report, check, fetch, listing
+from meadow.fetching import FetchError, Report, check, fetch, listing, mediawiki
 from meadow.fetching.addresses import Address
 from meadow.fetching.download import Downloader, Part, Patience, StoppedError, retry_after
 from tests.fetching import server
@@ -210,6 +212,7 @@ def test_retry_after_in_all_its_forms() -> None:
     assert retry_after("17") == 17
     assert retry_after(None) is None
     assert retry_after("soon") is None
+    assert retry_after("\u00b2") is None
     assert retry_after("Mon, 01 Jan 2024 00:00:00 GMT") == 0
     assert 50 < (retry_after(server.http_date(60)) or 0) <= 60
 
@@ -542,6 +545,28 @@ def test_a_proxy_that_is_gone_is_named_without_its_password(
     error = refused("http://publisher.example/a.zip", tmp_path, quick)
     assert f"(through the proxy {proxy})" in str(error)
     assert "hunter2" not in repr(error)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert "proxy" not in str(refused(server.gone() + "/a.zip", tmp_path, quick))
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:hunter2@127.0.0.1:1", "ftp://x:1", "http://me:hunter2/@x:1"])
+def test_a_proxy_that_cannot_be_used_is_told(
+    tmp_path: Path, quick: Patience, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for address in (
+        Address("s", "a.zip", "http://x/a.zip"),
+        Address("s", "a", "http://x/api.php", wiki=True),
+    ):
+        with pytest.raises(FetchError) as caught:
+            if address.wiki:
+                mediawiki.fetch(address, tmp_path)
+            else:
+                get(address.url, tmp_path, quick)
+        assert caught.value.what == "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+        assert ("socksio" in caught.value.remedy) == proxy.startswith("socks5")
+        assert "hunter2" not in f"{caught.value!r}"
 
 
 def test_a_proxy_that_wants_a_password_is_told(
@@ -886,3 +911,54 @@ def test_hidden_work_is_no_raw_data(
     assert [f.path for f in found.files] == [f"{name}/a.zip"]
     assert found.unused == ()
     assert strangers(raw, classes) == []
+
+
+def test_headers_that_no_request_can_repeat_cost_nothing(site: Site, tmp_path: Path, quick: Patience) -> None:
+    get(site.put("/a.zip", ZIP, cut(50_000), headers={"ETag": '"\u00e9"'}), tmp_path, quick)
+    assert (tmp_path / "a.zip").read_bytes() == ZIP
+    assert site.requests[1].headers["if-range"] == server.LONG_AGO
+
+
+def test_a_range_of_absurd_length_begins_anew(site: Site, tmp_path: Path, quick: Patience) -> None:
+    def absurd(handler: server._Handler, _: server.File) -> None:
+        handler.answer(206, b"x", {"Content-Range": f"bytes {'9' * 5000}-{'9' * 5000}/*"})
+
+    get(site.put("/a.zip", ZIP, cut(50_000), absurd), tmp_path, quick)
+    assert (tmp_path / "a.zip").read_bytes() == ZIP
+
+
+def test_hostile_answers_cost_their_own_file(
+    site: Site, tmp_path: Path, quick: Patience, publish: Callable[..., str]
+) -> None:
+    # A zip file that claims to be the fifth of several, at which zipfile itself raises.
+    parts = struct.pack(
+        "<4sIQI4sHHHHIIH", b"PK\6\7", 1, 4, 5, b"PK\5\6", 0, 0, *[0xFFFF] * 2, *[2**32 - 1] * 2, 0
+    )
+    several = b"PK\3\4" + b"\0" * 60 + parts
+    name = publish(
+        (site.put("/a", several), "a.zip"),
+        (site.put("/b", b"", status(400, b'{"a":' * 1600)), "b.json"),
+        (site.put("/c", ZIP), "c.zip"),
+        (site.put("/d", b'<?xml version="1.0"?>\n<!DOCTYPE html><html><title>Welcome'), "d.7z"),
+    )
+    report = fetch([name], raw=tmp_path, patience=quick)
+    assert [file.state for file in report.files] == ["failed", "failed", "fetched", "failed"]
+    assert "a web page came instead of the file" in report.files[3].detail
+    assert "it is damaged: " in report.files[0].detail
+    assert "HTTP 400" in report.files[1].detail
+    (tmp_path / name / "a.zip").write_bytes(several)
+    assert [file.state for file in check([name], raw=tmp_path).files] == [
+        "differs",
+        "not there",
+        "whole",
+        "not there",
+    ]
+
+
+def test_a_wiki_that_is_gone_names_the_way_by_hand_once(
+    tmp_path: Path, publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mediawiki, "_TRIES", 1)
+    name = publish((f"mediawiki+{server.gone()}/api.php", "pages.jsonl.zst"))
+    report = fetch([name], raw=tmp_path)
+    assert report.files[0].detail.count("By hand:") == 1

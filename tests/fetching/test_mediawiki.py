@@ -29,7 +29,7 @@ from meadow.fetching.addresses import Address, FetchError, Silent
 from meadow.fetching.download import StoppedError
 from meadow.fetching.mediawiki import Patience, fetch, so_far
 from meadow.raw import RawFile, find
-from tests.fetching.server import certificate, gone, http_date, serving
+from tests.fetching.server import certificate, gone, http_date, redirect, serving
 
 QUICK = Patience(tries=4, first=0.01, longest=30, pause=0, timeout=10)
 Fault = Callable[["_Handler"], None]
@@ -623,6 +623,18 @@ def test_a_wiki_without_articles(wiki: Wiki, tmp_path: Path) -> None:
     assert not (tmp_path / "pages.jsonl.zst").exists()
 
 
+def test_words_of_a_wiki_do_not_steer_a_terminal(wiki: Wiki, tmp_path: Path) -> None:
+    told = Told()
+    wiki.faults["site"].append(
+        lambda handler: handler.answer({"query": {"general": {"sitename": "a\x1b]0;b\x07"}}})
+    )
+    wiki.faults["list"].append(lambda handler: handler.answer(error("blocked", "c\x1b[2J\x9b31m")))
+    with pytest.raises(FetchError, match="blocked: c") as caught:
+        fetch(wiki.address, tmp_path, progress=told, patience=QUICK)
+    assert "a ]0;b " in told.said[0]
+    assert all(c.isprintable() for c in "".join((str(caught.value), *told.said)))
+
+
 def test_passwords_are_never_shown(wiki: Wiki, tmp_path: Path) -> None:
     url = wiki.url.replace("http://", "http://me:hunter2@")
     address = Address("wikidoc", "pages.jsonl.zst", url, wiki=True)
@@ -648,6 +660,21 @@ def test_a_certificate_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
         with pytest.raises(FetchError, match="answers, but not as MediaWiki's API does"):
             fetch(address, tmp_path / "raw", patience=QUICK)
+
+
+def test_it_is_not_led_away_from_https(wiki: Wiki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    with serving(pem) as site:
+        address = Address(
+            "wikidoc",
+            "pages.jsonl.zst",
+            site.put("/api.php", b"", redirect(f"{wiki.url}?action=query")),
+            wiki=True,
+        )
+        with pytest.raises(FetchError, match="leads from https on to http://"):
+            fetch(address, tmp_path, patience=QUICK)
+    assert not (tmp_path / "pages.jsonl.zst").exists()
 
 
 def test_a_full_disk_or_a_folder_without_leave_is_named(wiki: Wiki, tmp_path: Path) -> None:

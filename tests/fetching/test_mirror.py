@@ -329,7 +329,17 @@ def test_what_reads_a_bucket_may_have_to_be_installed(
     assert "Install" in str(caught.value)
 
 
-@pytest.mark.parametrize("where", ["nonsense://x/y", "http://", "https://a.example/raw?key=hunter2"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "nonsense://x/y",
+        "http://",
+        "https://a.example/raw?key=hunter2",
+        "",
+        "http://[x",
+        "a::http://me:hunter2@x/y",
+    ],
+)
 def test_an_address_that_is_none_is_said_to_be_none(
     tmp_path: Path, quick: Patience, name: str, where: str
 ) -> None:
@@ -351,3 +361,31 @@ def test_a_mirror_with_a_password_shows_none(site: Site, tmp_path: Path, quick: 
         p.read_text("latin-1") for p in tmp_path.rglob("*") if p.is_file() and "raw" not in p.suffix
     )
     assert "hunter2" not in repr(report) + kept
+
+
+def test_a_folder_needs_no_proxy_that_works(
+    tmp_path: Path, quick: Patience, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path / "copy", name)
+    monkeypatch.setenv("ALL_PROXY", "ftp://x:1")
+    for where in (None, "http://x/y"):
+        with pytest.raises(FetchError, match="this is no address of a proxy"):
+            fetch([name], raw=tmp_path / "raw", mirror=where, patience=quick)
+    assert not fetch([name], raw=tmp_path / "raw", mirror=str(tmp_path / "copy"), patience=quick).failed
+
+
+def test_names_that_differ_little_are_all_noted(tmp_path: Path, quick: Patience, name: str) -> None:
+    (tmp_path / "copy" / name).mkdir(parents=True)
+    names = sorted(["cardio.zip", "we\u2028ird.zip", " x.zip", "x.zip", "Cardio.zip"])
+    for file in names:
+        (tmp_path / "copy" / name / file).write_bytes(ZIP)
+    here = [p.name for p in (tmp_path / "copy" / name).iterdir()]
+    if sorted(here) != names:
+        pytest.skip("this file system takes some of these names for one")
+    for source, target in (("copy", "raw"), ("raw", "again")):
+        report = fetch([name], raw=tmp_path / target, mirror=str(tmp_path / source), patience=quick)
+        assert [file.state for file in report.files] == ["fetched"] * 5
+        found = {
+            f.file: f.state for f in check([name], raw=tmp_path / target).files if f.state != "not there"
+        }
+        assert found == dict.fromkeys(names, "whole")

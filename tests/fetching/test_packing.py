@@ -156,6 +156,11 @@ def test_a_pack_replaces_only_a_pack(tmp_path: Path) -> None:
     assert pack(raw, file) == first
     thesis = tmp_path / "thesis.pdf"
     thesis.write_bytes(b"%PDF-")
+    data = tmp_path / "data.zst"
+    data.write_bytes(zstandard.compress(b"somebody's data"))
+    with pytest.raises(FetchError, match="is there already and is no pack"):
+        pack(raw, data)
+    assert zstandard.decompress(data.read_bytes()) == b"somebody's data"
     with pytest.raises(FetchError, match="is there already and is no pack"):
         pack(raw, thesis)
     assert thesis.read_bytes() == b"%PDF-"
