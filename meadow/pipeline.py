@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -408,7 +408,8 @@ class _Run:
                     unchecked.append(f"{name}: its raw files hold no test split")
             except Exception as error:
                 said = _why(error, self.pool)
-                for folder in (raw.root, self.work):  # it stands in the card, which names no path of a machine
+                # It stands in the card, which names no path of a machine.
+                for folder in (raw.root, self.work):
                     said = said.replace(f"{folder}{os.sep}", "")
                 unchecked.append(f"{name}: {said}")
                 if isinstance(self.pool, Pool):
