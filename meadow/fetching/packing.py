@@ -639,7 +639,7 @@ def _stage(
         digest = hashlib.sha256()
         # Names in here are numbers: what a path means to this file system matters only at the end.
         place = staging / str(number)
-        with open(os.devnull if entry.path in same else place, "wb") as target:  # noqa: PTH123
+        with open(os.devnull if entry.path in same else place, "wb") as target:  # noqa: PTH123 - either is a path
 
             def take(chunk: bytes, digest: Any = digest, target: BinaryIO = target) -> None:
                 digest.update(chunk)

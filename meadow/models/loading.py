@@ -111,9 +111,9 @@ def load(
         import transformers
 
         if quantization:
-            import bitsandbytes  # noqa: F401
+            import bitsandbytes  # noqa: F401 - transformers needs it
         if adapter_folder is not None:
-            import peft  # noqa: F401
+            import peft  # noqa: F401 - to say early that it is missing
     except ImportError as error:
         raise ModelError(missing_extra(error)) from error
     tokenizer_folder = model_folder
@@ -233,7 +233,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     if "tokenizer.json" not in os.listdir(folder) and (folder / "tokenizer.model").is_file():
         # Converting it needs both; without them transformers asks for tiktoken, which does not help.
         try:
-            import google.protobuf  # noqa: F401
+            import google.protobuf  # noqa: F401 - to say that they are missing
             import sentencepiece  # noqa: F401
         except ImportError as error:
             raise ModelError(missing_extra(error)) from error

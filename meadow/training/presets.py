@@ -49,7 +49,7 @@ _SHARED = (
     Choice("dtype", "auto", f"{_SCRIPT}: bf16; a GPU without bf16 uses fp16, a CPU fp32"),
     Choice("tf32", True, f"{_SCRIPT}: tf32"),
     Choice(
-        "activation_checkpointing", True, f"{_SCRIPT}: gradient_checkpointing; costs a fifth of the speed"
+        "activation_checkpointing", True, f"{_SCRIPT}: gradient_checkpointing; slower, for far less memory"
     ),
     Choice("max_grad_norm", 1.0, f"{_CODE}: the default of transformers"),
     Choice("weight_decay", 0.0, f"{_CODE}: the default of transformers"),

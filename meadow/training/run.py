@@ -153,7 +153,7 @@ def out_of_memory(settings: Settings, safe: str, world: int) -> str:
             f"batch stays {s.batch_size}, and so do the results"
         )
     if not s.activation_checkpointing:
-        advice.append("--activation-checkpointing: a fifth slower, a fraction of the activations")
+        advice.append("--activation-checkpointing: slower, with a fraction of the activations")
     if s.packing == "packed" and s.block > s.max_length:
         advice.append(f"--pack-length {s.max_length} (now {s.block}): the same rows, in shorter blocks")
     if s.max_length > 512:

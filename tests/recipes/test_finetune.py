@@ -8,51 +8,18 @@ from pathlib import Path
 
 import pytest
 
-SMALL = [
-    "--batch-size",
-    "8",
-    "--learning-rate",
-    "2e-3",
-    "--warmup-steps",
-    "1",
-    "--max-length",
-    "256",
-    "--device",
-    "cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny model is kept, made once."""
-    pytest.importorskip("torch")
-    return tmp_path_factory.mktemp("models")
+from tests.small_runs import SMALL, one_process, write_rows
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch, models_folder: Path) -> None:
-    """One thread, and one tiny model."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MEADOW_MODELS", str(models_folder))
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    one_process(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty rows."""
-    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    lines = [
-        {
-            "id": f"row/{n}",
-            "instruction": "Answer",
-            "input": f"What is sign {n}?",
-            "output": f"Sign {n} of {n % 7}. " * (1 + n % 4),
-        }
-        for n in range(60)
-    ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl")
 
 
 def main(size: str, argv: list[str]) -> int:
