@@ -10,9 +10,9 @@ __version__ = "0.1.0"
 __all__ = ["Author", "Builder", "Example", "Option", "Rejected", "Shard", "build", "load_dataset"]
 
 _PUBLIC = {
-    **dict.fromkeys(("Author", "Builder", "Example", "Option", "Rejected", "Shard"), "meadow.builder"),
-    "build": "meadow.pipeline",
-    "load_dataset": "meadow.loader",
+    **dict.fromkeys(("Author", "Builder", "Example", "Option", "Rejected", "Shard"), "meadow.core.builder"),
+    "build": "meadow.pipeline.build",
+    "load_dataset": "meadow.api",
 }
 
 # In a checkout `builders/` lies beside this package. An editable install maps it; this finds it where

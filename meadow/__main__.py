@@ -1,6 +1,6 @@
 """``python -m meadow COMMAND``."""
 
-from meadow.cli import main
+from meadow.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -22,10 +22,12 @@ from typing import Any, ClassVar
 import pyarrow.parquet as pq
 import pytest
 
-from meadow import cards, pipeline, rows
-from meadow.builder import Builder
-from meadow.licenses import CC0
-from meadow.store import CARD, PLOT, REJECTED, Store
+from meadow.core import rows
+from meadow.core.builder import Builder
+from meadow.core.licenses import CC0
+from meadow.core.store import CARD, PLOT, REJECTED, Store
+from meadow.describe import cards
+from meadow.pipeline import build as pipeline
 
 #: A sample with fewer rows shows too little of its format.
 MINIMUM_ROWS = 25
@@ -201,7 +203,7 @@ class BuilderTest:
                 assert columns == list(manifest["features"])
 
     def test_meadow_loads_it(self, store: Store, tmp_path: Path) -> None:
-        from meadow.loader import load_dataset
+        from meadow.api import load_dataset
 
         for manifest in store.current():
             loaded = load_dataset(manifest["name"], out=store.root, cache_dir=str(tmp_path))

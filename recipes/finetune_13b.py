@@ -35,7 +35,7 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the recipe; returns 0, 1 where the run failed, or 2 where the settings are wrong."""
-    from meadow.training import main as run
+    from meadow.train import main as run
 
     return run(argv, size="13b", recipe="finetune_13b.py")
 

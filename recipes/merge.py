@@ -49,10 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     asked = parser.parse_args(argv)
 
-    from meadow import models, prompts
+    from meadow import models
+    from meadow.models import prompts
 
     models.offline()
-    from meadow.training import merging, record
+    from meadow.train import merging, record
 
     folders = [
         None if path is None else path.expanduser() for path in (asked.model, asked.output, asked.base)

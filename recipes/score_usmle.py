@@ -35,7 +35,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from meadow import scoring
+from meadow import score as scoring
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from meadow.models import ModelError, offline
 
     offline()
-    from meadow.prompts import PromptError
-    from meadow.scoring.exams import ExamError
-    from meadow.scoring.leaks import LeaksError, missing
-    from meadow.scoring.report import SummaryError, show
+    from meadow.models.prompts import PromptError
+    from meadow.score.exams import ExamError
+    from meadow.score.leaks import LeaksError, missing
+    from meadow.score.report import SummaryError, show
 
     try:
         if gone := missing(settings.trained_on, settings.out):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from meadow.contamination import Item
+from meadow.filters.contamination import Item
 
 _SYLLABLES = (
     "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo za bro cle dra fri glo ple sta tro".split()

@@ -1,4 +1,4 @@
-"""Output folders made by hand, in the layout of `meadow.store`, for tests of what reads them."""
+"""Output folders made by hand, in the layout of `meadow.core.store`, for tests of what reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow import rows
+from meadow.core import rows
 
 LEVEL = {**rows.COLUMNS, "level": "int64"}
 #: Columns of the files that lie beside a manifest.

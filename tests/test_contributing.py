@@ -11,8 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from meadow.builder import Author, Builder, Example, Rejected
-from meadow.raw import find
+from meadow.core.builder import Author, Builder, Example, Rejected
+from meadow.core.raw import find
 
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from meadow.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
-from meadow.licenses import CC_BY_SA_40, MIT
-from meadow.raw import BadRecord, RawFile, RawFileError, RawSource, damaged, json_lines
+from meadow.core.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
+from meadow.core.licenses import CC_BY_SA_40, MIT
+from meadow.core.raw import BadRecord, RawFile, RawFileError, RawSource, damaged, json_lines
 
 _FIELDS = ("group", "answer_key", "source_url", "source_date", "license", "generator", "split")
 
@@ -154,7 +154,7 @@ def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def no_plot(manifest: Mapping[str, Any]) -> bytes:
-    """Stands in for `meadow.tasks.draw`, which takes longer than all the rest of a small build."""
+    """Stands in for `meadow.pipeline.tasks.draw`, which takes longer than all the rest of a small build."""
     return b"<svg/>"
 
 
@@ -202,8 +202,8 @@ def build_until(step: int, raw: Path, out: Path, told: Path | None = None) -> No
         out: The output folder.
         told: Where to write how many changes there were.
     """
-    from meadow import pipeline
     from meadow.filters import Filters
+    from meadow.pipeline import build as pipeline
 
     changes = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "ctypes.dlsym"))
     count = 0

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from meadow.builder import Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.licenses import UNKNOWN, License
 from meadow.filters.quality import Quality
-from meadow.licenses import UNKNOWN, License
 
 if TYPE_CHECKING:
-    from meadow.raw import RawSource
+    from meadow.core.raw import RawSource
 
     from .collection import Card, Stray
 
@@ -77,7 +77,7 @@ class Flashcards(Builder):
         """Reads one file's cards in the order of note and card number.
 
         Raises:
-            meadow.raw.RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
+            meadow.core.raw.RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
         """
         from .collection import open_collection
         from .textexport import text_cards

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meadow.htmltext import html_to_text
+from meadow.parse.htmltext import html_to_text
 
 from .templates import ANSWER_RULE, REPEATED_CLOZE
 

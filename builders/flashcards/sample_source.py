@@ -401,7 +401,7 @@ def write_package(path: Path) -> None:
     """Writes the sample deck as a package."""
     import genanki
 
-    from meadow import export
+    from meadow.export import anki as export
 
     class ClozeNote(genanki.Note):
         """genanki looks for clozes with an expression that misses nested and empty ones."""

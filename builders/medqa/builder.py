@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
 from meadow.builders.medqa.places import choose
-from meadow.choices import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
+from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.licenses import DISPUTED
+from meadow.core.raw import BadRecord, RawFileError, RawSource, ZipArchive, json_lines
 from meadow.filters.quality import Quality
-from meadow.licenses import DISPUTED
-from meadow.raw import BadRecord, RawFileError, RawSource, ZipArchive, json_lines
+from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
 
 #: The publisher's names of the splits, in order, and ours.
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from meadow.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
 from meadow.builders.pubmedqa.stream import records
+from meadow.core.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
+from meadow.core.licenses import UNKNOWN
+from meadow.core.raw import MAX_LINE, RawFile, RawFileError, RawSource, damaged
 from meadow.filters.quality import Quality
-from meadow.licenses import UNKNOWN
-from meadow.raw import MAX_LINE, RawFile, RawFileError, RawSource, damaged
 
 #: The publisher's file of each dataset, with what stands between source and PMID in its row ids.
 _FILES = {

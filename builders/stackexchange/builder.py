@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.licenses import CC_BY_SA_25, CC_BY_SA_30, CC_BY_SA_40
+from meadow.core.raw import RawFile, RawFileError, RawSource
 from meadow.filters.quality import Quality
-from meadow.licenses import CC_BY_SA_25, CC_BY_SA_30, CC_BY_SA_40
-from meadow.raw import RawFile, RawFileError, RawSource
 
 _EVIDENCE = (
     "Stack Exchange licenses user contributions under CC BY-SA: the version that the post's ContentLicense "
@@ -285,7 +285,7 @@ class _Bucket:
         return Rejected(reason, post, detail, remedy, " ".join(_TAG.sub(" ", text).split()))
 
     def _example(self, key: bytes, line: bytes, answer: Any, question: Any) -> Example | Rejected:
-        from meadow.htmltext import html_to_text
+        from meadow.parse.htmltext import html_to_text
 
         if isinstance(answer, Rejected):
             number = re.search(rb'\sId="(\d+)"', line)

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
-from meadow.choices import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
+from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.licenses import RIGHTS_RESERVED
+from meadow.core.raw import RawFile, RawFileError, RawSource, damaged
 from meadow.filters.quality import Quality
-from meadow.licenses import RIGHTS_RESERVED
-from meadow.raw import RawFile, RawFileError, RawSource, damaged
+from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
 
 _STEPS = ("step1", "step2", "step3")
 _IMAGES = "question_with_images.json"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
-from meadow.builder import Author, Builder, Example, RawPattern, Rejected, Shard
 from meadow.builders.wikidoc.pages import (
     BOARD_REVIEW,
     PATIENT,
@@ -27,8 +26,9 @@ from meadow.builders.wikidoc.questions import (
     siblings,
     split_title,
 )
-from meadow.licenses import CC_BY_SA_30
-from meadow.raw import RawFileError, RawSource
+from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.licenses import CC_BY_SA_30
+from meadow.core.raw import RawFileError, RawSource
 
 #: JSON lines are cut into ranges of this many bytes: several hundred pages, a few seconds of work.
 RANGE_BYTES = 16 * 2**20

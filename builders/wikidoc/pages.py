@@ -10,9 +10,9 @@ from html import unescape
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from meadow.builder import Rejected
-from meadow.htmltext import html_to_text
-from meadow.raw import MAX_LINE, BadRecord, RawFile, RawFileError, damaged, json_lines
+from meadow.core.builder import Rejected
+from meadow.core.raw import MAX_LINE, BadRecord, RawFile, RawFileError, damaged, json_lines
+from meadow.parse.htmltext import html_to_text
 
 
 def words(text: str) -> frozenset[str]:

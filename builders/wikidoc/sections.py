@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from meadow.builders.wikidoc.pages import is_board_review, words
 from meadow.builders.wikidoc.questions import is_references, split_title
-from meadow.htmltext import node_to_text
+from meadow.parse.htmltext import node_to_text
 
 if TYPE_CHECKING:
     from bs4 import Tag

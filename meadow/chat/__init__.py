@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meadow import prompts
-from meadow.models import Loaded, ModelError
+from meadow.models import Loaded, ModelError, prompts
 
 __all__ = ["DISCLAIMER", "Chat", "ChatError", "Prompt", "Settings", "Turn", "open_chat"]
 
@@ -100,7 +99,7 @@ class Chat:
         source: Where the model came from; see `meadow.models.Loaded`.
 
     Raises:
-        meadow.prompts.PromptError: The template cannot be used with this tokenizer.
+        meadow.models.prompts.PromptError: The template cannot be used with this tokenizer.
     """
 
     def __init__(self, loaded: Loaded, template: prompts.Template | None = None) -> None:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
-from meadow import prompts
 from meadow.chat import DISCLAIMER, Chat, ChatError, Settings, Turn
 from meadow.chat.terminal import about
-from meadow.models import offline
+from meadow.models import offline, prompts
 
 __all__ = ["HOST", "build", "check", "launch", "serve"]
 

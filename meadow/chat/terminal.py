@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from meadow import prompts
 from meadow.chat import DISCLAIMER, Chat, ChatError, Settings, Turn
+from meadow.models import prompts
 
 __all__ = ["Terminal", "about"]
 

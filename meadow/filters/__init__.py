@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from meadow.builder import Builder, Example, Rejected
-    from meadow.licenses import Policy
-    from meadow.tasks import Part
+    from meadow.core.builder import Builder, Example, Rejected
+    from meadow.core.licenses import Policy
+    from meadow.pipeline.tasks import Part
 
 #: The stages of a funnel, in the order in which a row passes them.
 STAGES = ("source", "quality", "language", "license", "privacy", "contamination", "duplicates")
@@ -102,7 +102,7 @@ class Piece:
     """A part file as the set filters see it.
 
     Attributes:
-        part: The file, its datasets and its split; `meadow.tasks.batches` reads it.
+        part: The file, its datasets and its split; `meadow.pipeline.tasks.batches` reads it.
         drop: Numbers of its rows that are left out already, ascending; None: none.
         source: The source it comes from.
         fields: The columns that this source's duplicates are judged by.

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from meadow.builder import Rejected
+from meadow.core.builder import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
-    from meadow.builder import Example
+    from meadow.core.builder import Example
     from meadow.filters import Seen
 
 __all__ = ["KNOWN", "TOO_SHORT", "UNDECIDED", "UNWANTED", "Judgement", "LanguageFilter", "judge", "prose"]
@@ -109,7 +109,7 @@ class Judgement:
 
 _TOO_SHORT = Judgement(None, "none", 0.0)
 
-# Code as `meadow.htmltext` writes it, LaTeX, addresses and tags, each with a sign that must be there. All
+# Code as `meadow.parse.htmltext` writes it, LaTeX, addresses and tags, each with a sign that must be there. All
 # repetitions have bounds or end at a character that cannot begin them, so that hostile text costs no more
 # than linear time. A pattern of those alone whose sign is there takes a fifth of the time of all of them,
 # above all without e-mail addresses, which may begin at any letter; so do the literal first characters.
@@ -188,7 +188,7 @@ def judge(text: str) -> Judgement:
     judgement in any order and any process.
 
     Args:
-        text: Any text; Markdown as `meadow.htmltext` writes it is understood.
+        text: Any text; Markdown as `meadow.parse.htmltext` writes it is understood.
 
     Returns:
         The language, by which judge, and how sure that one is. No language where too little is left

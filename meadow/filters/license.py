@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from meadow.builder import Builder, Example, Rejected
+from meadow.core.builder import Builder, Example, Rejected
+from meadow.core.licenses import CC0, PARTS, UNKNOWN, License, Policy, generator_terms
 from meadow.filters import Seen
-from meadow.licenses import CC0, PARTS, UNKNOWN, License, Policy, generator_terms
 
 _REMEDY = "Change the policy, or clear the rights with the owner."
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from meadow.builder import Example, Rejected
-from meadow.choices import INSTRUCTION
+from meadow.core.builder import Example, Rejected
+from meadow.parse.options import INSTRUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -474,7 +474,7 @@ def _options(example: Example) -> tuple[str, str] | None:
     by_key = {option.key: option.text for option in example.options}
     key, output = example.answer_key, example.output.strip()
     if key is not None and key not in by_key or not output:
-        return None  # `meadow.rows.problem` says so
+        return None  # `meadow.core.rows.problem` says so
     if example.instruction == INSTRUCTION:
         # The instruction promises "B: text"; the letter or the text alone are as good. The text goes first,
         # since "E. coli" is no option E.
@@ -540,7 +540,7 @@ class QualityFilter:
         thresholds = self.thresholds
         question, answer = example.input, example.output.strip()
         if not answer:
-            return None  # `meadow.rows.problem` says so
+            return None  # `meadow.core.rows.problem` says so
         for text in (question, answer):
             damage = _damage(text, thresholds.replacement_characters)
             if damage is not None:

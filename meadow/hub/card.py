@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow import cards
-from meadow.cards import markdown
-from meadow.cards.frontmatter import dump
-from meadow.cards.merge import merge_bodies, texts, without_blocks
-from meadow.cards.metadata import CONDITIONAL_TAGS, OWNED, TAGS
+from meadow.describe import cards
+from meadow.describe.cards import markdown
+from meadow.describe.cards.frontmatter import dump
+from meadow.describe.cards.merge import merge_bodies, texts, without_blocks
+from meadow.describe.cards.metadata import CONDITIONAL_TAGS, OWNED, TAGS
 
 #: YAML keys that the card of a fine-tuned model is made with; those of a person stay.
 MODEL_OWNED = (

@@ -259,7 +259,7 @@ class Client:
         """What changed between a commit and a state, in lines: commits, then paths."""
         from itertools import takewhile
 
-        from meadow.cards.markdown import printable
+        from meadow.describe.cards.markdown import printable
 
         lines = []
         try:

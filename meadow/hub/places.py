@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from meadow.cards import markdown
+from meadow.describe.cards import markdown
 
 
 def without_places(text: str, roots: Iterable[Path]) -> str:

@@ -28,12 +28,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from meadow import cards, citing
+from meadow.core.store import CARD, CITATION_CFF, CONTAMINATION, MANIFEST, REJECTED, Store, version_key
+from meadow.describe import cards
+from meadow.describe import citations as citing
 from meadow.hub import HubError, StaleError, card
 from meadow.hub.client import Client, RemoteFile, State
 from meadow.hub.places import without_places
 from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
-from meadow.store import CARD, CITATION_CFF, CONTAMINATION, MANIFEST, REJECTED, Store, version_key
 
 #: Columns with texts that nobody may be sent, by file.
 WITHHELD: Mapping[str, tuple[str, ...]] = {REJECTED: ("excerpt", "detail"), CONTAMINATION: ("overlap",)}
@@ -118,7 +119,7 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """The plan in words: every path that travels, with its size, and everything that does not."""
-        from meadow.cards.markdown import size
+        from meadow.describe.cards.markdown import size
 
         visible = "private" if self.private else "public"
         if self.state is None:

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meadow.core.store import Store, default_out
 from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
 from meadow.hub.plan import Plan, Planner, chosen
 from meadow.hub.refusals import Allowed, Refusal
-from meadow.store import Store, default_out
 
 #: The names of the repositories that hold one dataset each, as people know them.
 PREFIX = "medical_meadow_"
@@ -85,7 +85,7 @@ def push(
         RefusedError: Something must not be sent; then nothing is.
         StaleError: Somebody else changed what this would replace.
         HubError: Anything else that went wrong; repositories are as they were.
-        meadow.store.StoreError: A manifest cannot be read.
+        meadow.core.store.StoreError: A manifest cannot be read.
     """
     allowed = allowed or Allowed()
     store = Store(Path(out) if out else default_out())

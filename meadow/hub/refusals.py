@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.licenses import Answer, verdict, verdict_of
-from meadow.store import PRIVACY, Store, StoreError
+from meadow.core.licenses import Answer, verdict, verdict_of
+from meadow.core.store import PRIVACY, Store, StoreError
 
 #: Answers of a verdict that start so give leave to pass rows on.
 _YES = "yes"

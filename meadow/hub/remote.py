@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from meadow.core.store import MANIFEST, version_key
+from meadow.core.versions import Version, from_manifest
 from meadow.hub import HubError
 from meadow.hub.push import PREFIX
-from meadow.store import MANIFEST, version_key
-from meadow.versions import Version, from_manifest
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

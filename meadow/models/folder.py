@@ -314,7 +314,7 @@ def fingerprint(folder: Path | str) -> str:
     Raises:
         ModelError: There is no such folder, it holds none of those files, or one cannot be read.
     """
-    from meadow.prompts import FILE
+    from meadow.models.prompts import FILE
 
     folder = existing_folder(folder)
     weights = list(folder.glob("*.safetensors")) or list(_pickles(folder))

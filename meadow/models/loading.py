@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meadow import prompts
 from meadow.models import folder as folders
+from meadow.models import prompts
 from meadow.models.environment import missing_extra, offline
 from meadow.models.folder import ModelError
 from meadow.models.tiny import TINY, tiny_folder

@@ -187,7 +187,7 @@ def _samples() -> list[str]:
     """The samples in this package that are plain text, and the templates' own words."""
     from importlib.resources import as_file, files
 
-    from meadow import prompts
+    from meadow.models import prompts
 
     texts = [template.with_input for template in prompts.TEMPLATES.values()] * 20
     for source, pattern in (

@@ -14,8 +14,8 @@ from pathlib import Path
 
 
 def run_meadow(raw: str, out: str, workers: str, checks: str = "all") -> None:
-    from meadow import pipeline
     from meadow.filters import Filters
+    from meadow.pipeline import build as pipeline
 
     off = "off"
     none = Filters(languages=(), quality=off, privacy=off, contamination=off, duplicates=off)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from bs4 import BeautifulSoup
 
-from meadow.htmltext import node_to_text
+from meadow.parse.htmltext import node_to_text
 
 
 def main(posts: str, target: str, eager: bool) -> None:

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from meadow import attribution, rows
 from meadow.builders.stackexchange.builder import StackExchange
+from meadow.core import rows
+from meadow.describe import attribution
 
 pytestmark = pytest.mark.bench
 

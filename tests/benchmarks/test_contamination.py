@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from meadow.contamination import Index, Item, Source, read_exam
-from meadow.contamination.stock import SHARES
+from meadow.filters.contamination import Index, Item, Source, read_exam
+from meadow.filters.contamination.stock import SHARES
 from tests.exam_texts import invented, vignettes
 
 pytestmark = pytest.mark.bench

@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from meadow.filters import Piece, duplicates
-from meadow.tasks import Part
-from meadow.workers import InlineExecutor
+from meadow.core.workers import InlineExecutor
+from meadow.filters import Piece
+from meadow.filters.duplicates import stage as duplicates
+from meadow.pipeline.tasks import Part
 
 pytestmark = pytest.mark.bench
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builder import Example, Rejected
+from meadow.core.builder import Example, Rejected
 from meadow.filters import Seen
 from meadow.filters.language import LanguageFilter, judge
 from tests.filters.language_texts import real_texts

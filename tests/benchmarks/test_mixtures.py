@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from meadow import rows
-from meadow.store import MANIFEST, Store
+from meadow.core import rows
+from meadow.core.store import MANIFEST, Store
 
 pytestmark = pytest.mark.bench
 
@@ -77,8 +77,8 @@ import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from meadow import mixtures, tasks
-from meadow.mixtures import building
-from meadow.store import Store
+from meadow.mix import building
+from meadow.core.store import Store
 from tests.benchmarks.child import peak
 from tests.toy import no_plot
 tasks.draw = no_plot

@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 
 from meadow.filters.privacy import evaluation, find
-from meadow.htmltext import html_to_text
+from meadow.parse.htmltext import html_to_text
 
 pytestmark = pytest.mark.bench
 

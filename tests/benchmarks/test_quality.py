@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from meadow.builder import Example
+from meadow.core.builder import Example
 from meadow.filters import Seen
 from meadow.filters.quality import Quality, QualityFilter
 

@@ -17,11 +17,12 @@ pytestmark = pytest.mark.bench
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from meadow import models, prompts  # noqa: E402
-from meadow.scoring import protocols  # noqa: E402
-from meadow.scoring.exams import Exam, Item  # noqa: E402
-from meadow.scoring.local import LocalBackend  # noqa: E402
-from meadow.scoring.predictions import Predictions  # noqa: E402
+from meadow import models  # noqa: E402
+from meadow.models import prompts  # noqa: E402
+from meadow.score import protocols  # noqa: E402
+from meadow.score.exams import Exam, Item  # noqa: E402
+from meadow.score.local import LocalBackend  # noqa: E402
+from meadow.score.predictions import Predictions  # noqa: E402
 from tests.exam_texts import vignettes  # noqa: E402
 
 #: Of a published answer.

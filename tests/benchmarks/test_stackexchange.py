@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from meadow.store import Store
+from meadow.core.store import Store
 from tests.benchmarks.dumps import write_dump
 
 pytestmark = pytest.mark.bench

@@ -29,8 +29,8 @@ AT_ONCE, PLAIN = 4, "Trainer, padded"
 @pytest.fixture(scope="module")
 def rows(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real rows, whose lengths differ as those of real data do."""
-    from meadow import pipeline
-    from meadow.loader import rows as read
+    from meadow.api import rows as read
+    from meadow.pipeline import build as pipeline
 
     out = tmp_path_factory.mktemp("out")
     pipeline.build(["flashcards", "stackexchange", "medqa", "pubmedqa"], raw=real, out=out, workers=1)
@@ -85,7 +85,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def ours(model: Path, rows: Path, output: Path, packing: str) -> dict[str, Any]:
-    from meadow.training import parse, train
+    from meadow.train import parse, train
 
     argv = [
         "--model", str(model), "--data", str(rows), "--output", str(output), "--method", "full", "--packing", packing,
@@ -100,9 +100,10 @@ def published(model: Path, rows: Path, output: Path, at_once: int) -> tuple[int,
     """Real tokens, and tokens with padding."""
     import transformers
 
-    from meadow import models, prompts
-    from meadow.training.data import prepare
-    from meadow.training.settings import parse
+    from meadow import models
+    from meadow.models import prompts
+    from meadow.train.data import prepare
+    from meadow.train.settings import parse
 
     argv = [
         "--model",

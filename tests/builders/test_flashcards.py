@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from meadow.builder import Example, Rejected
 from meadow.builders.flashcards import collection, sample_source
 from meadow.builders.flashcards.builder import CLOZE, QUESTION, Flashcards
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Rejected
+from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
 REAL = Path(

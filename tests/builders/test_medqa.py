@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from meadow.builder import Example, Option, Rejected
 from meadow.builders.medqa.builder import MedQA
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Option, Rejected
+from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
 REAL = Path(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builder import Example, Option, Rejected, Shard
 from meadow.builders.pubmedqa.builder import PubMedQA
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Option, Rejected, Shard
+from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
 REAL = Path(

@@ -12,12 +12,12 @@ import py7zr
 import pyarrow.parquet as pq
 import pytest
 
-from meadow import pipeline
-from meadow.builder import Example, Rejected
 from meadow.builders.stackexchange import dump
 from meadow.builders.stackexchange.builder import StackExchange
-from meadow.raw import find
-from meadow.store import REJECTED, Store
+from meadow.core.builder import Example, Rejected
+from meadow.core.raw import find
+from meadow.core.store import REJECTED, Store
+from meadow.pipeline import build as pipeline
 from meadow.testing import BuilderTest
 
 SITE = "test.example"

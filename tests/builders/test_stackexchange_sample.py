@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from meadow.builders.stackexchange import sample_source
-from meadow.htmltext import html_to_text
+from meadow.parse.htmltext import html_to_text
 
 SAMPLE = Path(sample_source.__file__).parent / "sample"
 

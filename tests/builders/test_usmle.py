@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from meadow.builder import Example, Option, Rejected
 from meadow.builders.usmle.builder import USMLE
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Option, Rejected
+from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
 PUBLISHED = {

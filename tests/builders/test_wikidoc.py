@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from meadow.builder import Example, Rejected, Shard
 from meadow.builders.wikidoc import builder as module
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.builders.wikidoc.questions import patient_question, question, split_title
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Rejected, Shard
+from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
 REAL = Path(

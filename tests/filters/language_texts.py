@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from meadow.builder import Example, Shard
 from meadow.builders.flashcards.builder import Flashcards
-from meadow.htmltext import html_to_text
-from meadow.raw import RawFileError, find
+from meadow.core.builder import Example, Shard
+from meadow.core.raw import RawFileError, find
+from meadow.parse.htmltext import html_to_text
 
 #: English prose with drugs, anatomy, values, genes, codes, names of people and places.
 ENGLISH = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builder import Example, Rejected
+from meadow.core.builder import Example, Rejected
 from meadow.filters import Seen
 from meadow.filters.language import (
     KNOWN,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from meadow.builder import Example, Rejected
 from meadow.builders.flashcards.builder import Flashcards
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.stackexchange.builder import StackExchange
+from meadow.core.builder import Example, Rejected
+from meadow.core.licenses import Policy
 from meadow.filters import Seen
 from meadow.filters.license import LicenseFilter
-from meadow.licenses import Policy
 from tests.toy import Toy
 
 

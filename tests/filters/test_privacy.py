@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builder import Author, Builder, Example, Option, Rejected
 from meadow.builders.stackexchange.builder import StackExchange
 from meadow.builders.wikidoc.builder import WikiDoc
+from meadow.core.builder import Author, Builder, Example, Option, Rejected
+from meadow.core.store import Store
 from meadow.filters import Finding, Seen
 from meadow.filters.privacy import (
     HIPAA,
@@ -27,7 +28,6 @@ from meadow.filters.privacy import (
     screening,
 )
 from meadow.filters.privacy import evaluation as ev
-from meadow.store import Store
 
 EXAMPLE = Example(
     "toy/1",

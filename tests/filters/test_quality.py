@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builder import Builder, Example, Option, Rejected
-from meadow.choices import INSTRUCTION, as_options, question_text
+from meadow.core.builder import Builder, Example, Option, Rejected
 from meadow.filters import Seen
 from meadow.filters.quality import Quality, QualityFilter
+from meadow.parse.options import INSTRUCTION, as_options, question_text
 
 QUESTION = "What lowers the potassium in the blood fastest?"
 ANSWER = "Insulin with glucose shifts potassium into the cells within half an hour."
@@ -629,7 +629,7 @@ def test_every_attribute_is_documented() -> None:
 
 
 def examples(builder: Builder, root: Path, scratch: Path) -> Iterator[Example]:
-    from meadow.raw import RawFileError, find
+    from meadow.core.raw import RawFileError, find
 
     raw = replace(find(builder, root), scratch=scratch)
     for shard in raw.files and builder.shards(raw):
@@ -665,7 +665,7 @@ def outcome(builder: Builder, found: Iterator[Example]) -> tuple[int, Counter, l
 def test_real_sources(
     source: str, parameters: dict, rows: int, expected: dict, real: Path, tmp_path: Path
 ) -> None:
-    from meadow.builder import available
+    from meadow.core.builder import available
 
     builder = available()[0][source](**parameters)
     if not (real / source).is_dir():

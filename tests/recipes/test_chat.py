@@ -23,9 +23,10 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
 
-from meadow import models, prompts  # noqa: E402
+from meadow import models  # noqa: E402
 from meadow.chat import DISCLAIMER, Chat, ChatError, Prompt, Settings, Turn, open_chat  # noqa: E402
 from meadow.chat.terminal import Terminal  # noqa: E402
+from meadow.models import prompts  # noqa: E402
 from meadow.recipes import chat as recipe  # noqa: E402
 from tests import families  # noqa: E402
 

@@ -23,7 +23,7 @@ def test_help_is_fast_and_needs_no_torch() -> None:
 def test_an_adapter_becomes_a_model(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     from meadow import models
-    from tests.training.test_merging import logits, make_adapter
+    from tests.train.test_merging import logits, make_adapter
 
     base = models.make_tiny(tmp_path / "base", texts=["fever and cough"] * 20)
     adapter = make_adapter(tmp_path / "run", base)

@@ -60,7 +60,7 @@ def out(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     for name, split in (("test", exam), ("dev", held), ("train", train)):
         (folder / f"{name}.jsonl").write_text("\n".join(split) + "\n", encoding="utf-8")
-    from meadow import pipeline
+    from meadow.pipeline import build as pipeline
 
     made = tmp_path_factory.mktemp("built")
     report = pipeline.build(["medqa"], raw=raw, out=made)

@@ -19,7 +19,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from meadow.builder import Rejected
+from meadow.core.builder import Rejected
 from meadow.filters import Finding
 from meadow.filters.privacy.names import THING, introduced
 from meadow.filters.privacy.patterns import structured
@@ -27,7 +27,7 @@ from meadow.filters.privacy.text import Span, Text
 from meadow.filters.privacy.words import ALSO_WORDS, COMMON, EPONYMS, GIVEN, TRADE
 
 if TYPE_CHECKING:
-    from meadow.builder import Example
+    from meadow.core.builder import Example
     from meadow.filters import Seen
 
 __all__ = ["HIPAA", "LIMITS", "POLICIES", "TYPES", "PrivacyFilter", "find", "mask"]

@@ -13,7 +13,7 @@ from meadow.filters import Finding
 from meadow.filters.privacy import TYPES, mask_spans, scan
 
 if TYPE_CHECKING:
-    from meadow.store import Store
+    from meadow.core.store import Store
 
 #: Columns that hold no free text, or whom attribution must name.
 _NO_TEXT = frozenset(
@@ -69,7 +69,7 @@ def screen(
 
     Raises:
         ValueError: There is no such dataset or file, it cannot be read, or no row has such a column.
-        meadow.store.StoreError: The dataset's manifest cannot be read.
+        meadow.core.store.StoreError: The dataset's manifest cannot be read.
     """
     done = Screened() if done is None else done
     missing = set(fields)
@@ -98,7 +98,7 @@ def screen(
 
 
 def _records(target: str, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    from meadow.contamination import reading
+    from meadow.filters.contamination import reading
 
     if target in store.names():
         files = [path for paths in store.files(target).values() for path in paths]

@@ -1,0 +1,161 @@
+"""``meadow push``: built datasets, or a fine-tuned model, to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meadow.hub.push import Pushed
+
+WRONG_USE = 2
+EPILOG = (
+    "The token is that of `hf auth login`, or HF_TOKEN. Exit code: 0 all is there, 1 it could not be sent or was "
+    "refused, 2 wrong use."
+)
+
+
+def push(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="all, or datasets or sources by name.")
+    ] = None,
+    repo: Annotated[
+        str,
+        typer.Option(metavar="ORG/NAME", help="The repository. With --one-per-dataset only ORG counts."),
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Output folder; default $MEADOW_OUT, else the user's cache."),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make the repository private, where it is made now.")
+    ] = False,
+    one_per_dataset: Annotated[
+        bool,
+        typer.Option("--one-per-dataset", help="A repository per dataset: ORG/medical_meadow_DATASET."),
+    ] = False,
+    tag: Annotated[
+        bool,
+        typer.Option("--tag", help="Tag the versions: DATASET-1.0.0, and v1.0.0 for the collection."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would travel, to the last file; send nothing.")
+    ] = False,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Push a fine-tuned model instead of datasets.")
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMIT", help="Replace what others pushed, up to this commit that you have seen."
+        ),
+    ] = None,
+    allow_sample: Annotated[
+        bool, typer.Option("--allow-sample", help="Push what is built from, or trained on, samples.")
+    ] = False,
+    allow_terms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Push this dataset though its terms give no leave to pass it on. Can be repeated.",
+        ),
+    ] = None,
+    allow_privacy: Annotated[
+        bool, typer.Option("--allow-privacy", help="Push rows with findings that nobody masked.")
+    ] = False,
+    allow_public_exam: Annotated[
+        bool, typer.Option("--allow-public-exam", help="Push exams to a public repository.")
+    ] = False,
+) -> None:
+    """Upload built datasets to the Hugging Face Hub: changed files only, in one commit.
+
+    Samples, rows that nobody may pass on, rows with personal data that was not masked, and exams (to a public
+    repository) are refused, each with its reason, unless an option lets them pass.
+    """
+    if not repo:
+        _fail("name the repository: --repo ORG/NAME", WRONG_USE)
+    if model is None and not names:
+        _fail("name what to push: all, or datasets by name; --model DIR pushes a model", WRONG_USE)
+    if model is not None and (
+        names or one_per_dataset or tag or parent or allow_privacy or allow_public_exam
+    ):
+        _fail(
+            "--model goes with --repo, --private, --dry-run, --allow-sample and --allow-terms only", WRONG_USE
+        )
+    from meadow.core.store import StoreError
+    from meadow.hub import HubError
+    from meadow.hub.refusals import Allowed
+
+    allowed = Allowed(allow_sample, frozenset(allow_terms or ()), allow_privacy, allow_public_exam)
+    _quieten()
+    try:
+        if model is not None:
+            from meadow.hub.models import push_model
+
+            done = [push_model(model, repo, private=private, dry_run=dry_run, allowed=allowed, say=_say)]
+        else:
+            from meadow.hub.push import push as send
+
+            done = send(
+                names or [],
+                repo,
+                out=out,
+                private=private,
+                one_per_dataset=one_per_dataset,
+                tag=tag,
+                dry_run=dry_run,
+                allowed=allowed,
+                parent=parent,
+                say=_say,
+            )
+    except ValueError as error:
+        _fail(str(error), WRONG_USE)
+    except (HubError, StoreError, OSError) as error:
+        _fail(str(error), 1)
+    _print(_report(done, dry_run))
+
+
+def _report(done: Iterable[Pushed], dry_run: bool) -> str:
+    lines: list[str] = []
+    for each in done:
+        lines += each.plan.lines()
+        if dry_run:
+            continue
+        what = "pushed" if each.new else "nothing to send; it is there"
+        lines.append(f"  {what}: {each.address}/commit/{each.commit}")
+        if each.plan.loads:
+            lines.append(f"  {each.plan.loads} loads it, without Meadow, too")
+    if dry_run:
+        lines.append("dry run: nothing was sent")
+    return "\n".join(lines)
+
+
+def _quieten() -> None:
+    """Keeps the client's own lines, which hold signed addresses, off the screen; bars show on terminals only."""
+    from huggingface_hub.utils import disable_progress_bars, logging
+
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
+def _say(line: str) -> None:
+    print(f"meadow: {line}", file=sys.stderr, flush=True)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"meadow: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

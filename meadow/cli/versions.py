@@ -1,0 +1,135 @@
+"""``meadow versions``: which versions there are, here and in a repository."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meadow.cli.options import Names, Out
+
+if TYPE_CHECKING:
+    from meadow.core.store import Store
+    from meadow.core.versions import Version
+
+
+def versions(
+    names: Names = None,
+    out: Out = None,
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            "--repo",
+            "--remote",
+            metavar="ORG/NAME",
+            help="List those in a repository on the Hub, too; ORG alone where each dataset has its own.",
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List versions with their dates, rows and licences, newest first; * marks those that load by name."""
+    import json
+    from dataclasses import asdict
+
+    from meadow.cli import app as cli
+    from meadow.core import versions as listing
+    from meadow.core.store import Store, StoreError, default_out
+
+    names = names or []
+    store = Store(out or default_out())
+    found, unreadable, missing = [], [], ""
+    try:
+        found, unreadable = listing.local(store, names)
+    except StoreError as error:
+        missing = str(error)
+        if repo is None:
+            cli._fail(missing + _built_by(names), 1)
+    local = list(found)
+    if repo is not None:
+        there, unread = _remote(repo, names)
+        found, unreadable = sorted([*found, *there], key=lambda version: version.name), [*unreadable, *unread]
+    if json_:
+        cli._print(json.dumps([asdict(version) for version in found], ensure_ascii=False, indent=2))
+    else:
+        _show(found)
+        if not (found or unreadable):
+            cli._print(
+                f"nothing is built in {store.root}; `python -m meadow.build NAME` builds, --list says what"
+            )
+        notes = [f"note: {missing}"] if missing else []
+        notes += [f"note: {line}" for line in _newer(local, store)]
+        if repo is not None and names:
+            from meadow.hub.remote import how
+
+            notes += [f"{each.name} {each.version}: {how(each)}" for each in there]
+        for line in [""] * bool(notes) + notes:
+            cli._print(line)
+    for why in unreadable:
+        print(f"meadow: cannot be listed: {why}", file=sys.stderr)
+    if unreadable:
+        raise SystemExit(1)
+
+
+def _remote(repo: str, names: Iterable[str]) -> tuple[list[Version], list[str]]:
+    from meadow.cli import app as cli
+    from meadow.hub import HubError, remote
+
+    try:
+        return remote.versions(repo, names)
+    except HubError as error:
+        cli._fail(str(error), 1)
+        raise  # not reached: the line above ends the process
+
+
+def _show(found: Iterable[Version]) -> None:
+    from meadow.cli import app as cli
+
+    table = cli._table("dataset", "version", "date", "rows", "licence", "size", "where")
+    for each in found:
+        marks = " *" * each.current + " (sample)" * each.sample
+        licences = "\n".join(each.licenses)
+        rows, size = f"{each.rows:,}", cli._size(each.bytes)
+        table.add_row(each.name, each.version + marks, each.date or "-", rows, licences, size, each.where)
+    if table.row_count:
+        cli._print_table(cli._console(), table)
+
+
+def _built_by(names: Iterable[str]) -> str:
+    """What builds the datasets that are asked for, where this Meadow can."""
+    makes = _makes()
+    told = [
+        f"this Meadow builds {name} {makes[name]}: `python -m meadow.build {name}`"
+        for name in names
+        if name in makes
+    ]
+    return "".join(f"; {each}" for each in told)
+
+
+def _newer(local: Iterable[Version], store: Store) -> list[str]:
+    """Says which of the versions here this Meadow would build in a newer form."""
+    from meadow.core.store import version_key
+
+    makes = {}
+    found = []
+    for each in local:
+        makes = makes or _makes()
+        new = makes.get(each.name)
+        if each.current and new and version_key(new) > version_key(each.version):
+            found.append(
+                f"this Meadow builds {each.name} {new}, which is not in {store.root}: `python -m meadow.build {each.name}`"
+            )
+    return found
+
+
+def _makes() -> dict[str, str]:
+    """The version that this Meadow builds of each dataset."""
+    from meadow.core.builder import available
+    from meadow.core.store import default_raw
+    from meadow.pipeline.build import dataset_names
+
+    classes = available()[0]
+    return {
+        dataset: classes[source].version for dataset, source in dataset_names(classes, default_raw()).items()
+    }

@@ -1,0 +1,292 @@
+"""What a source declares, and the records it yields.
+
+A source is one class: it declares itself in class attributes, cuts its raw files into independent
+`Shard`s, and parses a shard into `Example`s. What cannot be used is yielded as `Rejected`; nothing
+is dropped in silence. Parsing is pure: the same bytes give the same records on any machine.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from meadow.core.licenses import License
+    from meadow.core.raw import RawFile, RawSource
+    from meadow.filters.quality import Quality
+
+#: Entry point group under which packages offer their sources.
+ENTRY_POINTS = "meadow.builders"
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who wrote a text: a name and, where there is one, an address that attribution can link to."""
+
+    name: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a multiple-choice question; `key` is its letter."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row, before the build adds what the source declares for all of them.
+
+    Attributes:
+        id: Stable across builds: source name and natural key (``medqa/us-1a2b``), never a counter.
+        instruction: What the model is told to do; constant for most sources.
+        input: The question, or whatever the instruction applies to.
+        output: The answer.
+        group: What must not straddle a split: page, thread, note, PMID.
+        options: The choices of a multiple-choice question, in order.
+        answer_key: The key of the right option.
+        source_url: The address of this very text, at this revision.
+        source_date: ISO 8601 date (``2019-05-01``), or as much of it as is known (``2019``).
+        authors: Whom attribution must name.
+        license: SPDX id; None stands for the builder's `license`.
+        generator: The model that wrote a machine-written text; None for human writing.
+        split: The publisher's split; None leaves it to a hash of `group`.
+        configs: The datasets it belongs to; empty for those of its shard.
+        extra: Values of the builder's `extra_features`.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    group: str
+    options: tuple[Option, ...] = ()
+    answer_key: str | None = None
+    source_url: str | None = None
+    source_date: str | None = None
+    authors: tuple[Author, ...] = ()
+    license: str | None = None
+    generator: str | None = None
+    split: str | None = None
+    configs: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record, or a whole file, that was read and is left out.
+
+    Attributes:
+        reason: Short and constant (``score below 5`` without the score): funnels count by it.
+        id: The row's id as far as it is known; for a file, its path in the raw store.
+        detail: What was found, with the particulars of this record.
+        remedy: What a person can do about it; empty where nothing needs doing.
+        excerpt: The beginning of the text; the build shortens it.
+        file: Path in the raw store; empty for the shard's first file.
+        configs: The datasets whose funnel counts it; empty for those of its shard.
+    """
+
+    reason: str
+    id: str
+    detail: str = ""
+    remedy: str = ""
+    excerpt: str = ""
+    file: str = ""
+    configs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """An independent piece of work. It travels to a worker process, so it must pickle.
+
+    Attributes:
+        key: Unique within the source and the same in every build of the same raw files.
+        files: The raw files it reads.
+        configs: The datasets its records belong to unless they say otherwise.
+        args: Whatever else `examples` needs.
+    """
+
+    key: str
+    files: tuple[RawFile, ...]
+    configs: tuple[str, ...]
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RawPattern:
+    """A kind of raw file that a source reads.
+
+    Attributes:
+        pattern: Glob relative to the source's folder; ``*`` stays within a folder, ``**/`` crosses.
+        description: What the file is, for people.
+        required: False for companions, which are no reason to build from raw by themselves.
+    """
+
+    pattern: str
+    description: str
+    required: bool = True
+
+
+class Builder(ABC):
+    """Base class of all sources. See CONTRIBUTING.md for a complete one.
+
+    Class attributes:
+        name: The source's name, which is its folder's name in the raw store.
+        version: ``MAJOR.MINOR.PATCH``: PATCH same records, other bytes; MINOR new columns, same
+            records; MAJOR records changed.
+        release_notes: One entry for every version there has been.
+        description: One sentence.
+        configs: The datasets it builds. Override `configs_of` where raw files decide.
+        raw_files: What it reads.
+        license: The licence of rows that name none, with the evidence for it.
+        licenses: Other licences that single rows can carry.
+        changes: What becomes of the source's texts, in words for those whose licence asks that changes be
+            indicated; empty for the usual (`meadow.describe.attribution.CHANGES`).
+        homepage: Where the publisher presents the data.
+        asks: What the publisher wants agreed to before a download, in words; see `meadow.fetch.terms`.
+        by_hand: Why it declares no address, and where its files go, for ``meadow fetch``.
+        languages: ISO 639-1 codes.
+        task: ``question-answering``, ``multiple-choice``, ``summarization``...
+        duplicate_fields: The columns that its duplicates are judged by.
+        priority: Which of two duplicates from different sources survives: the one of the lower number.
+        privacy: What is done about text that could identify a person: ``mask`` it, ``drop`` the row,
+            ``flag`` it, ``off``. Published articles and exams say ``flag``; what people wrote
+            themselves is masked.
+        quality: Its thresholds; None for those of `meadow.filters.quality.Quality`.
+        extra_features: Columns of its own: name to ``string``, ``int64``, ``float64``, ``bool`` or
+            ``list<string>``.
+        split_shares: Shares by hash of `group` where the publisher has no splits.
+        official_splits: The publisher's split names, in order, where it has them.
+        test_only: True for exams, which must never be trained on.
+        defaults: What a build may set, with its default; read as `self.parameters`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    release_notes: ClassVar[Mapping[str, str]]
+    description: ClassVar[str]
+    configs: ClassVar[tuple[str, ...]]
+    raw_files: ClassVar[tuple[RawPattern, ...]]
+    license: ClassVar[License]
+    licenses: ClassVar[tuple[License, ...]] = ()
+    changes: ClassVar[str] = ""
+    homepage: ClassVar[str] = ""
+    asks: ClassVar[str] = ""
+    by_hand: ClassVar[str] = ""
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+    task: ClassVar[str] = "question-answering"
+    duplicate_fields: ClassVar[tuple[str, ...]] = ("input", "output")
+    priority: ClassVar[int] = 50
+    privacy: ClassVar[str] = "mask"
+    quality: ClassVar[Quality | None] = None
+    extra_features: ClassVar[Mapping[str, str]] = _EMPTY
+    split_shares: ClassVar[Mapping[str, float]] = MappingProxyType({"train": 0.9, "validation": 0.1})
+    official_splits: ClassVar[tuple[str, ...]] = ()
+    test_only: ClassVar[bool] = False
+    defaults: ClassVar[Mapping[str, Any]] = _EMPTY
+
+    def __init__(self, **parameters: Any) -> None:
+        unknown = sorted(set(parameters) - set(self.defaults))
+        if unknown:
+            known = ", ".join(sorted(self.defaults)) or "none"
+            raise ValueError(f"{self.name}: no parameter {', '.join(unknown)}; its parameters: {known}")
+        self.parameters: dict[str, Any] = {**self.defaults, **parameters}
+
+    @abstractmethod
+    def shards(self, raw: RawSource) -> Iterable[Shard | Rejected]:
+        """Cuts the raw files into pieces that can be parsed independently.
+
+        Runs once, in the parent process. Order and keys must follow from the raw files alone.
+        A file that cannot even be opened is yielded as `Rejected`, or raised as `RawFileError`
+        where it is the only one.
+        """
+
+    @abstractmethod
+    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+        """Parses one shard; runs in a worker.
+
+        Raises:
+            meadow.core.raw.RawFileError: The file is damaged. All records of the shard are then left
+                out and the file is listed, the rest of the build goes on.
+        """
+
+    def configs_of(self, raw: RawSource) -> tuple[str, ...]:
+        """The datasets that these raw files give, in order of display."""
+        return self.configs
+
+    def card_name(self, config: str) -> str:
+        """The file in ``cards/`` whose words describe `config`."""
+        return config
+
+    @classmethod
+    def folder(cls) -> Path:
+        """The folder that the class lives in, with its sample, checksums and citation."""
+        import sys
+
+        return Path(sys.modules[cls.__module__].__file__).parent
+
+    @classmethod
+    def citation(cls) -> str:
+        """The BibTeX entries of the source, or an empty string."""
+        path = cls.folder() / "CITATION.bib"
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+    @classmethod
+    def problems(cls) -> list[str]:
+        """What is wrong with the declarations, in words; empty where all is well."""
+        found = []
+        for attribute in (
+            "name",
+            "version",
+            "release_notes",
+            "description",
+            "configs",
+            "raw_files",
+            "license",
+        ):
+            if not hasattr(cls, attribute):
+                found.append(f"{cls.__name__} declares no `{attribute}`")
+        if found:
+            return found
+        if not re.fullmatch(r"\d+\.\d+\.\d+", cls.version):
+            found.append(f"version {cls.version!r} is not MAJOR.MINOR.PATCH")
+        elif cls.version not in cls.release_notes:
+            found.append(f"version {cls.version} has no entry in `release_notes`")
+        if "instruction" in cls.duplicate_fields:
+            found.append("`instruction` is constant and cannot be among `duplicate_fields`")
+        return found
+
+
+def available() -> tuple[dict[str, type[Builder]], dict[str, str]]:
+    """Finds the sources that installed packages offer.
+
+    Returns:
+        The builder classes by name, and for each entry point that could not be used, why.
+    """
+    from importlib.metadata import entry_points
+
+    found: dict[str, type[Builder]] = {}
+    broken: dict[str, str] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: (p.name, p.value)):
+        try:
+            cls = point.load()
+            problems = cls.problems()
+        except Exception as error:  # a foreign package may fail in any way; the others go on
+            broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
+            continue
+        if problems:
+            broken[point.name] = f"{point.value}: {'; '.join(problems)}"
+        elif cls.name in found and found[cls.name] is not cls:
+            broken[point.name] = f"{point.value}: the name {cls.name} is taken by {found[cls.name]!r}"
+        else:
+            found[cls.name] = cls
+    return dict(sorted(found.items())), broken

@@ -1,0 +1,97 @@
+"""Licences: what each one permits, which ones a build may keep, and what follows for a whole dataset.
+
+A row's `license` is an SPDX id, or a ``LicenseRef-`` id where no SPDX licence says what is true of the row:
+nobody knows, nobody agrees, all rights are reserved, research only. Such a row is never given the id of
+the licence that merely lies in the same repository.
+
+Facts are *yes*, *no* or *unsettled* (None); what nobody settled is not counted as a yes. None of this is
+legal advice: it says what the licences' own texts say, and where they say nothing.
+"""
+
+from meadow.core.licenses.catalogue import (
+    APACHE_2,
+    BSD_3,
+    CC0,
+    CC_BY_20,
+    CC_BY_25,
+    CC_BY_30,
+    CC_BY_40,
+    CC_BY_NC_20,
+    CC_BY_NC_30,
+    CC_BY_NC_40,
+    CC_BY_NC_ND_30,
+    CC_BY_NC_ND_40,
+    CC_BY_NC_SA_20,
+    CC_BY_NC_SA_30,
+    CC_BY_NC_SA_40,
+    CC_BY_ND_30,
+    CC_BY_ND_40,
+    CC_BY_SA_20,
+    CC_BY_SA_25,
+    CC_BY_SA_30,
+    CC_BY_SA_40,
+    DISPUTED,
+    GENERATED,
+    GPL_3,
+    GPL_3_LATER,
+    MIT,
+    ODC_BY,
+    OPENAI_GENERATED,
+    PARTS,
+    PDDL,
+    RESEARCH_ONLY,
+    RIGHTS_RESERVED,
+    UNKNOWN,
+    US_GOVERNMENT,
+    generator_terms,
+)
+from meadow.core.licenses.judge import QUESTIONS, Answer, Verdict, verdict, verdict_of
+from meadow.core.licenses.model import KNOWN, License
+from meadow.core.licenses.policy import Policy, PolicyError
+
+__all__ = [
+    "APACHE_2",
+    "Answer",
+    "BSD_3",
+    "CC0",
+    "CC_BY_20",
+    "CC_BY_25",
+    "CC_BY_30",
+    "CC_BY_40",
+    "CC_BY_NC_20",
+    "CC_BY_NC_30",
+    "CC_BY_NC_40",
+    "CC_BY_NC_ND_30",
+    "CC_BY_NC_ND_40",
+    "CC_BY_NC_SA_20",
+    "CC_BY_NC_SA_30",
+    "CC_BY_NC_SA_40",
+    "CC_BY_ND_30",
+    "CC_BY_ND_40",
+    "CC_BY_SA_20",
+    "CC_BY_SA_25",
+    "CC_BY_SA_30",
+    "CC_BY_SA_40",
+    "DISPUTED",
+    "GENERATED",
+    "GPL_3",
+    "GPL_3_LATER",
+    "KNOWN",
+    "License",
+    "MIT",
+    "ODC_BY",
+    "OPENAI_GENERATED",
+    "PARTS",
+    "PDDL",
+    "Policy",
+    "PolicyError",
+    "QUESTIONS",
+    "RESEARCH_ONLY",
+    "RIGHTS_RESERVED",
+    "UNKNOWN",
+    "US_GOVERNMENT",
+    "Verdict",
+    "generator_terms",
+    "verdict",
+    "verdict_of",
+]

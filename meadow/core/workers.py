@@ -1,0 +1,109 @@
+"""Where tasks run: this process, or processes that can be replaced when one of them dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from typing import Any
+
+
+class InlineExecutor(Executor):
+    """Runs each task when it is submitted, in this process."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def executor_for(workers: int) -> Executor:
+    """An executor of so many processes; one worker is this process."""
+    if workers <= 1:
+        return InlineExecutor()
+    # Plain fork would copy locks that pyarrow's threads hold; spawn is what is left elsewhere.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["meadow.pipeline.build"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches all processes of a terminal; it is the parent's to say what follows from it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A killed parent stops nothing by itself: without this its workers would wait for ever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+class Pool(Executor):
+    """A build's own executor, whose workers can be replaced.
+
+    Attributes:
+        worked: Whether any task has come back; if none has, workers may be unable to start at all.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._inner: Executor | None = None
+        self.worked = False
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        if self._inner is None:
+            self._inner = executor_for(self._workers)
+        future = self._inner.submit(fn, *args, **kwargs)
+        future.add_done_callback(self._note)
+        return future
+
+    def _note(self, future: Future) -> None:
+        if not future.cancelled() and not isinstance(future.exception(), BrokenExecutor):
+            self.worked = True
+
+    def renew(self) -> None:
+        """Stops what still runs, at once; the next task gets new workers."""
+        inner, self._inner = self._inner, None
+        if inner is None:
+            return
+        # `ProcessPoolExecutor.kill_workers` is there since Python 3.14; before, this is how it works.
+        for process in list((getattr(inner, "_processes", None) or {}).values()):
+            process.kill()
+        inner.shutdown(wait=True, cancel_futures=True)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._inner is not None:
+            self._inner.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.shutdown()
+        else:
+            self.renew()
+
+
+def in_order(executor: Executor, calls: Iterable[tuple], ahead: int) -> Iterator[Any]:
+    """Runs calls with a bounded number in flight and yields their results in order."""
+    waiting: deque[Future] = deque()
+    try:
+        for call in calls:
+            waiting.append(executor.submit(*call))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

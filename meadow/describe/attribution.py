@@ -1,0 +1,238 @@
+"""``ATTRIBUTION.parquet``: whom to credit for each row, and how, ready to be shown or passed on.
+
+What CC BY-SA asks of those who pass a text on (3.0, sections 4(a) and 4(c); 4.0, section 3(a)) has a column
+each: the authors with their addresses, the title, the address of the source, the licence and its address,
+and what was changed. `credit` says it all in one line. Where a source does not name an author, because the
+account was deleted, the row says so; the licences ask for a name only where one was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.core.licenses import KNOWN, License
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The columns of the file. `question_license` is that of a part, where it is known apart from the whole.
+COLUMNS: Mapping[str, str] = {
+    "id": "string",
+    "title": "string",
+    "authors": "list<struct<name: string, url: string>>",
+    "source_url": "string",
+    "source_date": "string",
+    "license": "string",
+    "license_url": "string",
+    "question_license": "string",
+    "question_license_url": "string",
+    "changes": "string",
+    "credit": "string",
+}
+
+#: What every source does to its texts; those that do more say so in their `changes`.
+CHANGES = "converted to plain text and cut into an instruction, an input and an output"
+NO_AUTHOR = "author not named by the source"
+
+#: Rows held at once. A row's text is read for its title, so this bounds memory: at a hundred thousand
+#: characters a row, which none comes near, 200 MB.
+_ROWS = 2_000
+#: Rows of a row group.
+_GROUP = 20_000
+#: Characters of a title, for texts whose first line is not one.
+_TITLE = 200
+
+
+def write(
+    files: Sequence[Path],
+    path: Path,
+    terms: Mapping[str, License | Mapping[str, Any]] | None = None,
+    changes: Mapping[str, str] | None = None,
+) -> int:
+    """Writes the credits of all rows whose licence asks for attribution, in the order of the rows.
+
+    The same rows give the same bytes. Memory does not grow with their number.
+
+    Args:
+        files: Parquet files of built datasets, or of a mixture of them.
+        path: The file to write; it has no rows where none needs credit.
+        terms: Licences by id, as a manifest's ``license_terms``; `KNOWN` has the others.
+        changes: By source, which is what ids begin with: what it does to its texts; else `CHANGES`.
+
+    Returns:
+        How many rows need credit.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from meadow.core import rows
+
+    schema = rows.schema(COLUMNS)
+    credits_ = _Credits(terms or {}, changes or {})
+    count = 0
+    pending: list[pa.RecordBatch] = []
+    held = 0
+    # A dictionary of texts that do not come twice is work for nothing.
+    repeated = [
+        "license",
+        "license_url",
+        "question_license",
+        "question_license_url",
+        "changes",
+        "source_date",
+    ]
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", compression_level=3, use_dictionary=repeated
+    ) as out:
+        for batch in credits_.of(files, schema):
+            pending.append(batch)
+            held += batch.num_rows
+            count += batch.num_rows
+            if held >= _GROUP:
+                out.write_table(pa.Table.from_batches(pending, schema), row_group_size=held)
+                pending, held = [], 0
+        if pending:
+            out.write_table(pa.Table.from_batches(pending, schema), row_group_size=held)
+    return count
+
+
+class _Credits:
+    """Columns of credits out of columns of rows, a batch at a time."""
+
+    def __init__(self, terms: Mapping[str, License | Mapping[str, Any]], changes: Mapping[str, str]) -> None:
+        import pyarrow as pa
+
+        licenses = [License.of(spdx, terms.get(spdx)) for spdx in sorted({*KNOWN, *terms})]
+        self._ids = pa.array([each.id for each in licenses], pa.string())
+        self._urls = pa.array([each.url or None for each in licenses], pa.string())
+        self._named = [f"{each.name} ({each.url})" if each.url else each.name for each in licenses]
+        self._owed = pa.array([each.attribution is True for each in licenses])
+        said = {source: words for source, words in sorted(changes.items()) if words}
+        self._sources = ("", *said)
+        self._changes = (CHANGES, *said.values())
+
+    def of(self, files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        wanted = (
+            "id",
+            "input",
+            "source_url",
+            "source_date",
+            "authors",
+            "license",
+            "page",
+            "question_license",
+        )
+        for file in files:
+            with pq.ParquetFile(file) as rows:
+                there = rows.schema_arrow
+                columns = [
+                    n for n in wanted if n in there.names and not (n == "input" and "page" in there.names)
+                ]
+                for batch in rows.iter_batches(_ROWS, columns=columns):
+                    at = pc.index_in(batch["license"], self._ids)
+                    owed = pc.fill_null(self._owed.take(at), False)
+                    if owed.true_count < batch.num_rows:
+                        batch, at = batch.filter(owed), at.filter(owed)
+                    if batch.num_rows:
+                        yield self._batch(batch, at, schema)
+
+    def _batch(self, batch: pa.RecordBatch, at: pa.Array, schema: pa.Schema) -> pa.RecordBatch:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        nothing = pa.nulls(batch.num_rows, pa.string())
+        column = dict(zip(batch.schema.names, batch.columns, strict=True))
+        title = _plain(column["page"] if "page" in column else _first_line(column["input"]))
+        part = column.get("question_license", nothing)
+        part_at = pc.index_in(part, self._ids)
+        source = pa.repeat(0, batch.num_rows)
+        for number, name in enumerate(self._sources[1:], 1):
+            source = pc.if_else(pc.starts_with(column["id"], f"{name}/"), number, source)
+        kinds, kind = self._kinds(at, part_at, source)
+        changes = kinds.field("changes").take(kind)
+        pieces = [
+            _around('"', title, '", '),
+            _around("by ", _people(column["authors"]), ""),
+            _around(", ", _plain(column["source_url"]), ""),
+            _around(", ", column["source_date"], ""),
+            kinds.field("tail").take(kind),
+        ]
+        found = {
+            **{name: column[name] for name in ("id", "source_url", "source_date", "authors", "license")},
+            "title": title,
+            "license_url": self._urls.take(at),
+            "question_license": part,
+            "question_license_url": self._urls.take(part_at),
+            "changes": changes,
+            "credit": pc.binary_join_element_wise(*pieces, ""),
+        }
+        return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
+
+    def _kinds(self, at: pa.Array, part_at: pa.Array, source: pa.Array) -> tuple[pa.StructArray, pa.Array]:
+        """What rows of the same licences and source have in common, and of which kind each row is."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        licenses, sources = len(self._named) + 1, len(self._sources)
+        # One number out of three; a part without a licence, or one that nobody knows, is the last.
+        part_at = pc.fill_null(part_at, licenses - 1).cast(pa.int64())
+        key = pc.add(pc.multiply(at.cast(pa.int64()), licenses), part_at)
+        key = pc.add(pc.multiply(key, sources), source)
+        found = []
+        distinct = key.unique()
+        for number in distinct.to_pylist():
+            pair, of = divmod(number, sources)
+            whole, part = divmod(pair, licenses)
+            # A question of another version than its answer's has its own licence to name.
+            its = f" (the question under {self._named[part]})" if part not in (whole, licenses - 1) else ""
+            changes = self._changes[of]
+            tail = f", licensed under {self._named[whole]}{its}. Changes: {changes}."
+            found.append({"changes": changes, "tail": tail})
+        kinds = pa.array(found, pa.struct([("changes", pa.string()), ("tail", pa.string())]))
+        return kinds, pc.index_in(key, distinct)
+
+
+def _around(before: str, values: pa.Array, after: str) -> pa.Array:
+    """The values between two texts, and nothing where there is no value or an empty one."""
+    import pyarrow.compute as pc
+
+    whole = pc.binary_join_element_wise(before, values, after, "")
+    return pc.if_else(pc.fill_null(pc.equal(values, ""), True), "", whole)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    """Texts on one line and without control characters, which odd names hold."""
+    import pyarrow.compute as pc
+
+    if pc.fill_null(pc.utf8_is_printable(values), True).true_count == len(values):
+        return values
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, r"[\s\pC]+", " "))
+
+
+def _first_line(texts: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    start = pc.utf8_ltrim_whitespace(pc.utf8_slice_codeunits(texts, 0, _TITLE + 1))
+    line = pc.list_element(pc.split_pattern(start, "\n", max_splits=1), 0)
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(line, 0, _TITLE - 3), "...", "")
+    return pc.utf8_rtrim_whitespace(pc.if_else(pc.greater(pc.utf8_length(line), _TITLE), cut, line))
+
+
+def _people(authors: pa.ListArray) -> pa.Array:
+    """Authors as text: ``name (address); name (address)``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    people = authors.flatten()
+    names, urls = (_plain(pc.struct_field(people, name)) for name in ("name", "url"))
+    texts = pc.binary_join_element_wise(names.fill_null(NO_AUTHOR), _around(" (", urls, ")"), "")
+    lengths = pc.fill_null(pc.list_value_length(authors), 0)
+    ends = pc.cumulative_sum(lengths.cast(pa.int32()))
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends])  # authors' own may begin past 0
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, texts), "; ")
+    return pc.if_else(pc.equal(lengths, 0), NO_AUTHOR, joined)

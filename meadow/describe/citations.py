@@ -1,0 +1,379 @@
+"""What to cite: BibTeX of each version of a dataset, and ``CITATION.cff`` of an output folder.
+
+Sources bring their own BibTeX, which is passed on letter by letter. What is made here are the entries of
+built versions, which name the version and the hash of its rows, so that a reader of a paper can tell whether
+two papers used the same rows. No entry has a year of building: a build reads no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from meadow.core.store import ATTRIBUTION, Store, StoreError
+from meadow.describe.cards.manifest import license_ids
+
+Manifest = Mapping[str, Any]
+
+#: Who stands as the author of what Meadow builds.
+CONTRIBUTORS = "Meadow contributors"
+#: The first line of a ``CITATION.cff`` that a build replaces; one without it is a person's.
+_MARK = "# Written by Meadow with every build. Take this line out to keep what you change here."
+
+#: BibTeX types with their kin among the reference types of the Citation File Format 1.2.0.
+_TYPES = {
+    "article": "article",
+    "book": "book",
+    "dataset": "data",
+    "inproceedings": "conference-paper",
+    "conference": "conference-paper",
+    "manual": "manual",
+    "mastersthesis": "thesis",
+    "online": "website",
+    "phdthesis": "thesis",
+    "proceedings": "proceedings",
+    "software": "software",
+    "techreport": "report",
+    "unpublished": "unpublished",
+}
+#: Fields that are read as they stand: to LaTeX, a ``%`` in an address would begin a comment.
+_LITERAL = frozenset(("url", "doi", "eprint"))
+#: What the Citation File Format accepts (its schema 1.2.0, definitions `doi` and `url`).
+_DOI = re.compile(r"10\.\d{4,9}(\.\d+)?/[A-Za-z0-9:/_;\-.()\[\]\\]+")
+_URL = re.compile(r"(https|http|ftp|sftp)://\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An author; of an organisation, all of the name is `family`."""
+
+    family: str
+    given: str = ""
+    organisation: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name in the order in which it is spoken."""
+        return f"{self.given} {self.family}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One BibTeX entry.
+
+    Attributes:
+        key: Its key; of a ``@string``, the whole of it.
+        text: The entry, letter by letter.
+        type: ``article`` and so on, in lower case; empty where the entry could not be understood.
+        authors: Its authors, else its editors.
+        fields: Its other fields as plain text, by name in lower case.
+    """
+
+    key: str
+    text: str
+    type: str = ""
+    authors: tuple[Person, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def entries(*bibtex: str) -> list[Entry]:
+    """Cuts BibTeX into entries, each key once; an entry that cannot be understood is kept as its text."""
+    macros: dict[str, str] = {}
+    found: dict[str, Entry] = {}
+    for kind, text in (block for each in bibtex for block in _blocks(each)):
+        if kind == "string":
+            macros[text] = text
+        elif kind not in ("comment", "preamble"):
+            entry = _parsed(kind, text, "\n".join(macros))
+            found.setdefault(entry.key.lower(), entry)
+    return [*(Entry(text, text) for text in macros), *found.values()]
+
+
+def _blocks(bibtex: str) -> Iterable[tuple[str, str]]:
+    """The type and the text of each ``@type{...}``; one whose braces do not close goes to the next one's line."""
+    at = 0
+    while start := re.compile(r"@\s*(\w+)\s*\{").search(bibtex, at):
+        depth, at = 1, start.end()
+        while depth and at < len(bibtex):
+            if bibtex[at] in "{}" and bibtex[at - 1] != "\\":
+                depth += 1 if bibtex[at] == "{" else -1
+            at += 1
+        if depth:
+            following = re.compile(r"^\s*@", re.MULTILINE).search(bibtex, start.end())
+            at = following.start() if following else len(bibtex)
+        yield start[1].lower(), bibtex[start.start() : at].strip()
+
+
+@lru_cache(maxsize=512)  # a build writes the collection's citation once per source
+def _parsed(kind: str, text: str, macros: str) -> Entry:
+    # Not by their names as plugins: each look-up would search all installed packages.
+    from pybtex.database.input.bibtex import Parser
+    from pybtex.exceptions import PybtexError
+
+    key = re.match(r"@\s*\w+\s*\{\s*([^,\s}]*)", text)
+    name = (key[1] if key else "") or text
+    try:
+        ((name, found),) = Parser().parse_string(f"{macros}\n{text}").entries.items()
+        people = found.persons.get("author") or found.persons.get("editor") or []
+        fields = {key.lower(): _plain(key.lower(), value) for key, value in found.fields.items()}
+        return Entry(name, text, kind, tuple(_person(each) for each in people), fields)
+    except (PybtexError, ValueError):
+        return Entry(name, text)
+
+
+def _plain(name: str, value: str) -> str:
+    if name in _LITERAL:
+        return re.sub(r"\\(?=[_%&#])|[{}]", "", re.sub(r"\\url\s*", "", value)).strip()
+    from pybtex.backends.plaintext import Backend
+    from pybtex.richtext import Text
+
+    value = re.sub(r"\\url\s*\{([^{}]*)\}", lambda url: url[1].replace("%", r"\%"), value)
+    return " ".join(Text.from_latex(value).render(Backend()).split())
+
+
+def _person(found: Any) -> Person:
+    given = " ".join([*found.first_names, *found.middle_names])
+    family = " ".join([*found.prelast_names, *found.last_names, *found.lineage_names])
+    whole = found.last_names[0] if len(found.last_names) == 1 else ""
+    # Braces around all of a name are how BibTeX says that it is no person's.
+    return Person(_plain("", family), _plain("", given), not given and whole.startswith("{"))
+
+
+def _tex(value: object) -> str:
+    """Text as LaTeX shows it."""
+    text = " ".join(str(value).split())
+    text = re.sub(r"[\\{}]", "", text)
+    return (
+        re.sub(r"([&%$#_])", r"\\\1", text)
+        .replace("~", r"\textasciitilde{}")
+        .replace("^", r"\textasciicircum{}")
+    )
+
+
+def version_entry(manifest: Manifest) -> str:
+    """The BibTeX entry of one version of a dataset.
+
+    Args:
+        manifest: Its manifest; of a part of a mixture, the part's entry in the mixture's.
+    """
+    name = str(manifest.get("name") or manifest["dataset"])
+    notes = []
+    if manifest.get("sample"):
+        notes.append("Sample written for tests, not the real data")
+    if "splits" in manifest:
+        rows = sum(split["rows"] for split in manifest["splits"].values())
+        notes.append(f"{rows:,} rows".replace(",", "{,}") if rows != 1 else "1 row")
+    notes.append(rf"rows\_sha256 {_tex(manifest['rows_sha256'])[:16]}")
+    lines = {
+        "title": f"{{Medical Meadow}}: {_tex(name)}, version {_tex(manifest['version'])}",
+        "author": f"{{{CONTRIBUTORS}}}",
+        "version": _tex(manifest["version"]),
+    }
+    if manifest.get("built_with"):
+        lines["howpublished"] = (
+            f"Built by {{Meadow}} {_tex(manifest['built_with']['meadow'])} from its sources"
+        )
+    lines["note"] = ", ".join(notes)
+    key = re.sub(r"[^A-Za-z0-9._-]", "-", f"meadow-{name}-{manifest['version']}")
+    body = ",\n".join(f"  {name:<12} = {{{value}}}" for name, value in lines.items())
+    return f"@misc{{{key},\n{body}\n}}"
+
+
+def paper() -> str:
+    """The BibTeX of the paper that introduced Medical Meadow, from the words of the collection's card."""
+    from meadow.describe.cards import words_for
+
+    found = re.search(r"^```bibtex\n(.*?)^```", words_for("collection", Path()), re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""
+
+
+def bibtex(manifest: Manifest) -> list[Entry]:
+    """All that one should cite who uses a version: itself, what it was made from, the collection's paper."""
+    return entries(*_own(manifest), paper())
+
+
+def _own(manifest: Manifest) -> list[str]:
+    """The BibTeX of a version, of the parts of a mixture, and of the sources."""
+    parts = (manifest.get("mixture") or {}).get("parts", ())
+    return [version_entry(manifest), *map(version_entry, parts), manifest.get("citation") or ""]
+
+
+def cited(manifest: Manifest) -> str:
+    """The text of a version's ``CITATION.bib``."""
+    return "\n\n".join(entry.text for entry in bibtex(manifest)) + "\n"
+
+
+def credit(manifest: Manifest) -> str:
+    """Says which licences of a version's rows ask for credit, and where it is ready; empty where none does."""
+    terms = manifest.get("license_terms") or {}
+    asking = [spdx for spdx in license_ids(manifest) if terms.get(spdx, {}).get("attribution")]
+    if not asking:
+        return ""
+    many = "asks" if len(asking) == 1 else "ask"
+    return f"{', '.join(asking)} {many} for credit row by row, which no citation gives: {ATTRIBUTION} has it ready"
+
+
+def gather(
+    names: Iterable[str], store: Store, version: str | None = None, raw: Path | None = None
+) -> tuple[list[Entry], list[str]]:
+    """What to cite for some datasets: the versions that are built, with their sources, or else the sources alone.
+
+    Args:
+        names: Datasets, sources, ``mixture:NAME``; ``all`` is all that is built.
+        store: Where built datasets lie.
+        version: Of a single dataset, an older version, or its beginning.
+        raw: The raw store, which decides what some sources build.
+
+    Returns:
+        The entries, each key once, and what else a person should know, in words.
+
+    Raises:
+        KeyError: A name is no dataset or source; the argument is the message.
+        StoreError: There is no such version; the message names those there are.
+    """
+    wanted: dict[str, None] = {}
+    for name in names:
+        wanted |= dict.fromkeys(store.names() if name == "all" else [name.replace("mixture:", "mixture_", 1)])
+    if not wanted:
+        raise StoreError(f"nothing is built in {store.root}; name what you used, such as wikidoc")
+    texts: list[str] = []
+    remarks: list[str] = []
+    for name in wanted:
+        built = _built(name, store)
+        for dataset in built:
+            manifest = store.manifest(dataset, version)
+            texts += _own(manifest)
+            said = f"{dataset} {manifest['version']}"
+            if manifest.get("sample"):
+                remarks.append(f"{said} is a sample written for tests: not what you would cite in a paper")
+            if owed := credit(manifest):
+                remarks.append(f"{said}: {owed} in {store.folder(dataset, manifest['version'])}")
+        if not built:
+            texts += _sources(name, raw, store)
+            remarks.append(
+                f"{name} is not built in {store.root}, so its version cannot be named: `python -m meadow.build "
+                f"{name.replace('mixture_', 'mixture:', 1)}`, or name another folder by --out"
+            )
+    return entries(*texts, paper()), remarks
+
+
+def _built(name: str, store: Store) -> list[str]:
+    """The datasets that a name stands for, as far as they are built."""
+    there = store.names()
+    if name in there:
+        return [name]
+    return [dataset for dataset in there if store.manifest(dataset).get("source") == name]
+
+
+def _sources(name: str, raw: Path | None, store: Store) -> list[str]:
+    """The sources' own entries of a dataset that is not built."""
+    from meadow import mix as mixtures
+    from meadow.core.builder import available
+    from meadow.pipeline.build import dataset_names
+
+    classes = available()[0]
+    by_dataset = dataset_names(classes, raw)
+    if name in classes or name in by_dataset:
+        return [classes[name if name in classes else by_dataset[name]].citation()]
+    if name.removeprefix(mixtures.PREFIX) in mixtures.available() and name.startswith(mixtures.PREFIX):
+        mixture = mixtures.load(name.removeprefix(mixtures.PREFIX))
+        parts = dict.fromkeys(by_dataset[d] for part in mixture.parts for d in part.names if d in by_dataset)
+        return [mixture.citation, *(classes[source].citation() for source in parts)]
+    known = {
+        *classes,
+        *by_dataset,
+        *store.names(),
+        *(mixtures.PREFIX + each for each in mixtures.available()),
+    }
+    raise KeyError(f"no dataset or source is named {name!r}; there are: {', '.join(sorted(known))}")
+
+
+def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -> str:
+    """The text of ``CITATION.cff`` in the Citation File Format 1.2.0.
+
+    It has no `license`: the format reads several as a choice among them, and here every row has its own.
+
+    Args:
+        manifests: The current manifest of each dataset, in order of display.
+        existing: The file that is there. One that does not say that Meadow wrote it is kept as it is.
+    """
+    import yaml
+
+    if existing is not None and not existing.startswith(_MARK):
+        return existing
+    (main, *_) = [*entries(paper()), None]
+    references = [_version_reference(manifest) for manifest in manifests]
+    sources = entries(*(manifest.get("citation") or "" for manifest in manifests))
+    keys = {entry.key.lower() for entry in (main,) if entry}
+    references += [_reference(entry) for entry in sources if entry.type and entry.key.lower() not in keys]
+    data: dict[str, Any] = {
+        "cff-version": "1.2.0",
+        "message": (
+            "If you use these datasets, cite the paper in `preferred-citation`, and of the `references` the "
+            "versions that you used with their sources; `meadow cite NAME` prints them. Rows whose licence asks "
+            "for credit have it in ATTRIBUTION.parquet."
+        ),
+        "type": "dataset",
+        "title": "Medical Meadow",
+        "authors": [{"name": CONTRIBUTORS}],
+        "keywords": ["medicine", "instruction tuning", "question answering", "language models"],
+    }
+    if main is not None:
+        data["preferred-citation"] = _reference(main)
+    if references:
+        data["references"] = references
+    # Lines without end: a title that is folded reads as badly in a difference as in the file.
+    return f"{_MARK}\n" + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+def _version_reference(manifest: Manifest) -> dict[str, Any]:
+    sample = ", a sample written for tests" if manifest.get("sample") else ""
+    found: dict[str, Any] = {
+        "type": "data",
+        "title": f"Medical Meadow: {manifest['name']}",
+        "authors": [{"name": CONTRIBUTORS}],
+        "version": manifest["version"],
+        "notes": f"rows_sha256 {manifest['rows_sha256'][:16]}{sample}",
+    }
+    if _URL.fullmatch(manifest.get("homepage") or ""):
+        found["notes"] += f"; made from {manifest['homepage']}"
+    return found
+
+
+def _reference(entry: Entry) -> dict[str, Any]:
+    fields = entry.fields
+    authors: list[dict[str, str]] = []
+    for person in entry.authors:
+        if person.organisation or not person.given:
+            authors.append({"name": person.family})
+        else:
+            authors.append({"family-names": person.family, "given-names": person.given})
+    found: dict[str, Any] = {
+        "type": _TYPES.get(entry.type, "generic"),
+        "title": fields.get("title") or entry.key,
+        "authors": authors or [{"name": fields.get("publisher") or fields.get("organization") or "unknown"}],
+    }
+    for ours, theirs in (("journal", "journal"), ("booktitle", "collection-title"), ("volume", "volume"), ("number", "issue")):  # fmt: skip
+        if fields.get(ours):
+            found[theirs] = fields[ours]
+    if pages := re.fullmatch(r"(\w+)\W+(\w+)", fields.get("pages", "")):
+        found["start"], found["end"] = pages[1], pages[2]
+    if re.fullmatch(r"\d{4}", fields.get("year", "")):
+        found["year"] = int(fields["year"])
+    if fields.get("publisher"):
+        found["publisher"] = {"name": fields["publisher"]}
+    if _DOI.fullmatch(fields.get("doi", "")):
+        found["doi"] = fields["doi"]
+    for url in (fields.get("url", ""), fields.get("howpublished", "")):
+        if _URL.fullmatch(url):
+            found["url"] = url
+            break
+    if fields.get("archiveprefix", "").lower() == "arxiv" and fields.get("eprint"):
+        found["identifiers"] = [{"type": "other", "value": f"arXiv:{fields['eprint']}"}]
+    if fields.get("note"):
+        found["notes"] = fields["note"]
+    return found

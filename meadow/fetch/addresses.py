@@ -1,0 +1,344 @@
+"""What a source declares to be fetched: ``checksums.tsv`` beside its builder, one file a line.
+
+::
+
+    url	bytes	sha256	file
+
+`bytes` and `sha256` stay empty where the publisher's bytes change, `file` is the path in the source's folder of
+the raw store. Lines that begin with ``#`` are for people. ``mediawiki+https://HOST/api.php`` stands for all
+pages of a wiki, read through its API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import parse_qs, quote, urlsplit
+
+from meadow.core.builder import Builder
+from meadow.core.raw import safe_member
+
+#: The file that declares addresses, and the same of a mirror.
+CHECKSUMS = "checksums.tsv"
+#: What a fetch notes of the files it brought, in the source's folder; the same columns.
+RECORD = ".fetched.tsv"
+COLUMNS = ("url", "bytes", "sha256", "file")
+MEDIAWIKI = "mediawiki+"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LINE_END = re.compile(r"\r\n?|\n")
+_DRIVE = "drive.google.com"
+_DRIVE_PATH = re.compile(r"/file/d/([\w-]{10,})(?:/|$)")
+
+
+class FetchError(Exception):
+    """Something that could not be fetched.
+
+    Attributes:
+        what: The source and file, ``medqa/data_clean.zip``.
+        detail: What happened.
+        remedy: What a person can do about it.
+    """
+
+    def __init__(self, what: str, detail: str, remedy: str = "") -> None:
+        super().__init__(what, detail, remedy)
+        self.what, self.detail, self.remedy = what, detail, remedy
+
+    def __str__(self) -> str:
+        said = f"{self.what}: {self.detail.rstrip('.')}."
+        return f"{said} {self.remedy}" if self.remedy else said
+
+
+class AddressError(ValueError):
+    """A ``checksums.tsv`` that cannot be used, or a name that stands for nothing; says what to change."""
+
+
+class Progress(Protocol):
+    """Is told how far each file is; may be called from several threads."""
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
+        """`done` of `total` (None where nobody knows) bytes, or pages, of `what` are there."""
+
+    def say(self, message: str) -> None:
+        """Shows a line, such as why there is a pause."""
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
+        """Shows nothing."""
+
+    def say(self, message: str) -> None:
+        """Shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one file.
+
+    Attributes:
+        source: The source it belongs to.
+        file: Its path in the source's folder.
+        state: ``fetched``, ``there`` (nothing was to be done), ``failed``, ``by hand``; of a check ``whole``,
+            ``differs``, ``missing``, ``unknown`` (nothing to compare with), ``not there``.
+        bytes: Its size.
+        sha256: Its hex SHA-256, where it was taken.
+        url: Where it came from, without any password.
+        detail: What there is to say about it.
+    """
+
+    source: str
+    file: str
+    state: str
+    bytes: int = 0
+    sha256: str | None = None
+    url: str = ""
+    detail: str = ""
+
+    @property
+    def what(self) -> str:
+        """Source and file, as in the raw store."""
+        return f"{self.source}/{self.file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A file that a source declares.
+
+    Attributes:
+        source: The source's name.
+        file: POSIX path in the source's folder of the raw store.
+        url: The address as declared, for people; without ``mediawiki+``.
+        bytes: Its size, or None where that is not stable.
+        sha256: Its hex SHA-256, or None where that is not stable.
+        wiki: Whether `url` is the API of a wiki, whose pages become the file.
+    """
+
+    source: str
+    file: str
+    url: str = ""
+    bytes: int | None = None
+    sha256: str | None = None
+    wiki: bool = False
+
+    @property
+    def what(self) -> str:
+        """Source and file, as in the raw store and in messages."""
+        return f"{self.source}/{self.file}"
+
+    @property
+    def download(self) -> str:
+        """The address that gives the bytes; differs from `url` for a drive host, which shows a page there."""
+        drive = drive_id(self.url)
+        if drive is None:
+            return self.url
+        return f"https://drive.usercontent.google.com/download?id={quote(drive)}&export=download&confirm=t"
+
+
+def drive_id(url: str) -> str | None:
+    """The file's id of an address on Google Drive, such as ``https://drive.google.com/file/d/ID/view``."""
+    parts = urlsplit(url)
+    if parts.hostname != _DRIVE:
+        return None
+    path = _DRIVE_PATH.match(parts.path)
+    if path:
+        return path[1]
+    given = parse_qs(parts.query).get("id")
+    return given[0] if given and parts.path in ("/open", "/uc") else None
+
+
+def without_secrets(url: str) -> str:
+    """An address as it may be shown: without user, password and query, which can hold a signature.
+
+    The query of a drive host's page stays: it is the file's public name.
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    query = parts.query if drive_id(url) else ""
+    return parts._replace(netloc=host, query=query, fragment="").geturl()
+
+
+def check_path(file: str) -> str | None:
+    """What is wrong with a path in a source's folder; None where it can be used."""
+    parts = file.split("/")
+    if not file or not safe_member(file) or "\\" in file or _CONTROL.search(file):
+        return "it is no path within the source's folder"
+    if any(part in ("", ".") for part in parts) or re.match(r"[A-Za-z]:", file):
+        return "it is no path within the source's folder"
+    if any(part.startswith(".") for part in parts):
+        return "a build passes over names that begin with a dot"
+    return None
+
+
+def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[Address, ...]:
+    """Reads the text of a ``checksums.tsv``.
+
+    Args:
+        text: Its content; a BOM, CRLF, empty lines and lines that begin with ``#`` are tolerated.
+        source: The source's name.
+        origin: What errors call the file.
+        exact: Whether names are those of files that are there, which may differ in case or a space alone.
+
+    Raises:
+        AddressError: A line that cannot be used; the message names it and what it should be.
+    """
+    found: dict[str, Address] = {}
+    header = False
+    # Not splitlines(): it ends a line at U+2028, too, which a name may hold.
+    for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        cells = [cell.strip() for cell in line.split("\t")]
+        if not header:
+            if tuple(cells) != COLUMNS:
+                raise AddressError(
+                    f"{origin}:{number}: the first line must be the columns {', '.join(COLUMNS)}, with tabs between"
+                )
+            header = True
+            continue
+        try:
+            address = _address([*cells[:-1], line.rpartition("\t")[2]] if exact else cells, source)
+        except ValueError as error:
+            raise AddressError(f"{origin}:{number}: {error}") from None
+        key = address.file if exact else address.file.lower()
+        if key in found:
+            raise AddressError(
+                f"{origin}:{number}: {address.file} is declared twice; give each address a file of its own"
+            )
+        found[key] = address
+    return tuple(found.values())
+
+
+def _address(cells: list[str], source: str) -> Address:
+    if len(cells) != len(COLUMNS):
+        raise ValueError(f"{len(cells)} columns instead of {len(COLUMNS)}; separate them with one tab each")
+    url, size, sha256, file = cells
+    wrong = check_path(file)
+    if wrong:
+        raise ValueError(f"file {file!r} cannot be used: {wrong}")
+    if size and not (size.isascii() and size.isdigit()):
+        raise ValueError(f"bytes {size!r} is no number; leave it empty where the size is not stable")
+    if sha256 and not _SHA256.fullmatch(sha256.lower()):
+        raise ValueError("sha256 is not 64 hexadecimal digits; leave it empty where the bytes are not stable")
+    wiki = url.startswith(MEDIAWIKI)
+    url = url.removeprefix(MEDIAWIKI)
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ValueError(f"url {without_secrets(url)!r} is no http or https address")
+    return Address(source, file, url, int(size) if size else None, sha256.lower() or None, wiki)
+
+
+def declared(builder: Builder | type[Builder]) -> tuple[Address, ...]:
+    """The files that a source says where to get; empty where they are the user's own.
+
+    Raises:
+        AddressError: Its ``checksums.tsv`` cannot be used.
+    """
+    path = builder.folder() / CHECKSUMS
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AddressError(f"{path}: {error}; it must be a text file in UTF-8") from None
+    found = parse(text, builder.name, str(path))
+    missing = [address.file for address in found if not address.url]
+    if missing:
+        raise AddressError(f"{path}: no url for {', '.join(missing)}")
+    return found
+
+
+def lines(addresses: Iterable[Address]) -> str:
+    """The text of a ``checksums.tsv``."""
+    rows = [COLUMNS]
+    for a in addresses:
+        size = "" if a.bytes is None else str(a.bytes)
+        rows.append((f"{MEDIAWIKI if a.wiki else ''}{a.url}", size, a.sha256 or "", a.file))
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def record(folder: Path, source: str) -> dict[str, Address]:
+    """What earlier fetches noted in a source's folder, by file; empty where that cannot be read."""
+    try:
+        text = (folder / RECORD).read_text(encoding="utf-8")
+        return {address.file: address for address in parse(text, source, str(folder / RECORD), exact=True)}
+    except (OSError, ValueError):
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A source with those of its files that somebody asked for.
+
+    Attributes:
+        builder: The source.
+        addresses: Its declared files, or some of them.
+        whole: Whether all of the source is meant.
+        named: Whether it was asked for by name and not only by ``all``.
+    """
+
+    builder: type[Builder]
+    addresses: tuple[Address, ...]
+    whole: bool = True
+    named: bool = True
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return self.builder.name
+
+
+def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[Wanted]:
+    """What names stand for: ``all``, a source, one of its datasets, or one of its files.
+
+    A dataset stands for its source, for files seldom belong to one dataset alone; but ``SOURCE_PART`` is the
+    file that PART begins the name of, such as ``stackexchange_biology``, and ``SOURCE/FILE`` just that file.
+
+    Raises:
+        AddressError: A name stands for nothing; the message says which there are.
+    """
+    chosen: dict[str, Wanted] = {}
+
+    def add(cls: type[Builder], some: tuple[Address, ...] | None = None, named: bool = True) -> None:
+        every, had = declared(cls), chosen.get(cls.name)
+        whole = some is None or (had is not None and had.whole)
+        kept = {a.file for a in (*(some or ()), *(had.addresses if had else ()))}
+        addresses = every if whole else tuple(a for a in every if a.file in kept)
+        chosen[cls.name] = Wanted(cls, addresses, whole, named or (had is not None and had.named))
+
+    for name in names:
+        if name == "all":
+            for cls in classes.values():
+                add(cls, named=False)
+        elif name in classes:
+            add(classes[name])
+        else:
+            add(*_part(name, classes))
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _part(
+    name: str, classes: Mapping[str, type[Builder]]
+) -> tuple[type[Builder], tuple[Address, ...] | None]:
+    for cls in classes.values():
+        if name in cls.configs:
+            return cls, None
+    for cls in classes.values():
+        inner = name.removeprefix(f"{cls.name}/")
+        some = [a for a in declared(cls) if inner != name and a.file == inner]
+        part = name.removeprefix(f"{cls.name}_")
+        some = some or [
+            a for a in declared(cls) if part != name and a.file.lower().startswith(f"{part.lower()}.")
+        ]
+        if some:
+            return cls, tuple(some)
+    datasets = [config for cls in classes.values() for config in cls.configs]
+    known = dict.fromkeys(("all", *classes, *datasets))
+    raise AddressError(
+        f"no source or dataset is named {name!r}; there are: {', '.join(known)}; "
+        "and SOURCE/FILE, as `meadow fetch --list` shows them"
+    )

@@ -1,0 +1,178 @@
+"""The terms a source comes under: shown before anything is fetched, and accepted where the publisher asks.
+
+A publisher asks where it reserves all rights, since then nothing but what the law permits is allowed, and
+where the source declares words that the publisher wants agreed to (``asks``). What was accepted is kept in
+the raw store, ``RAW/.accepted-terms.json``: whoever shares the store shares the acceptance, and terms that
+have changed are asked for again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meadow.core.builder import Builder
+    from meadow.core.licenses import License
+
+#: Kept at the top of the raw store; scans of raw files and packs pass over names that begin with a dot.
+ACCEPTED = ".accepted-terms.json"
+
+_FACTS = {
+    "commercial": "commercial use",
+    "redistribution": "passing it on",
+    "adaptation": "passing on what is made from it",
+    "share_alike": "the same licence for that",
+    "attribution": "credit owed",
+}
+_WORDS = {True: "yes", False: "no", None: "unsettled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of one source.
+
+    Attributes:
+        source: The source's name.
+        license: The id of its licence, which `--accept-license` takes as well as the source's name.
+        text: What a person reads: each licence with its evidence, in lines.
+        asks: What has to be agreed to before the source is fetched; empty where nobody asks.
+    """
+
+    source: str
+    license: str
+    text: str
+    asks: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that is agreed to, by which a change of terms is noticed."""
+        return hashlib.sha256(f"{self.license}\n{self.asks}\n{self.text}".encode()).hexdigest()
+
+
+def of(builder: Builder | type[Builder]) -> Terms:
+    """The terms of a source as it declares them."""
+    text = "\n".join(_described(found) for found in (builder.license, *builder.licenses))
+    asks = str(getattr(builder, "asks", "") or "").strip()
+    if not asks and builder.license.settled and builder.license.redistribution is False:
+        asks = (
+            "Its owners reserve all rights. Use it only as the law permits without a licence, such as to score "
+            "a model on your own machine, and do not pass it on."
+        )
+    return Terms(builder.name, builder.license.id, text, asks)
+
+
+def shown(builder: Builder | type[Builder]) -> str:
+    """The terms of a source as a person reads them before a fetch, in lines without a final newline."""
+    terms = of(builder)
+    asks = f"\n  To be accepted: {terms.asks}" if terms.asks else ""
+    return f"{terms.source}: comes under these terms\n{terms.text}{asks}"
+
+
+def needed(builder: Builder | type[Builder], raw: Path) -> Terms | None:
+    """The terms that must be accepted before this source is fetched into a raw store.
+
+    Returns:
+        None where the publisher asks for nothing, or where just these terms were accepted before.
+    """
+    terms = of(builder)
+    if not terms.asks:
+        return None
+    entry = _accepted(raw).get(terms.source)
+    if isinstance(entry, dict) and entry.get("sha256") == terms.sha256:
+        return None
+    return terms
+
+
+def refusal(terms: Terms) -> str:
+    """What to say instead of fetching a source whose terms were not accepted."""
+    return (
+        f"{terms.source}: not fetched, because its terms have to be accepted first ({terms.license}). "
+        f"{terms.asks} If you agree, add --accept-license {terms.source}"
+    )
+
+
+def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], raw: Path) -> tuple[Terms, ...]:
+    """Remembers in the raw store that the terms of some sources are accepted.
+
+    Args:
+        builders: The sources there are.
+        names: Sources by name, or licences by id, as `--accept-license` got them.
+        raw: The raw store; it need not exist yet.
+
+    Returns:
+        The terms accepted, in order of the names. A source whose publisher asks for nothing is none of them.
+
+    Raises:
+        ValueError: A name is neither a source's nor a licence's; nothing is remembered then.
+        OSError: The raw store cannot be written.
+    """
+    every = [of(builder) for builder in builders]
+    found: dict[str, Terms] = {}
+    for name in names:
+        fitting = [terms for terms in every if name in (terms.source, terms.license)]
+        if not fitting:
+            asking = ", ".join(terms.source for terms in every if terms.asks) or "none"
+            raise ValueError(
+                f"--accept-license {name}: no source or licence has this name; sources that ask: {asking}"
+            )
+        found.update((terms.source, terms) for terms in fitting if terms.asks)
+    if found:
+        known = _accepted(raw)
+        today = datetime.now(UTC).date().isoformat()
+        for terms in found.values():
+            if (
+                not isinstance(known.get(terms.source), dict)
+                or known[terms.source].get("sha256") != terms.sha256
+            ):
+                known[terms.source] = {"license": terms.license, "sha256": terms.sha256, "accepted": today}
+        _write(raw, known)
+    return tuple(found.values())
+
+
+def by_hand(builder: Builder | type[Builder], raw: Path) -> str:
+    """Where the files of a source go that are put into the raw store by hand, and why they are.
+
+    Args:
+        builder: Any source; one that declares `by_hand` says in its own words why nothing is fetched.
+        raw: The raw store.
+
+    Returns:
+        Lines without a final newline, each kind of file once.
+    """
+    why = str(getattr(builder, "by_hand", "") or "").strip() or "it declares no address to fetch from."
+    lines = [f"{builder.name}: nothing is fetched: {why}", f"  Put its files into {raw / builder.name}:"]
+    lines += [f"    {pattern.pattern}  {pattern.description}" for pattern in builder.raw_files]
+    if builder.homepage:
+        lines.append(f"  More about it: {builder.homepage}")
+    return "\n".join(lines)
+
+
+def _described(license_: License) -> str:
+    facts = "; ".join(f"{words}: {_WORDS[getattr(license_, fact)]}" for fact, words in _FACTS.items())
+    doubt = "" if license_.settled else " These terms are not settled."
+    lines = [f"{license_.id}: {license_.name}", license_.url, license_.evidence, f"{facts}.{doubt}"]
+    return "\n".join(f"  {line}" for line in lines if line)
+
+
+def _accepted(raw: Path) -> dict[str, Any]:
+    """What was accepted; a file that cannot be read says nothing, so that the terms are asked for again."""
+    try:
+        found = json.loads((raw / ACCEPTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(raw: Path, accepted: dict[str, Any]) -> None:
+    raw.mkdir(parents=True, exist_ok=True)
+    beside = raw / f"{ACCEPTED}.{os.getpid()}.new"
+    text = json.dumps(accepted, indent=2, sort_keys=True, ensure_ascii=False)
+    beside.write_text(text + "\n", encoding="utf-8", newline="\n")
+    beside.replace(raw / ACCEPTED)

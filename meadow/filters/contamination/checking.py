@@ -1,0 +1,182 @@
+"""Judges a dataset, Meadow's or anyone's, against exams: what the command ``meadow contamination`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from meadow.filters.contamination.exams import Exam, Source
+from meadow.filters.contamination.index import Index
+from meadow.filters.contamination.reading import ENDINGS, built_exams, read_exam, records
+from meadow.filters.contamination.stage import Hit, as_hit, as_table, summary, texts
+
+if TYPE_CHECKING:
+    from meadow.core.store import Store
+
+_BATCH = 1_000
+#: What is read of a file unless it is said: the columns of our rows, else every column of texts.
+_FIELDS = ("instruction", "input", "options", "output")
+#: Columns that name a row and are no part of it.
+_NAMES = frozenset(("id", "qid", "pmid", "url", "source_url", "license"))
+
+
+@dataclass
+class Findings:
+    """What was found.
+
+    Attributes:
+        rows: Rows that were checked.
+        fields: The columns that were read.
+        exams: The exams.
+        hits: Rows that hold an item, each with its split (empty for a file), in the order of the rows.
+    """
+
+    rows: int
+    fields: tuple[str, ...]
+    exams: tuple[Exam, ...]
+    hits: list[tuple[str, Hit]] = field(default_factory=list)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Per exam, as manifests say it."""
+        return summary(self.exams, self.hits, dropped=False)
+
+    def write(self, path: Path) -> None:
+        """Writes the hits as a Parquet file with the columns of ``contamination.parquet``."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(as_table(self.hits, dropped=False), path, compression="zstd")
+
+
+def exams_of(names: Iterable[str], store: Store) -> list[Source]:
+    """Finds exams: files and folders by path, built datasets by name.
+
+    Raises:
+        ValueError: One is neither, or is a dataset without a test split.
+        meadow.core.store.StoreError: A dataset cannot be read.
+    """
+    found: list[Source] = []
+    for name in dict.fromkeys(names):
+        if name in store.names():
+            built = list(built_exams(store, name))
+            if not built:
+                raise ValueError(f"{name}: it has no test split; name an exam, or give a file")
+            found += built
+        elif Path(name).exists():
+            found.append(read_exam(name))
+        else:
+            raise ValueError(f"{name}: no dataset in {store.root} and no file has this name")
+    return found
+
+
+def check(target: str, exams: Iterable[Source], store: Store, fields: Sequence[str] = ()) -> Findings:
+    """Compares the rows of a dataset, or of a file, with exams.
+
+    Args:
+        target: The name of a built dataset, whose splits for training and validation are checked, or a file
+            (JSON lines, JSON, Parquet, CSV).
+        exams: What to compare with.
+        store: The output folder.
+        fields: The columns to read; without them `instruction`, `input`, `options` and `output`, or else all columns of texts.
+
+    Raises:
+        ValueError: The target is neither, cannot be read, holds no row, or has no such column.
+        meadow.core.store.StoreError: The dataset cannot be read.
+    """
+    index = Index.build(exams)
+    findings = Findings(0, tuple(fields), index.exams)
+    numbers: dict[str, int] = {}
+    for split, batch in _batches(target, store):
+        if not findings.fields:
+            findings.fields = _fields(batch)
+        missing = [name for name in fields if name not in batch.schema.names]
+        if missing or not findings.fields:
+            there = ", ".join(batch.schema.names)
+            raise ValueError(
+                f"{target}: it has no column {', '.join(missing) or 'of texts'}; it has {there}: choose with --fields"
+            )
+        start = numbers.get(split, 0)
+        ids = batch["id"].to_pylist() if "id" in batch.schema.names else [None] * batch.num_rows
+        for match in index.check(texts(batch, findings.fields)):
+            row_id = str(ids[match.row] if ids[match.row] is not None else start + match.row)
+            hit = as_hit(match, start + match.row, row_id, index.exams[match.exam])
+            findings.hits.append((split, hit))
+        numbers[split] = start + batch.num_rows
+        findings.rows += batch.num_rows
+    if not findings.rows:
+        raise ValueError(
+            f"{target}: it holds no row to check; of a dataset, those outside its test split count"
+        )
+    return findings
+
+
+def _fields(batch: pa.RecordBatch) -> tuple[str, ...]:
+    ours = tuple(name for name in _FIELDS if name in batch.schema.names)
+    # Many sets put the question into the instruction and leave the input empty.
+    if {"input", "output"} <= set(ours):
+        return ours
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return tuple(
+        f.name for f in batch.schema if f.name.lower() not in _NAMES and any(kind(f.type) for kind in kinds)
+    )
+
+
+def _batches(target: str, store: Store) -> Iterator[tuple[str, pa.RecordBatch]]:
+    import pyarrow.parquet as pq
+
+    if target in store.names():
+        manifest = store.manifest(target)
+        for split, paths in store.files(target, manifest["version"]).items():
+            if split != "test" and not manifest.get("test_only"):
+                for path in paths:
+                    with pq.ParquetFile(path) as file:
+                        for batch in file.iter_batches(batch_size=_BATCH):
+                            yield split, batch
+        return
+    path = Path(target)
+    if not path.is_file():
+        raise ValueError(f"{target}: no dataset in {store.root} and no file has this name")
+    if path.name.lower().endswith(".parquet"):
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=_BATCH):
+                    yield "", batch
+        except pa.ArrowException as error:
+            raise ValueError(f"{target}: it cannot be read: {error}") from error
+        return
+    if not path.name.lower().removesuffix(".gz").endswith(ENDINGS):
+        raise ValueError(f"{target}: its form is not known; give a file that ends in {', '.join(ENDINGS)}")
+    names: dict[str, None] = {}
+    pending: list[dict[str, Any]] = []
+    for place, record in records(path):
+        if not isinstance(record, dict):
+            raise ValueError(f"{target}, record {place}: it is no object of named fields")
+        names.update(dict.fromkeys(record))
+        pending.append(record if record.get("id") is not None else {**record, "id": place})
+        if len(pending) == _BATCH:
+            yield "", _as_batch(pending, names)
+            pending = []
+    if pending:
+        yield "", _as_batch(pending, names)
+
+
+def _as_batch(found: list[dict[str, Any]], names: dict[str, None]) -> pa.RecordBatch:
+    columns = {
+        name: pa.array([_plain(row.get(name)) for row in found], pa.string()) for name in (*names, "id")
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _plain(value: Any) -> str | None:
+    """All texts in a value, such as a list of options, one after the other."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        value = "\n".join(filter(None, map(_plain, value)))
+    if value is None:
+        return None
+    # A lone surrogate is no text that a column can hold.
+    return str(value).encode("utf-8", "replace").decode()

@@ -1,0 +1,340 @@
+"""Reads exams: users' files in the forms that evaluation sets are published in, and datasets built earlier."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.filters.contamination.exams import Item, Source
+
+if TYPE_CHECKING:
+    from meadow.core.store import Store
+
+#: File name endings that `read_exam` knows; each may be followed by ``.gz`` but Parquet's.
+ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
+
+# Names of columns, in order of preference, without regard to case.
+_QUESTION = (
+    "question",
+    "input",
+    "query",
+    "stem",
+    "sent1",
+    "prompt",
+    "problem",
+    "instruction",
+    "sentence",
+    "text",
+)
+_CONTEXT = ("context", "contexts", "passage", "abstract")
+_OPTIONS = ("options", "choices", "answers", "mc_answers")
+_ANSWER = ("long_answer", "answer", "output", "answer_text", "final_decision", "response", "reference")
+_LETTER = ("answer_key", "answer_idx", "answerkey", "cop", "label", "correct", "target", "answer")
+_ID = ("id", "qid", "question_id", "pmid", "no", "uid")
+_SPREAD = (
+    ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j"),
+    ("opa", "opb", "opc", "opd", "ope"),
+    ("ending0", "ending1", "ending2", "ending3", "ending4"),
+    ("option_a", "option_b", "option_c", "option_d", "option_e"),
+    ("option1", "option2", "option3", "option4", "option5"),
+)
+_LETTERS = "ABCDEFGHIJ"
+_NO_INPUT = frozenset(("", "<noinput>"))
+#: Names that say nothing without the folder's: ``mmlu/test``.
+_VAGUE = frozenset(("test", "dev", "validation", "val", "eval", "data", "train", "questions", "exam"))
+
+
+def read_exam(path: str | Path) -> Source:
+    """Reads an evaluation set that Meadow did not build: a file, or a folder of such files.
+
+    Read are JSON lines, JSON (a list of records, or an object of records), Parquet and CSV; a CSV without a
+    header line as MMLU publishes it (question, options, letter). Columns go by their usual names:
+    question/input/query/..., options/choices or A to J, answer/output/..., context; PubMedQA's, MedQA's,
+    MedMCQA's and those of rows built by Meadow are among them.
+
+    Args:
+        path: The file or folder; its name becomes the exam's.
+
+    Raises:
+        ValueError: It is not there, is damaged, or holds no questions; with file, line and remedy.
+    """
+    path = Path(path)
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and _ending(file))
+        if not files:
+            raise ValueError(f"{path}: it holds no exam; put files into it that end in {', '.join(ENDINGS)}")
+    elif not path.is_file():
+        raise ValueError(f"{path}: there is no such file; give an exam's file or folder")
+    items: list[Item] = []
+    for file in files:
+        prefix = f"{file.relative_to(path).as_posix()}:" if path.is_dir() else ""
+        items += _numbered(prefix, _items(file))
+    name = path.resolve().name.removesuffix(".gz")
+    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
+    name = name[: len(name) - len(ending)] if not path.is_dir() else name
+    if not items:
+        raise ValueError(f"{path}: it holds no question")
+    if name.lower() in _VAGUE and path.resolve().parent.name:
+        name = f"{path.resolve().parent.name}/{name}"
+    return Source(name or path.name, "", "", False, tuple(items))
+
+
+def built_exams(store: Store, name: str) -> Iterator[Source]:
+    """The evaluation splits of a dataset that was built earlier: all of an exam's, else ``test``.
+
+    Args:
+        store: The output folder.
+        name: The dataset.
+
+    Raises:
+        meadow.core.store.StoreError: It is not built.
+    """
+    manifest = store.manifest(name)
+    for split, paths in store.files(name, manifest["version"]).items():
+        if manifest.get("test_only") or split == "test":
+            rows = _rows(paths)
+            yield Source(name, manifest["version"], split, bool(manifest.get("sample")), map(row_item, rows))
+
+
+def row_item(row: Mapping[str, Any]) -> Item:
+    """The exam item in a row of ours: `input` is the question, with its options or its abstract behind it."""
+    options = tuple(option["text"] for option in row.get("options") or ())
+    question, answer, context = row["input"] or "", row["output"] or "", ""
+    listed = "\n\n" + "\n".join(f"{o['key']}: {o['text']}" for o in row.get("options") or ())
+    if options and question.endswith(listed):
+        question = question[: -len(listed)]
+    head, _, rest = question.partition("\n\n")
+    # A question in front of the text that it is about; a vignette has its question at its end.
+    if rest and head.rstrip().endswith("?") and len(rest) > len(head):
+        question, context = head, rest
+    chosen = {o["key"]: o["text"] for o in row.get("options") or ()}.get(row.get("answer_key"))
+    if chosen is not None and answer == f"{row['answer_key']}: {chosen}":
+        answer = chosen
+    return Item(row["id"], question, options, answer, context)
+
+
+def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            there = [
+                c for c in ("id", "input", "output", "options", "answer_key") if c in file.schema_arrow.names
+            ]
+            for batch in file.iter_batches(batch_size=1_000, columns=there):
+                yield from batch.to_pylist()
+
+
+def _numbered(prefix: str, items: Iterable[tuple[str, Item]]) -> Iterator[Item]:
+    seen: dict[str, Item] = {}
+    for line, item in items:
+        found = item._replace(id=f"{prefix}{item.id or line}")
+        if seen.setdefault(found.id, found) != found:
+            found = found._replace(id=f"{found.id}@{line}")
+        yield found
+
+
+def _ending(file: Path) -> str:
+    name = file.name.lower().removesuffix(".gz")
+    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
+
+
+def _items(file: Path) -> Iterator[tuple[str, Item]]:
+    for place, record in records(file):
+        if not isinstance(record, Mapping):
+            raise ValueError(f"{file}, record {place}: it is no object of named fields; repair or remove it")
+        try:
+            item = _item(record)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f"{file}, record {place}: {error}; repair or remove it") from error
+        if item is None:
+            fields = ", ".join(map(str, list(record)[:12]))
+            raise ValueError(
+                f"{file}, record {place}: no question among its fields ({fields}); name one of them question"
+            )
+        yield place, item
+
+
+def records(file: Path) -> Iterator[tuple[str, Any]]:
+    """The records of a file, with what each is called there: its key, or its number from 1.
+
+    Raises:
+        ValueError: The file's form is not known, or it is damaged.
+    """
+    ending = _ending(file)
+    if ending == ".parquet":
+        yield from _parquet(file)
+        return
+    if not ending:
+        raise ValueError(f"{file}: its form is not known; give a file that ends in {', '.join(ENDINGS)}")
+    try:
+        with _opened(file) as stream:
+            if ending in (".csv", ".tsv"):
+                yield from _csv(stream, "\t" if ending == ".tsv" else ",")
+            elif ending == ".json":
+                yield from _json(json.load(stream))
+            else:
+                for number, line in enumerate(stream, start=1):
+                    if line.strip():
+                        try:
+                            yield str(number), json.loads(line)
+                        except ValueError as error:
+                            raise ValueError(f"line {number}: {error}") from error
+    except (OSError, EOFError, ValueError, RecursionError, csv.Error) as error:
+        raise ValueError(f"{file}: it cannot be read: {error}; repair it") from error
+
+
+def _opened(file: Path) -> io.TextIOBase:
+    if file.name.lower().endswith(".gz"):
+        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
+    return file.open(encoding="utf-8-sig", newline="")
+
+
+def _json(found: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(found, dict):
+        inner = [
+            key
+            for key in ("data", "questions", "rows", "examples", "test")
+            if isinstance(found.get(key), list)
+        ]
+        if inner:
+            found = found[inner[0]]
+        elif found and all(isinstance(value, Mapping) for value in found.values()):
+            yield from ((str(key), value) for key, value in found.items())
+            return
+        else:
+            raise ValueError("it is no list of records")
+    if not isinstance(found, list):
+        raise ValueError("it is no list of records")
+    yield from ((str(number), record) for number, record in enumerate(found, start=1))
+
+
+def _parquet(file: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            number = 0
+            for batch in parquet.iter_batches(batch_size=1_000):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield str(number), record
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file}: it cannot be read: {error}; repair it") from error
+
+
+def _csv(stream: io.TextIOBase, delimiter: str) -> Iterator[tuple[str, Any]]:
+    csv.field_size_limit(2**27)
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    first = next(reader, None)
+    if first is None:
+        return
+    # MMLU's files begin with a question: no name of a column, and a letter at the end.
+    named = {name.strip().lower() for name in first} & {*_QUESTION}
+    last = first[-1].strip()
+    if not named and len(first) >= 4 and len(last) == 1 and last in _LETTERS[: len(first) - 2]:
+        rows, names = [first], None
+    else:
+        rows, names = [], [name.strip() for name in first]
+
+    def every() -> Iterator[list[str]]:
+        yield from rows
+        yield from reader
+
+    for number, row in enumerate(every(), start=1):
+        if not any(cell.strip() for cell in row):
+            continue
+        if names is None:
+            if len(row) != len(first) or row[-1].strip() not in _LETTERS[: len(row) - 2]:
+                raise ValueError(f"row {number}: {len(row)} cells, or no letter at its end")
+            yield str(number), {"question": row[0], "options": row[1:-1], "answer_key": row[-1].strip()}
+        elif len(row) != len(names):
+            raise ValueError(f"row {number}: {len(row)} cells where the header has {len(names)}")
+        else:
+            yield str(number), dict(zip(names, row, strict=True))
+
+
+def _item(record: Mapping[str, Any]) -> Item | None:
+    by_name = {str(key).lower(): value for key, value in record.items()}
+    if {"input", "output", "instruction"} <= set(by_name) and "question" not in by_name:
+        ours = by_name.get("options")
+        if not ours or (isinstance(ours, list) and all(isinstance(o, dict) and "key" in o for o in ours)):
+            if _text(by_name["input"]).strip().lower() in _NO_INPUT:
+                by_name["input"] = by_name["instruction"]
+            row = {k: by_name.get(k) for k in ("options", "answer_key")}
+            texts = {k: _text(by_name[k]) for k in ("input", "output")}
+            return row_item({**row, **texts, "id": _text(by_name.get("id"))})
+    question = _first(by_name, _QUESTION)
+    if not question.strip():
+        return None
+    found = next((by_name[name] for name in _OPTIONS if by_name.get(name)), None)
+    options = _options(found)
+    for names in _SPREAD:
+        if not options and by_name.get(names[0]) is not None and by_name.get(names[1]) is not None:
+            options = {
+                _LETTERS[i]: _text(by_name[name])
+                for i, name in enumerate(names)
+                if by_name.get(name) not in (None, "")
+            }
+    answer = _first(by_name, _ANSWER)
+    if options:
+        # The letter or the number of the right one, unless the answer's text stands there itself.
+        letters = [by_name[name] for name in _LETTER if by_name.get(name) is not None]
+        chosen = [text for text in (_chosen(letter, options) for letter in letters) if text]
+        answer = answer if answer in options.values() else next(iter(chosen), answer)
+    context = _first(by_name, _CONTEXT)
+    return Item(_first(by_name, _ID), question, tuple(options.values()), answer, context)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):  # PubMedQA's context on the Hub
+        value = value.get("contexts", list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return "\n\n".join(_text(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def _first(by_name: Mapping[str, Any], names: Iterable[str]) -> str:
+    return next((text for text in (_text(by_name.get(name)) for name in names) if text.strip()), "")
+
+
+def _options(found: Any) -> dict[str, str]:
+    if isinstance(found, str) and found.lstrip().startswith(("{", "[")):
+        try:
+            found = json.loads(found)
+        except ValueError:
+            return {}
+    if isinstance(found, Mapping) and isinstance(found.get("text"), list):  # ARC: texts and labels
+        labels = found.get("label") or list(_LETTERS)
+        return {str(k): _text(text) for k, text in zip(labels, found["text"], strict=False)}
+    if isinstance(found, Mapping):
+        return {str(key): _text(text) for key, text in found.items()}
+    if isinstance(found, (list, tuple)):
+        if all(isinstance(option, Mapping) and "text" in option for option in found):
+            keys = [
+                str(option.get("key", option.get("label", _LETTERS[i % 10])))
+                for i, option in enumerate(found)
+            ]
+            return dict(zip(keys, (_text(option["text"]) for option in found), strict=True))
+        if all(isinstance(option, Mapping) and "value" in option for option in found):
+            return {str(o.get("key", _LETTERS[i % 10])): _text(o["value"]) for i, o in enumerate(found)}
+        return {_LETTERS[i] if i < 10 else str(i): _text(option) for i, option in enumerate(found)}
+    return {}
+
+
+def _chosen(letter: Any, options: Mapping[str, str]) -> str:
+    if isinstance(letter, (list, tuple, Mapping, bool)):
+        return ""
+    key = str(letter).strip()
+    if key in options:
+        return options[key]
+    if key.isdecimal() and int(key) < len(options):
+        return list(options.values())[int(key)]
+    return ""

@@ -1,0 +1,343 @@
+"""Which items of an exam a model may have read in training, as far as that is known.
+
+A model's own ``run.json`` says which items stood in the rows that it was trained on (``exam_hits``), and what was not
+compared (``unchecked``). For a model without one the data can be named, and are compared now. An item is
+
+- ``hit``: a row that was trained on holds it, word for word or retold;
+- ``clean``: all the data were compared with it, and no row that was trained on holds it. Rows that held it and were
+  left out when the data were built were never trained on, so they make no hit;
+- ``unknown``: some of the data were not compared with it, and nobody can say.
+
+What the base model read before is known to nobody, and no report here says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meadow.score.exams import Exam
+
+__all__ = ["Knowledge", "LeaksError", "known", "missing", "of_model", "unknown"]
+
+RUN = "run.json"
+#: Models that were made from models: further than this nobody goes, and a circle ends.
+_DEEPEST = 10
+#: Sentences of a record that are repeated.
+_MOST = 5
+
+
+class LeaksError(Exception):
+    """Data that were named as trained on and cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known of an exam's items.
+
+    Attributes:
+        source: Where it is known from; empty where nothing is.
+        hit: Ids of items that a row which was trained on holds.
+        clean: Ids of items that no such row holds.
+        dropped: Items that stood in rows which were left out of the data, so the model did not read them there;
+            None where that is not known.
+        notes: What a reader must know, a sentence each.
+    """
+
+    source: str
+    hit: frozenset[str] = frozenset()
+    clean: frozenset[str] = frozenset()
+    dropped: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def state(self, item: str) -> str:
+        """``hit``, ``clean`` or ``unknown``."""
+        return "hit" if item in self.hit else "clean" if item in self.clean else "unknown"
+
+    def described(self) -> dict[str, Any]:
+        """What ``scores.json`` says of it."""
+        return {
+            "source": self.source,
+            "hit": sorted(self.hit),
+            "clean": len(self.clean),
+            "dropped": self.dropped,
+            "notes": list(self.notes),
+        }
+
+
+def unknown(why: str) -> Knowledge:
+    """That nothing is known."""
+    return Knowledge("", notes=(why,))
+
+
+def known(
+    exam: Exam,
+    *,
+    model: Path | str | None = None,
+    trained_on: Sequence[str] = (),
+    out: Path | str | None = None,
+) -> Knowledge:
+    """Finds out which items a model may have read.
+
+    Args:
+        exam: The exam.
+        model: The model's folder; None for one that is elsewhere, behind an endpoint.
+        trained_on: Built datasets (``wikidoc``, ``wikidoc@1.0.0``) and files that it was trained on; they are compared
+            now, and what the folder says is then not asked.
+        out: The output folder that datasets are looked for in.
+
+    Raises:
+        LeaksError: Data in `trained_on` cannot be read.
+    """
+    if trained_on:
+        return _compared(exam, trained_on, out)
+    if model is None or not Path(model).is_dir():
+        return unknown(
+            "Nothing tells what this model was trained on; name its data with --trained-on to find out."
+        )
+    return of_model(Path(model), exam, out)
+
+
+def of_model(folder: Path, exam: Exam, out: Path | str | None = None) -> Knowledge:
+    """What a model's folder tells, and the folders of the models that it was made from."""
+    runs, trouble = _runs(folder)
+    if not runs:
+        return unknown(trouble or f"Its folder has no {RUN}; name its data with --trained-on to find out.")
+    hit: set[str] = set()
+    clean = {item.id for item in exam.items}
+    notes = [trouble] if trouble else []
+    dropped: set[str] | None = set()
+    for run in runs:
+        found = _of_run(run, exam)
+        hit |= found.hit
+        clean &= found.clean
+        notes += found.notes
+        left_out = _dropped(run, exam, out)
+        dropped = None if dropped is None or left_out is None else dropped | left_out
+    if trouble:
+        clean = set()
+    if not hit and not clean:
+        return unknown(" ".join(dict.fromkeys(notes)))
+    names = dict.fromkeys(
+        f"{entry.get('name', '?')} {entry.get('version') or ''}".strip()
+        for run in runs
+        for entry in run.get("data") or ()
+        if isinstance(entry, Mapping)
+    )
+    source = f"{RUN} of the model" + (f" (trained on {', '.join(names)})" if names else "")
+    return Knowledge(
+        source,
+        frozenset(hit),
+        frozenset(clean - hit),
+        None if dropped is None else len(dropped - hit),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """The records of a model and of those it was made from, newest first, and what hinders reading one."""
+    runs: list[dict[str, Any]] = []
+    seen: set[Path] = set()
+    while len(runs) < _DEEPEST and folder.resolve() not in seen:
+        seen.add(folder.resolve())
+        path = folder / RUN
+        if not path.is_file():
+            break
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(run, dict):
+                raise ValueError("it is no object")
+        except (OSError, ValueError) as error:
+            return (
+                runs,
+                f"{path.parent.name}/{RUN} cannot be read ({error}), so what it was trained on is unknown.",
+            )
+        runs.append(run)
+        base = run.get("base_model")
+        below = base.get("path") if isinstance(base, Mapping) else None
+        if not below:
+            break
+        folder = Path(below)
+    return runs, ""
+
+
+def _of_run(run: Mapping[str, Any], exam: Exam) -> Knowledge:
+    """What one record tells of an exam."""
+    notes: list[str] = []
+    hit: set[str] = set()
+    clean: set[str] = set()
+    unchecked = [str(why).rstrip(".") for why in run.get("unchecked") or ()]
+    found = run.get("exam_hits")
+    for name, entry in (found if isinstance(found, Mapping) else {}).items():
+        if not isinstance(entry, Mapping):
+            continue
+        # Where it is not said, anything that was not compared may have been.
+        complete = bool(entry.get("complete", not unchecked))
+        for part in _parts(str(name), exam):
+            mine = {item.id for item in exam.items if item.part == part}
+            hit |= {str(item) for item in entry.get("items") or ()} & mine
+            if why := _other_edition(entry, exam, part):
+                notes.append(why)
+            elif complete:
+                clean |= mine
+    clean -= hit
+    left = len(exam.items) - len(clean) - len(hit)
+    if left:
+        several = (
+            f"{left} of {len(exam.items)} items are unknown" if clean or hit else "Every item is unknown"
+        )
+        notes.append(f"{several}: not all rows that it was trained on were compared with them.")
+        notes += [
+            f"Not compared: {why}." for why in unchecked if exam.name in why or not _another(why, exam)
+        ][:_MOST]
+    return Knowledge(RUN, frozenset(hit), frozenset(clean), None, tuple(notes))
+
+
+def _parts(name: str, exam: Exam) -> list[str]:
+    """The parts of the exam that an entry is about: it has the exam's name, or that and a split's."""
+    if name.split("@")[0].strip() == exam.name:
+        return list(exam.parts)
+    return [part for part in exam.parts if name in (f"{exam.name} {part}", f"{exam.name}/{part}")]
+
+
+def _other_edition(entry: Mapping[str, Any], exam: Exam, part: str) -> str | None:
+    """Why what was compared is not this exam, such as its embedded sample; None where it is, or nothing tells."""
+    given = entry.get("sha256")
+    if isinstance(given, Mapping):
+        # Of a file there is one, whatever parts it has.
+        given = next((given[key] for key in (part, exam.name, "") if key in given), "")
+    mine = exam.checked_as.get(part) or exam.checked_as.get("")
+    if given is None or mine is None:
+        differs = isinstance(entry.get("sample"), bool) and entry["sample"] != exam.sample
+    else:
+        differs = given != mine
+    if not differs:
+        return None
+    if entry.get("sample") is True and not exam.sample:
+        return f"Its data were compared with the embedded sample of {exam.name}, not with the real exam."
+    return f"Its data were compared with another edition of {exam.name}, with other items in {part}."
+
+
+def _another(why: str, exam: Exam) -> bool:
+    """Whether a sentence on what was not compared is about another exam."""
+    others = {"medqa", "medqa_4_options", "pubmedqa", "usmle", "usmle_self_assessment"} - {exam.name}
+    others = {name for name in others if not exam.name.startswith(f"{name}_")}
+    # What stands before the first colon is the data that were to be compared.
+    return bool(others & set(re.split(r"[^\w]+", why.partition(":")[2])))
+
+
+def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[str] | None:
+    """Items in rows that the builds of the data left out; None unless all of their lists are at hand."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from meadow.core.store import CONTAMINATION, Store, StoreError, default_out
+
+    store = Store(Path(out) if out else default_out())
+    found: set[str] = set()
+    entries = [entry for entry in run.get("data") or () if isinstance(entry, Mapping)]
+    if not entries:
+        return None
+    for entry in entries:
+        try:
+            manifest = store.manifest(str(entry.get("name")), str(entry.get("version") or "none"))
+            if entry.get("ids_sha256") not in (None, manifest["ids_sha256"]):
+                return None
+            parts = (manifest.get("mixture") or {}).get("parts") or [
+                {"dataset": manifest["name"], "version": manifest["version"]}
+            ]
+            for part in parts:
+                path = store.folder(part["dataset"], part["version"]) / CONTAMINATION
+                lines = pq.read_table(path, columns=["exam", "item", "dropped"]).to_pylist()
+                found |= {line["item"] for line in lines if line["dropped"] and line["exam"] == exam.name}
+        except (StoreError, OSError, KeyError, pa.ArrowException):
+            return None
+    return found & {item.id for item in exam.items}
+
+
+# ---- comparing now ----
+
+
+def missing(trained_on: Sequence[str], out: Path | str | None = None) -> list[str]:
+    """What of the data that are to be compared is not there, a sentence each; known before anything is scored."""
+    from meadow.core.store import Store, StoreError, default_out
+
+    store = Store(Path(out) if out else default_out())
+    found = []
+    for name in trained_on:
+        dataset, at, version = name.partition("@")
+        if Path(name).is_file():
+            continue
+        try:
+            store.resolve(dataset, version if at else None)
+        except StoreError as error:
+            found.append(f"--trained-on {name}: no file has this name, and {error}")
+    return found
+
+
+def _compared(exam: Exam, trained_on: Sequence[str], out: Path | str | None) -> Knowledge:
+    from meadow.core.store import Store, StoreError, default_out
+    from meadow.filters.contamination import checking
+
+    store = Store(Path(out) if out else default_out())
+    ids = {item.id for item in exam.items}
+    hit: set[str] = set()
+    notes: list[str] = []
+    unjudged = rows = 0
+    for name in dict.fromkeys(trained_on):
+        try:
+            for target in _targets(name, store):
+                found = checking.check(target, _sources(exam, store), store)
+                hit |= {h.item for _, h in found.hits} & ids
+                rows += found.rows
+                unjudged = sum(e.unjudged for e in found.exams)
+        except (ValueError, StoreError, OSError) as error:
+            raise LeaksError(f"--trained-on {name}: {error}") from error
+    if unjudged:
+        notes.append(f"{unjudged} items are too short to be told from other texts; they count as clean.")
+    return Knowledge(
+        f"compared now with {rows:,} rows of {', '.join(trained_on)}",
+        frozenset(hit), frozenset(ids - hit), None, tuple(notes),
+    )  # fmt: skip
+
+
+def _targets(name: str, store: Any) -> Iterable[str]:
+    """What to compare: the name of a dataset or file, or the files of a dataset's version."""
+    dataset, at, version = name.partition("@")
+    if not at or Path(name).exists() or dataset not in store.names():
+        return [name]
+    manifest = store.manifest(dataset, version)
+    files = store.files(dataset, manifest["version"])
+    return [
+        str(p) for s, paths in files.items() if s != "test" and not manifest.get("test_only") for p in paths
+    ]
+
+
+def _sources(exam: Exam, store: Any) -> list[Any]:
+    from meadow.filters.contamination import Item, Source, built_exams
+
+    if exam.version in store.versions(exam.name):
+        # The rows have the explanation of an answer, too, where there is one.
+        built = [
+            s for s in built_exams(store, exam.name) if s.version == exam.version and s.split in exam.parts
+        ]
+        if {s.split for s in built} == set(exam.parts):
+            return built
+    return [
+        Source(
+            exam.name,
+            exam.version,
+            part,
+            exam.sample,
+            [
+                Item(i.id, i.question, tuple(i.options.values()), i.options[i.answer_key], i.context)
+                for i in exam.items
+                if i.part == part
+            ],
+        )
+        for part in exam.parts
+    ]

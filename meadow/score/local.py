@@ -1,0 +1,481 @@
+"""Asks a model in a local folder, by transformers.
+
+Likelihoods: a question and all that may follow it go through the model once. The continuations stand side by side after
+the one prompt; each sees the prompt and itself, by a mask of its own, at the positions it would have alone. That
+is computed once more in the plain way, each continuation in a row of its own, for the first question of a run, and the
+plain way is used for all if the two differ, or if the model's attention cannot take such a mask.
+
+Writing: prompts of a batch are padded on the left. What is sampled for a prompt depends on its own seed, not on what is
+asked beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from meadow.models import Loaded, prompts
+from meadow.score.predictions import ScoringError
+from meadow.score.protocols import Likelihood, Prompt, Rendered
+
+__all__ = ["LocalBackend"]
+
+#: How far the two ways of computing a likelihood may differ, in nats: rounding in float32 makes 1e-5. In the smaller types
+#: a token's log-probability is off by a few hundredths whichever way it is computed, as it is by any other batch size.
+_TOLERANCE = {"float32": 1e-3}
+_COARSE = 0.5
+#: Tokens of a generated answer that are looked at for a text that ends it.
+_STOP_WINDOW = 12
+
+
+class LocalBackend:
+    """A model of transformers, ready to be asked.
+
+    Args:
+        loaded: The model with its tokenizer.
+        template: How questions are put; None: as it was trained, else by its chat template, else ``plain``.
+        batch_size: Questions at once; halved when memory runs out.
+        notify: Called with what a user should know.
+
+    Attributes:
+        batch_size: Questions at once at the moment.
+        forwards: How often the model was called for likelihoods.
+        shared: Whether continuations share their prompt's pass; None before the first.
+    """
+
+    name = "transformers"
+    supports_loglikelihood = True
+    concurrency = 1
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        template: prompts.Template | None = None,
+        *,
+        batch_size: int = 16,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self._model.eval()
+        self._notify = notify or (lambda text: None)
+        if template is None:
+            template = loaded.template or _default(self._tokenizer)
+        self.template = prompts.settled(template, self._tokenizer)
+        self.batch_size = max(1, batch_size)
+        self.forwards = 0
+        self.shared: bool | None = None
+        self._config = self._model.config.get_text_config()
+        self._limit: int | None = getattr(self._config, "max_position_embeddings", None)
+        self._ids: dict[Prompt, list[int]] = {}
+        source = loaded.source
+        self.identity: Mapping[str, Any] = {
+            "backend": self.name,
+            **{
+                key: source.get(key)
+                for key in ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
+            },
+            "template": self.template.to_dict(),
+        }
+
+    # ---- prompts ----
+
+    def render(self, prompt: Prompt, room: int) -> Rendered:
+        """How a prompt is sent; see `meadow.score.protocols.Backend`.
+
+        Raises:
+            ScoringError: It does not fit into what the model can read.
+        """
+        # A likelihood's room is given in characters; no tokenizer makes more than one token of most.
+        ids, cut = self._encode(prompt, room)
+        return Rendered(hashlib.sha256(repr(ids).encode()).hexdigest(), len(ids), cut)
+
+    def _encode(self, prompt: Prompt, room: int) -> tuple[list[int], bool]:
+        template = prompts.get(prompt.template) if prompt.template else self.template
+        words = {"instruction": prompt.instruction, "input": prompt.input}
+        try:
+            ids = prompts.prompt_ids(template, self._tokenizer, **words, answer_prefix=prompt.answer_prefix)
+            cut = self._limit is not None and len(ids) + room > self._limit
+            if cut:
+                ids = prompts.prompt_ids(
+                    template, self._tokenizer, **words, answer_prefix=prompt.answer_prefix,
+                    max_length=self._limit - room,
+                )  # fmt: skip
+        except prompts.Refused as error:
+            raise ScoringError(
+                f"item {prompt.id}: {error}; the model reads {self._limit} tokens, of which the answer may need {room}. Leave "
+                "the item out of the exam, or take a model with a longer context"
+            ) from error
+        # What is hashed is what is asked.
+        self._ids[prompt] = ids
+        return ids, cut
+
+    def _prompt(self, prompt: Prompt) -> list[int]:
+        return self._ids[prompt] if prompt in self._ids else self._encode(prompt, 0)[0]
+
+    def _continuation(self, prompt: Prompt, text: str) -> list[int]:
+        template = prompts.get(prompt.template) if prompt.template else self.template
+        ids = prompts.answer_ids(template, self._tokenizer, text)
+        if not ids:
+            raise ScoringError(f"item {prompt.id}: the tokenizer makes no token of {text[:40]!r}")
+        return ids
+
+    # ---- likelihoods ----
+
+    def loglikelihoods(
+        self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """How likely each continuation is after its prompt; see `meadow.score.protocols.Backend`.
+
+        Args:
+            prompts: What is asked.
+            continuations: For each prompt the texts that may follow it.
+
+        Raises:
+            ScoringError: There is no memory for a single question.
+        """
+        asked = [
+            (self._prompt(prompt), [self._continuation(prompt, text) for text in texts])
+            for prompt, texts in zip(prompts, continuations, strict=True)
+        ]
+        sums = self._batched(asked, self._sums)
+        return [
+            [
+                Likelihood(value, len(ids), len(text))
+                for value, ids, text in zip(values, followers, texts, strict=True)
+            ]
+            for values, (_, followers), texts in zip(sums, asked, continuations, strict=True)
+        ]
+
+    def _sums(self, asked: Sequence[_Asked]) -> list[list[float]]:
+        if self.shared is None:
+            self.shared = self._can_share()
+            if self.shared and any(len(ids) > 1 for _, followers in asked for ids in followers):
+                self.shared = self._shares(asked[:2])
+                if not self.shared:
+                    self._notify(
+                        "this model's attention does not let continuations share their prompt; each is computed by "
+                        "itself, which takes longer"
+                    )
+        window = getattr(self._config, "sliding_window", None)
+        longest = max(len(ids) + sum(map(len, followers)) for ids, followers in asked)
+        if self.shared and (window is None or longest < window):
+            return self._together(asked)
+        return self._apart(asked)
+
+    def _can_share(self) -> bool:
+        kinds = set(getattr(self._config, "layer_types", None) or ()) - {
+            "full_attention",
+            "sliding_attention",
+        }
+        return not kinds and getattr(self._config, "_attn_implementation", "") in ("sdpa", "eager")
+
+    def _shares(self, asked: Sequence[_Asked]) -> bool:
+        """Whether sharing gives what computing apart gives, by the last and the longest continuation of each question.
+
+        Where one sees too much, it is what stands before it, so the last shows it best.
+        """
+        asked = [(ids, [*followers[:-1], max(followers, key=len), followers[-1]]) for ids, followers in asked]
+        plain = self._apart([(ids, followers[-2:]) for ids, followers in asked])
+        try:
+            shared = [sums[-2:] for sums in self._together(asked)]
+        except Exception as error:
+            if _out_of_memory(error):
+                raise
+            return False
+        asked = [(ids, followers[-2:]) for ids, followers in asked]
+        tolerance = _TOLERANCE.get(self.identity["dtype"] or "", _COARSE)
+        if self.identity["quantization"]:
+            tolerance = _COARSE
+        # A model that gives no numbers gives none either way.
+        return all(
+            a == b or a != a or abs(a - b) <= tolerance * max(1, len(ids))
+            for (_, followers), ones, others in zip(asked, plain, shared, strict=True)
+            for ids, a, b in zip(followers, ones, others, strict=True)
+        )
+
+    def _together(self, asked: Sequence[_Asked]) -> list[list[float]]:
+        """One row for each question: its prompt, padded on the left, and all its continuations behind it."""
+        import torch
+
+        width = max(len(ids) for ids, _ in asked)
+        # The last token of a continuation predicts nothing that is asked for.
+        tails = [[token for ids in followers for token in ids[:-1]] for _, followers in asked]
+        total = width + max(map(len, tails))
+        pad = self._tokenizer.pad_token_id
+        ids = torch.full((len(asked), total), pad)
+        place = torch.zeros((len(asked), total), dtype=torch.long)
+        # 0: prompt; 1 and more: its continuations; -1: padding, which nothing sees.
+        group = torch.full((len(asked), total), -1)
+        for row, (prompt, followers) in enumerate(asked):
+            start = width - len(prompt)
+            ids[row, start:width] = torch.tensor(prompt)
+            place[row, start:width] = torch.arange(len(prompt))
+            group[row, start:width] = 0
+            at = width
+            for number, follower in enumerate(followers, 1):
+                length = len(follower) - 1
+                ids[row, at : at + length] = torch.tensor(follower[:-1], dtype=torch.long)
+                place[row, at : at + length] = torch.arange(len(prompt), len(prompt) + length)
+                group[row, at : at + length] = number
+                at += length
+        seen = (group[:, None, :] == 0) | (group[:, None, :] == group[:, :, None])
+        seen &= (group >= 0)[:, None, :] & torch.ones(total, total, dtype=torch.bool).tril()
+        # A row of the mask that sees nothing would be NaN.
+        seen |= torch.eye(total, dtype=torch.bool)
+        number = self._model.dtype if self._model.dtype.is_floating_point else torch.float32
+        mask = torch.zeros(seen.shape, dtype=number).masked_fill_(~seen, torch.finfo(number).min)[:, None]
+        logits = self._forward(ids, mask, place, keep=total - width + 1)
+        found = []
+        for row, (_, followers) in enumerate(asked):
+            # Column 0 is the prompt's last token.
+            columns, targets, at = [], [], 1
+            for follower in followers:
+                columns += [0, *range(at, at + len(follower) - 1)]
+                targets += follower
+                at += len(follower) - 1
+            found.append(_split(_logprobs(logits[row], columns, targets), followers))
+        return found
+
+    def _apart(self, asked: Sequence[_Asked]) -> list[list[float]]:
+        """One row for each continuation, padded on the right: the plain way."""
+        import torch
+
+        rows = [(prompt, follower) for prompt, followers in asked for follower in followers]
+        found: list[float] = []
+        # Not more rows at once than questions would be.
+        for first in range(0, len(rows), self.batch_size):
+            part = rows[first : first + self.batch_size]
+            total = max(len(prompt) + len(follower) - 1 for prompt, follower in part)
+            ids = torch.full((len(part), total), self._tokenizer.pad_token_id)
+            mask = torch.zeros((len(part), total), dtype=torch.long)
+            for row, (prompt, follower) in enumerate(part):
+                tokens = prompt + follower[:-1]
+                ids[row, : len(tokens)] = torch.tensor(tokens)
+                mask[row, : len(tokens)] = 1
+            keep = total - min(len(prompt) for prompt, _ in part) + 1
+            logits = self._forward(ids, mask, None, keep=keep)
+            for row, (prompt, follower) in enumerate(part):
+                start = len(prompt) - 1 - (total - keep)
+                columns = list(range(start, start + len(follower)))
+                found.append(float(_logprobs(logits[row], columns, follower).sum()))
+        left = iter(found)
+        return [[next(left) for _ in followers] for _, followers in asked]
+
+    def _forward(self, ids: Any, mask: Any, place: Any, keep: int) -> Any:
+        """Logits of the last `keep` columns."""
+        import torch
+
+        device = self._model.get_input_embeddings().weight.device
+        more = {} if place is None else {"position_ids": place.to(device)}
+        if self._keeps():
+            more["logits_to_keep"] = keep
+        self.forwards += 1
+        with torch.inference_mode():
+            found = self._model(
+                input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False, **more
+            ).logits
+        return found[:, -keep:]
+
+    def _keeps(self) -> bool:
+        import inspect
+
+        return "logits_to_keep" in inspect.signature(_inner(self._model).forward).parameters
+
+    # ---- writing ----
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | Sequence[int] | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> list[str]:
+        """What the model writes after each prompt; see `meadow.score.protocols.Backend`.
+
+        Raises:
+            ScoringError: There is no memory for a single question.
+        """
+        seeds = [seed or 0] * len(prompts) if seed is None or isinstance(seed, int) else list(seed)
+        stops = tuple(self.template.stop if stop is None else stop)
+        asked = [(self._prompt(prompt), own) for prompt, own in zip(prompts, seeds, strict=True)]
+
+        def write(part: Sequence[tuple[list[int], int]]) -> list[str]:
+            return self._write(part, max_new_tokens, temperature, top_k, top_p, stops)
+
+        return self._batched(asked, write)
+
+    def _write(
+        self,
+        asked: Sequence[tuple[list[int], int]],
+        max_new_tokens: int,
+        temperature: float,
+        top_k: int | None,
+        top_p: float | None,
+        stops: tuple[str, ...],
+    ) -> list[str]:
+        import torch
+        from transformers import GenerationConfig, StoppingCriteriaList
+
+        ends = prompts.stop_ids(self.template, self._tokenizer)
+        width = max(len(ids) for ids, _ in asked)
+        ids = torch.full((len(asked), width), self._tokenizer.pad_token_id)
+        mask = torch.zeros((len(asked), width), dtype=torch.long)
+        for row, (prompt, _) in enumerate(asked):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=ends,
+            pad_token_id=self._tokenizer.pad_token_id,
+            bos_token_id=self._tokenizer.bos_token_id,
+        )
+        more: dict[str, Any] = {}
+        if temperature > 0:
+            more["logits_processor"] = _sampling([own for _, own in asked], temperature, top_k, top_p)
+        if stops:
+            more["stopping_criteria"] = StoppingCriteriaList([_stopping(self._tokenizer, stops, width)])
+        device = self._model.get_input_embeddings().weight.device
+        with torch.inference_mode(), _own_defaults(self._model, config):
+            written = self._model.generate(
+                input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, **more
+            )[:, width:].tolist()
+        return [self._text(row, ends, stops) for row in written]
+
+    def _text(self, tokens: list[int], ends: Sequence[int], stops: Sequence[str]) -> str:
+        for place, token in enumerate(tokens):
+            if token in ends:
+                tokens = tokens[:place]
+                break
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for stop in stops:
+            text = text.split(stop)[0]
+        return text.strip()
+
+    # ---- memory ----
+
+    def _batched(self, asked: Sequence[Any], work: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+        """Works through a sequence in batches, in smaller ones when memory runs out."""
+        found: list[Any] = []
+        while len(found) < len(asked):
+            size = min(self.batch_size, len(asked) - len(found))
+            try:
+                found += work(asked[len(found) : len(found) + size])
+                continue
+            except Exception as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ScoringError(
+                        "out of memory with a single question: load the model with --quantization 8bit or 4bit or "
+                        "--dtype bfloat16, allow fewer new tokens, or use a GPU with more memory. Run the same command "
+                        "again to go on"
+                    ) from error
+            # Outside the handler: the error's traceback holds on to the tensors.
+            self.batch_size = size // 2
+            self._notify(f"out of memory with {size} questions at once; going on with {self.batch_size}")
+            _free()
+        return found
+
+
+#: A prompt's tokens, and those of each of its continuations.
+_Asked = tuple[list[int], list[list[int]]]
+
+
+def _default(tokenizer: Any) -> prompts.Template:
+    return prompts.get("chat" if getattr(tokenizer, "chat_template", None) else "plain")
+
+
+def _inner(model: Any) -> Any:
+    """The model of transformers within one of peft."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _own_defaults(model: Any, config: Any) -> Iterator[None]:
+    """Keeps out what a model's folder says of sampling, penalties and lengths: what is not set would be filled in from it."""
+    inner = _inner(model)
+    kept, inner.generation_config = inner.generation_config, config
+    try:
+        yield
+    finally:
+        inner.generation_config = kept
+
+
+def _logprobs(logits: Any, columns: list[int], targets: list[int]) -> Any:
+    """The log-probability of each target in its column of the logits, in float32."""
+    import torch
+
+    wanted, inverse = torch.unique(torch.tensor(columns), return_inverse=True)
+    rows = logits[wanted.to(logits.device)].float()
+    inverse, chosen = inverse.to(rows.device), torch.tensor(targets, device=rows.device)
+    return (rows[inverse, chosen] - rows.logsumexp(-1)[inverse]).cpu()
+
+
+def _split(values: Any, followers: Sequence[Sequence[int]]) -> list[float]:
+    return [float(part.sum()) for part in values.split([len(follower) for follower in followers])]
+
+
+def _sampling(seeds: Sequence[int], temperature: float, top_k: int | None, top_p: float | None) -> Any:
+    """Chooses each row's next token by random numbers of its own, and makes it the only one."""
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    class Sampling(LogitsProcessor):
+        def __call__(self, input_ids: Any, scores: Any) -> Any:
+            width = scores.shape[-1]
+            best, tokens = scores.float().div(temperature).topk(min(top_k or width, width), dim=-1)
+            shares = best.softmax(-1)
+            if top_p is not None:
+                # The likeliest tokens until their sum reaches top_p, and at least one.
+                shares = shares.masked_fill(shares.cumsum(-1) - shares >= top_p, 0)
+            sums = shares.cumsum(-1)
+            drawn = torch.stack([torch.rand(1, generator=own) for own in generators]).to(sums.device)
+            place = (sums <= drawn * sums[:, -1:]).sum(-1, keepdim=True)
+            # Rounding may lead past the last token that has a share.
+            place = torch.minimum(place, (shares > 0).sum(-1, keepdim=True) - 1).clamp_min(0)
+            return torch.full_like(scores, -torch.inf).scatter_(-1, tokens.gather(-1, place), 0.0)
+
+    return LogitsProcessorList([Sampling()])
+
+
+def _stopping(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
+    import torch
+    from transformers import StoppingCriteria
+
+    class Stopping(StoppingCriteria):
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            recent = input_ids[:, max(start, input_ids.shape[1] - _STOP_WINDOW) :]
+            texts = tokenizer.batch_decode(recent, skip_special_tokens=True)
+            return torch.tensor(
+                [any(stop in text for stop in stops) for text in texts], device=input_ids.device
+            )
+
+    return Stopping()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,147 @@
+"""The plot of a score: accuracy with its interval per part, and where there are likelihoods how sure against how right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meadow.score.statistics import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Published models that are drawn beside the user's, fewest parameters first: the base, and the best of each size.
+BESIDE = ("LLaMA 13b", "MedAlpaca 7b", "MedAlpaca 13b")
+_ALL = ""
+_INK, _MUTED, _RULE = "#1f2328", "#59636e", "#d1d9e0"
+_MINE, _BASELINE, _OTHERS = "#1f6fb4", "#c2570c", ("#8b95a1", "#57606a", "#2f7d4f")
+
+
+def plot(scores: Mapping[str, Any]) -> bytes:
+    """Draws a score.
+
+    The picture has a white ground of its own. The same scores give the same bytes under one matplotlib version.
+
+    Args:
+        scores: The content of ``scores.json``.
+
+    Returns:
+        An SVG document, UTF-8.
+    """
+    import io
+    import warnings
+
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    sure = scores.get("calibration")
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
+        figure = Figure(figsize=(10, 4.2) if sure else (6.4, 4.2), facecolor="white", layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
+        FigureCanvasSVG(figure)
+        axes = figure.subplots(1, 2, width_ratios=(1.5, 1)) if sure else [figure.subplots()]
+        _accuracy(axes[0], scores)
+        if sure:
+            _reliability(axes[1], sure)
+        # The library's own font, whatever a machine has installed.
+        font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        figure.draw_without_rendering()
+        for text in figure.findobj(Text):
+            text.get_fontproperties().set_file(str(font))
+            text.set_parse_math(False)
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "Meadow"})
+    return out.getvalue()
+
+
+def _tidy(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_RULE)
+    axes.tick_params(colors=_MUTED, length=0)
+    axes.grid(axis="y", color=_RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
+    _tidy(axes)
+    parts = list(scores["parts"])
+    # No part is called so.
+    places = [*parts, _ALL] if len(parts) > 1 else parts
+    mine = {**scores["parts"], _ALL: scores["overall"]}
+    series: list[tuple[str, str, Mapping[str, Any]]] = [("this model", _MINE, mine)]
+    if baseline := scores.get("baseline"):
+        compared = {**baseline["parts"], _ALL: baseline["overall"]}
+        theirs = {
+            place: {"accuracy": share, "interval": wilson(share, found["n"])}
+            for place, found in compared.items()
+            for share in [(found["both"] + found["lost"]) / found["n"]]
+        }
+        series.append(("baseline", _BASELINE, theirs))
+    # Beside questions of a sample the published figures would mean nothing.
+    published = None if scores["exam"]["sample"] else scores.get("published")
+    for row in published["rows"] if published else ():
+        if row["model"] in BESIDE:
+            color = _OTHERS[BESIDE.index(row["model"])]
+            series.append((f"{row['model']} (published)", color, {**row["parts"], _ALL: row["overall"]}))
+    step = 0.7 / max(len(series), 2)
+    for number, (name, color, values) in enumerate(series):
+        xs, ys, low, high = [], [], [], []
+        for at, place in enumerate(places):
+            if not (found := values.get(place)) or found["accuracy"] is None:
+                continue
+            ends = found["interval"]
+            xs.append(at + (number - (len(series) - 1) / 2) * step)
+            ys.append(found["accuracy"])
+            low.append(max(found["accuracy"] - ends[0], 0))
+            high.append(max(ends[1] - found["accuracy"], 0))
+        style = {"markersize": 7, "elinewidth": 2.2} if not number else {"markersize": 5, "elinewidth": 1.2}
+        axes.errorbar(xs, ys, yerr=[low, high], fmt="o", color=color, label=name, clip_on=False, **style)
+    axes.axhline(scores["chance"], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+    axes.set_xticks(range(len(places)), [f"{p or 'all'}\nn = {mine[p]['n']}" for p in places], color=_INK)
+    axes.set_xlim(-0.6, len(places) - 0.4)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("accuracy, 95 % interval", color=_MUTED)
+    exam = scores["exam"]
+    what = f"{exam['name']}{' SAMPLE' if exam['sample'] else ''}, {scores['protocol']}"
+    axes.set_title(what, color=_INK, loc="left", fontsize=10)
+    # Below: anywhere inside it would hide points of some model.
+    axes.legend(
+        frameon=False, labelcolor=_INK, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8
+    )
+
+
+def _reliability(axes: Axes, found: Mapping[str, Any]) -> None:
+    _tidy(axes)
+    axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    bins = [b for b in found["bins"] if b["n"]]
+    most = max(b["n"] for b in bins)
+    for b in bins:
+        # How many items are in a bin, along the bottom: a tenth of the height at most.
+        axes.bar((b["low"] + b["high"]) / 2, 0.1 * b["n"] / most, b["high"] - b["low"], color=_RULE)
+    axes.errorbar(
+        [b["confidence"] for b in bins],
+        [b["accuracy"] for b in bins],
+        yerr=[
+            [max(b["accuracy"] - b["interval"][0], 0) for b in bins],
+            [max(b["interval"][1] - b["accuracy"], 0) for b in bins],
+        ],
+        fmt="o-",
+        color=_MINE,
+        markersize=5,
+        elinewidth=1.2,
+        linewidth=1,
+        clip_on=False,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("confidence (softmax over the options' letters)", color=_MUTED)
+    axes.set_ylabel("accuracy", color=_MUTED)
+    axes.set_title(f"Calibration, ECE {found['ece']:.3f}", color=_INK, loc="left", fontsize=10)

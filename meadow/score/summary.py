@@ -1,0 +1,297 @@
+"""The numbers of a score, from predictions: what ``scores.json`` holds.
+
+A prediction is a line of ``predictions.jsonl`` as `meadow.score.predictions` describes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import meadow
+from meadow.score import predictions, published, statistics
+from meadow.score.exams import Exam, Item
+from meadow.score.leaks import Knowledge, unknown
+
+__all__ = ["Baseline", "SCORES", "SummaryError", "read_baseline", "summarize"]
+
+SCORES = "scores.json"
+#: Ways to choose an option by likelihood; the first is the one that counts.
+CHOICES = ("letter", "text", "text_norm")
+#: Items that a message names before it counts the rest.
+_MOST = 5
+
+
+class SummaryError(Exception):
+    """Predictions that do not make a score, or a run that cannot be compared with."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Another run, to be compared with.
+
+    Attributes:
+        folder: Its folder.
+        scores: Its ``scores.json``.
+        correct: Whether it has each item right, by id, options as they are written.
+    """
+
+    folder: Path
+    scores: Mapping[str, Any]
+    correct: Mapping[str, bool]
+
+
+def read_baseline(folder: Path | str, exam: Exam) -> Baseline:
+    """Reads another run's output, before anything is scored.
+
+    Args:
+        folder: Its ``--output``.
+        exam: The exam of this run.
+
+    Raises:
+        SummaryError: It is no finished run, or one about other items; the message says what differs.
+    """
+    folder = Path(folder)
+    try:
+        scores = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        theirs, count = scores["exam"], scores["overall"]["n"]
+        _, lines = predictions.read(folder)
+        correct = {line["id"]: bool(line["correct"]) for line in lines if not line["permutation"]}
+    except FileNotFoundError as error:
+        raise SummaryError(
+            f"baseline {folder}: it has no {SCORES}, so it is no finished run of scoring; give the --output folder "
+            "of one"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, predictions.ScoringError) as error:
+        why = error if isinstance(error, predictions.ScoringError) else repr(error)
+        raise SummaryError(f"baseline {folder}: it cannot be read ({why}); score that model again") from error
+    ids = {item.id for item in exam.items}
+    differs = []
+    for key in ("name", "version"):
+        if theirs.get(key) != (mine := getattr(exam, key)):
+            differs.append(f"its exam's {key} is {theirs.get(key) or 'none'}, this one's {mine or 'none'}")
+    if missing := sorted(ids - set(correct)):
+        differs.append(f"{len(missing)} items are not in it ({_some(missing)})")
+    if more := sorted(set(correct) - ids):
+        differs.append(f"{len(more)} of its items are not in this run ({_some(more)})")
+    if theirs.get("items_sha256") != exam.items_sha256 and not missing and not more:
+        differs.append("the items have the same ids and other texts, options or answers")
+    # The same items under another file's name are the same exam.
+    if theirs.get("items_sha256") != exam.items_sha256 or missing or more or count != len(exam.items):
+        raise SummaryError(
+            f"baseline {folder}: it cannot be compared item by item: {'; '.join(differs)}. "
+            "Score both models on the same exam, with the same --split and --limit"
+        )
+    return Baseline(folder, scores, correct)
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_MOST]) + (", ..." if len(ids) > _MOST else "")
+
+
+def summarize(
+    exam: Exam,
+    lines: Iterable[Mapping[str, Any]],
+    *,
+    protocol: str,
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    leaks: Knowledge | None = None,
+    baseline: Baseline | None = None,
+    notes: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Computes all that is reported of a run.
+
+    Args:
+        exam: The exam.
+        lines: One prediction for each item and permutation; a second of the same is passed over.
+        protocol: How the model was asked.
+        model: What it is (``name``, fingerprint...), for the report.
+        settings: How it was run, for the report.
+        leaks: What is known of items that the model may have read.
+        baseline: Another run on the same items.
+        notes: What a reader must know of the protocol, such as its defects.
+        seed: Of the bootstrap.
+
+    Raises:
+        SummaryError: An item has no prediction.
+    """
+    runs: dict[int, dict[str, Mapping[str, Any]]] = {0: {}}
+    for line in lines:
+        runs.setdefault(int(line.get("permutation") or 0), {}).setdefault(line["id"], line)
+    main = runs[0]
+    if missing := [item.id for item in exam.items if item.id not in main]:
+        raise SummaryError(
+            f"{len(missing)} of {len(exam.items)} items have no prediction ({_some(missing)}); run the same command "
+            "again, it goes on where it stopped"
+        )
+    # An order that a killed run began, and that was not asked for again, is not there for every item.
+    runs = {p: run for p, run in runs.items() if all(item.id in run for item in exam.items)}
+    leaks = leaks or unknown("Nothing was asked about what this model was trained on.")
+    groups = {
+        state: [i for i in exam.items if leaks.state(i.id) == state] for state in ("clean", "hit", "unknown")
+    }
+    scores: dict[str, Any] = {
+        "protocol": protocol,
+        "protocol_notes": list(notes),
+        "exam": exam.described(),
+        "model": dict(model),
+        "settings": dict(settings or {}),
+        "overall": _score(exam.items, main, exam.excluded),
+        "parts": {
+            part: _score([i for i in exam.items if i.part == part], main, exam.excluded_parts.get(part, {}))
+            for part in exam.parts
+        },
+        "how": dict(Counter(str(main[item.id].get("how")) for item in exam.items).most_common()),
+        "cut": sum(bool(main[item.id].get("cut")) for item in exam.items),
+        "chance": sum(1 / len(item.options) for item in exam.items) / len(exam.items),
+        "leaks": leaks.described(),
+        # Without anything known there is neither a clean item nor a rest.
+        "clean": _score(groups["clean"], main) if leaks.source else None,
+        "rest": _score([*groups["hit"], *groups["unknown"]], main) if leaks.source else None,
+        "hit": _score(groups["hit"], main) if leaks.source else None,
+        "unknown": len(groups["unknown"]),
+        "choices": _choices(exam, main),
+        "permutation": _permutation(exam.items, runs),
+        "calibration": _calibration(exam.items, main),
+        "baseline": _against(exam, main, protocol, baseline, seed) if baseline else None,
+        "published": published.table().described() if exam.name == published.table().exam else None,
+        "meadow_version": meadow.__version__,
+    }
+    if scores["clean"] and groups["clean"] and groups["hit"]:
+        one, other = ((g["correct"], g["n"]) for g in (scores["clean"], scores["hit"]))
+        scores["leaks"]["difference"] = one[0] / one[1] - other[0] / other[1]
+        scores["leaks"]["interval"] = list(statistics.difference_interval(one, other))
+    return scores
+
+
+def _score(
+    items: Sequence[Item], run: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    n = len(items)
+    correct = sum(bool(run[item.id]["correct"]) for item in items)
+    found: dict[str, Any] = {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n if n else None,
+        "interval": list(statistics.wilson(correct / n, n)) if n else None,
+        "unparsed": sum(run[item.id].get("parsed") is None for item in items),
+    }
+    if excluded is not None:
+        found["excluded"] = sum(excluded.values())
+    return found
+
+
+def _choices(exam: Exam, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Accuracy by each way of choosing an option by likelihood."""
+    found = {}
+    for way in CHOICES:
+        if any((run[item.id].get("choices") or {}).get(way) is None for item in exam.items):
+            continue
+        right = {item.id: run[item.id]["choices"][way] == item.answer_key for item in exam.items}
+
+        def score(items: Iterable[Item], right: Mapping[str, bool] = right) -> dict[str, Any]:
+            mine = [right[item.id] for item in items]
+            return {
+                "n": len(mine),
+                "correct": sum(mine),
+                "accuracy": sum(mine) / len(mine),
+                "interval": list(statistics.wilson(sum(mine) / len(mine), len(mine))),
+            }
+
+        parts = {part: score(i for i in exam.items if i.part == part) for part in exam.parts}
+        found[way] = {**score(exam.items), "parts": parts}
+    return found or None
+
+
+def _permutation(
+    items: Sequence[Item], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, Any] | None:
+    """What another order of the options changes."""
+    if len(runs) < 2:
+        return None
+    every = sorted(runs)
+    right = {p: sum(bool(runs[p][i.id]["correct"]) for i in items) for p in every}
+    shuffled = [right[p] / len(items) for p in every if p]
+    moved = [i.id for i in items if len({runs[p][i.id].get("parsed") for p in every}) > 1]
+    always = sum(all(runs[p][i.id]["correct"] for p in every) for i in items)
+    ever = sum(any(runs[p][i.id]["correct"] for p in every) for i in items)
+    n = len(items)
+    return {
+        "orders": len(every) - 1,
+        "written": right[0] / n,
+        "shuffled": shuffled,
+        "mean": sum(shuffled) / len(shuffled),
+        "least": min(shuffled),
+        "most": max(shuffled),
+        "moved": len(moved),
+        "moved_share": len(moved) / n,
+        "moved_interval": list(statistics.wilson(len(moved) / n, n)),
+        "always_right": always,
+        "ever_right": ever,
+        "places": _places(items, runs),
+    }
+
+
+def _places(
+    items: Sequence[Item], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, Any] | None:
+    """How often each place in the prompt was chosen, and how often the right option stood there."""
+    chosen: Counter = Counter()
+    stood: Counter = Counter()
+    for run in runs.values():
+        for item in items:
+            line = run[item.id]
+            order = line.get("order")
+            if not order:
+                return None
+            places = dict(zip(order, item.options, strict=False))
+            stood[places[item.answer_key]] += 1
+            if line.get("parsed") is not None:
+                chosen[places[line["parsed"]]] += 1
+    return {place: {"chosen": chosen[place], "right": stood[place]} for place in sorted({*chosen, *stood})}
+
+
+def _calibration(items: Sequence[Item], run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Whether the model is right as often as the likelihoods of the letters make it look sure."""
+    pairs = []
+    for item in items:
+        values = (run[item.id].get("likelihoods") or {}).get(CHOICES[0])
+        if not values:
+            return None
+        sums = [values[key]["sum"] for key in item.options]
+        shares = statistics.probabilities([-math.inf if value is None else value for value in sums])
+        pairs.append((shares, list(item.options).index(item.answer_key)))
+    found = statistics.calibration(pairs)
+    return None if found is None else {"by": CHOICES[0], **asdict(found)}
+
+
+def _against(
+    exam: Exam, run: Mapping[str, Mapping[str, Any]], protocol: str, baseline: Baseline, seed: int
+) -> dict[str, Any]:
+    this = {item.id: bool(run[item.id]["correct"]) for item in exam.items}
+
+    def compare(items: Iterable[Item]) -> dict[str, Any]:
+        ids = [item.id for item in items]
+        return asdict(
+            statistics.paired({i: this[i] for i in ids}, {i: baseline.correct[i] for i in ids}, seed=seed)
+        )
+
+    theirs = baseline.scores
+    return {
+        "folder": str(baseline.folder),
+        "model": theirs.get("model"),
+        "protocol": theirs.get("protocol"),
+        "same_protocol": theirs.get("protocol") == protocol,
+        "accuracy": sum(baseline.correct.values()) / len(baseline.correct),
+        "overall": compare(exam.items),
+        "parts": {part: compare(i for i in exam.items if i.part == part) for part in exam.parts},
+        "resamples": statistics.RESAMPLES,
+        "seed": seed,
+    }

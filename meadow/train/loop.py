@@ -1,0 +1,322 @@
+"""The training loop: transformers' `Trainer` over the micro-batches of a `Plan`.
+
+What differs from a plain `Trainer`: the loss is the mean over the trained tokens of a whole step, over all
+micro-batches and processes; the order of rows is the plan's; a loss that is no number stops the run and names the
+rows; the model's wrapper is checked to be what was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from meadow.train import folder
+from meadow.train.data import Corpus
+from meadow.train.folder import TrainingError
+from meadow.train.packing import Plan, collate
+
+#: Row ids that an error names; the rest is counted.
+_NAMED = 20
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradient that is no number.
+
+    Attributes:
+        step: The step, from 1.
+        rows: Ids of the rows that it came from.
+    """
+
+    def __init__(self, what: str, step: int, rows: list[str], safe: str) -> None:
+        self.step, self.rows = step, rows
+        shown = ", ".join(rows[:_NAMED]) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
+        super().__init__(
+            f"{what} at step {step} is not a number, with the rows: {shown}. Nothing was learned from them; {safe}. "
+            "Look at these rows; if they are sound, lower --learning-rate, raise --warmup-steps, or use --dtype "
+            "bfloat16 or float32 instead of float16"
+        )
+
+
+def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The summed cross entropy of the tokens that have a label.
+
+    Only their logits are turned into float32: of a row whose answer alone is trained on, most are not needed.
+
+    Args:
+        logits: [blocks, tokens, vocabulary].
+        labels: [blocks, tokens], -100 where nothing is trained; each is predicted by the token before it.
+    """
+    wanted = labels[:, 1:] != -100
+    if not wanted.any():
+        # Part of the graph all the same: every process must go through backward.
+        return logits[:, :1].float().sum() * 0.0
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1][wanted].float(), labels[:, 1:][wanted], reduction="sum"
+    )
+
+
+class MicroBatches(torch.utils.data.Dataset):
+    """The micro-batches of a plan, by number."""
+
+    def __init__(self, corpus: Corpus, plan: Plan, pad: int) -> None:
+        self.corpus, self.plan, self.pad = corpus, plan, pad
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        blocks = self.plan.micro(number)
+        return {
+            **collate(self.corpus, blocks, self.pad, packed=self.plan.packing == "packed"),
+            "micro": number,
+        }
+
+
+class Loop(transformers.Trainer):
+    """See the module.
+
+    Args:
+        corpus: The rows.
+        plan: The order of those that are trained on.
+        held: The same for validation rows, in one step; None where there are none.
+        pad: The token that fills up.
+        identity: What a checkpoint must have in common with the run that goes on from it.
+        seconds: Time that earlier parts of the run took.
+        **kwargs: Those of `transformers.Trainer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        corpus: Corpus,
+        plan: Plan,
+        held: Plan | None,
+        pad: int,
+        identity: Mapping[str, Any],
+        seconds: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        batches = MicroBatches(corpus, plan, pad)
+        super().__init__(
+            train_dataset=batches,
+            eval_dataset=batches if held else None,
+            data_collator=lambda found: found[0],
+            **kwargs,
+        )
+        self.corpus, self.plan, self.held, self.pad, self.identity = corpus, plan, held, pad, identity
+        self.seconds, self.started = seconds, time.monotonic()
+        self.trained = np.add.reduceat(corpus.trained, corpus.offsets[:-1]).astype(np.int64)
+        # The loss below is already a mean over the step; Trainer must not divide it again.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+
+    def _step_of(self, micro: int) -> int:
+        return micro // (self.plan.accumulation * self.plan.world)
+
+    def _row_ids(self, rows: Any) -> list[str]:
+        return [self.corpus.ids[row] for row in dict.fromkeys(np.asarray(rows).tolist())]
+
+    @property
+    def _safe(self) -> str:
+        found = folder.checkpoints(Path(self.args.output_dir).parent)
+        return f"the checkpoint of step {found[-1][0]} is whole" if found else "no checkpoint was written yet"
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The micro-batch's share of the step's mean loss, times the processes that gradients are averaged over."""
+        labels, micro = inputs.pop("labels"), inputs.pop("micro")
+        outputs = model(**inputs, use_cache=False)
+        count = int(self.trained[self.plan.rows(self._step_of(micro))].sum())
+        loss = token_loss(outputs.logits, labels) / count * self.plan.world
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """As `Trainer` has it; a loss that is no number ends the run.
+
+        Raises:
+            NotFiniteError: With the rows.
+        """
+        micro = inputs["micro"]
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            rows = [row for block in self.plan.micro(micro) for row in block]
+            raise NotFiniteError(
+                "the loss", self._step_of(micro) + 1, self._row_ids(self._guilty(rows) or rows), self._safe
+            )
+        return loss
+
+    def _guilty(self, rows: list[int], first: int = 0) -> list[int]:
+        """Those of the rows whose loss alone is no number; none where each is sound by itself."""
+        if self.is_fsdp_enabled:
+            return []  # a pass through sharded weights needs all processes
+        found = []
+        for row in rows:
+            inputs = collate(self.corpus, [[row]], self.pad, packed=False, first=first)
+            with torch.no_grad():
+                labels = inputs.pop("labels").to(self.args.device)
+                logits = self.model(
+                    **{k: v.to(self.args.device) for k, v in inputs.items()}, use_cache=False
+                ).logits
+            if not torch.isfinite(token_loss(logits, labels)):
+                found.append(row + first)
+        return found
+
+    def check_gradients(self) -> None:
+        """Ends the run when a gradient is no number, before it reaches the weights.
+
+        Raises:
+            NotFiniteError: With the rows of the step.
+        """
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not grads or self.args.fp16:  # with fp16 the scaler passes over such steps, as it should
+            return
+        norm = torch.nn.utils.get_total_norm(grads)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        if not torch.isfinite(norm):
+            step = self.state.global_step
+            raise NotFiniteError("the gradient", step + 1, self._row_ids(self.plan.rows(step)), self._safe)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The mean loss over all trained tokens of the validation rows.
+
+        Raises:
+            NotFiniteError: It is no number.
+        """
+        model = self.model
+        was = model.training
+        model.eval()
+        micros = self.held.step(0)[self.args.process_index :: self.held.world]
+        sums = torch.zeros(2, dtype=torch.float64)
+        first = self.corpus.rows
+        for blocks in micros:
+            inputs = collate(self.corpus, blocks, self.pad, packed=self.held.packing == "packed", first=first)
+            labels = inputs.pop("labels").to(self.args.device)
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = model(
+                    **{k: v.to(self.args.device) for k, v in inputs.items()}, use_cache=False
+                ).logits
+                loss = token_loss(logits, labels)
+            sums += torch.tensor([loss.item(), (labels[:, 1:] != -100).sum().item()], dtype=torch.float64)
+        model.train(was)
+        # Not every device knows float64.
+        total, count = self.accelerator.reduce(sums.float().to(self.args.device), "sum").tolist()
+        metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
+        if not math.isfinite(total):
+            rows = [first + row for blocks in micros for block in blocks for row in block]
+            guilty = self._guilty([row - first for row in rows], first)
+            raise NotFiniteError(
+                "the validation loss", self.state.global_step, self._row_ids(guilty or rows), self._safe
+            )
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def elapsed(self) -> float:
+        """Seconds that the run took, those before an interruption included."""
+        return self.seconds + time.monotonic() - self.started
+
+
+class Watch(transformers.TrainerCallback):
+    """Checks wrappers and gradients, and declares checkpoints whole."""
+
+    def __init__(self, expected: str) -> None:
+        self.loop: Loop | None = None
+        self.expected = expected
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stops where a library wrapped the model in something else than was asked for."""
+        check_wrapper(self.loop.model_wrapped, self.expected)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the weights change."""
+        self.loop.check_gradients()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A checkpoint is whole when every process has written its part."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        if state.is_world_process_zero:
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder.mark(path, self.loop.identity, seconds=self.loop.elapsed(), world=self.loop.plan.world)
+
+
+def wrapper_of(model: Any) -> str:
+    """What a model is wrapped in: ``fsdp``, ``ddp`` or ``none``."""
+    from torch.distributed.fsdp import FSDPModule
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    if isinstance(model, FSDPModule):
+        return "fsdp"
+    if isinstance(model, DistributedDataParallel):
+        return "ddp"
+    return "dp" if isinstance(model, DataParallel) else "none"
+
+
+def check_wrapper(model: Any, expected: str) -> None:
+    """Refuses to train under another wrapper than the one that was asked for.
+
+    On CPUs the libraries use DDP where FSDP was asked for, without a word: each process then holds the whole model.
+
+    Raises:
+        TrainingError: The model is wrapped in something else.
+    """
+    found = wrapper_of(model)
+    if found != expected:
+        raise TrainingError(
+            f"the model was to be wrapped in {expected}, and the libraries wrapped it in {found} "
+            f"({type(model).__name__}); nothing was trained. FSDP needs a GPU for each process: start with torchrun "
+            "or accelerate on GPUs, or choose --sharding none"
+        )
+
+
+class Bar(transformers.TrainerCallback):
+    """A progress bar with the loss and the tokens per second, on standard error."""
+
+    def __init__(self, tokens_of: Callable[[int], int]) -> None:
+        self.tokens_of, self.bar, self.begun, self.tokens = tokens_of, None, 0.0, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Opens it."""
+        from tqdm.auto import tqdm
+
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="training", unit="step", file=sys.stderr,
+                mininterval=1.0, dynamic_ncols=True,
+            )  # fmt: skip
+            self.begun = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One more."""
+        if self.bar is not None:
+            self.tokens += self.tokens_of(state.global_step - 1)
+            self.bar.update(1)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Shows what was logged."""
+        if self.bar is not None and logs:
+            found = {"tokens/s": f"{self.tokens / max(time.monotonic() - self.begun, 1e-9):,.0f}"}
+            found |= {k: f"{logs[k]:.4g}" for k in ("loss", "eval_loss") if k in logs}
+            self.bar.set_postfix(found, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Closes it."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends its line, so that a message after it stands by itself."""
+        if self.bar is not None:
+            self.bar.close()
