@@ -7,12 +7,44 @@ After ``import meadow``, ``datasets.load_dataset("meadow", "wikidoc")`` works fr
 import os as _os
 
 __version__ = "0.1.0"
-__all__ = ["Author", "Builder", "Example", "Option", "Rejected", "Shard", "build", "load_dataset"]
+__all__ = [
+    "Author",
+    "BadRecord",
+    "Builder",
+    "BuilderTest",
+    "Error",
+    "Example",
+    "License",
+    "Option",
+    "Quality",
+    "RawFile",
+    "RawFileError",
+    "RawPattern",
+    "RawSource",
+    "Rejected",
+    "Shard",
+    "ZipArchive",
+    "build_datasets",
+    "damaged",
+    "json_lines",
+    "licenses",
+    "load_dataset",
+]
 
 _PUBLIC = {
-    **dict.fromkeys(("Author", "Builder", "Example", "Option", "Rejected", "Shard"), "meadow.core.builder"),
-    "build": "meadow.pipeline.build",
-    "load_dataset": "meadow.api",
+    **dict.fromkeys(
+        ("Author", "Builder", "Example", "Option", "RawPattern", "Rejected", "Shard"), "core.builder"
+    ),
+    **dict.fromkeys(
+        ("BadRecord", "RawFile", "RawFileError", "RawSource", "ZipArchive", "damaged", "json_lines"),
+        "core.raw",
+    ),
+    "BuilderTest": "testing",
+    "Error": "core.errors",
+    "License": "core.licenses",
+    "Quality": "filters.quality",
+    "build_datasets": "api",
+    "load_dataset": "api",
 }
 
 # In a checkout `builders/` lies beside this package. An editable install maps it; this finds it where
@@ -27,7 +59,11 @@ def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         from importlib import import_module
 
-        return getattr(import_module(_PUBLIC[name]), name)
+        return getattr(import_module(f"meadow.{_PUBLIC[name]}"), name)
+    if name == "licenses":
+        import meadow.core.licenses
+
+        return meadow.core.licenses
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

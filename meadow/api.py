@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["MeadowDatasets", "load_dataset", "rows"]
+__all__ = ["MeadowDatasets", "build_datasets", "load_dataset", "rows"]
 
 #: What the cache of `datasets` keeps of a dataset: other values, another folder in it.
 _CACHED = ("rows_sha256", "description", "homepage", "citation")
@@ -311,6 +311,13 @@ def load_dataset(
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
     return builder.as_dataset(split=split, in_memory=keep_in_memory)
+
+
+def build_datasets(*args: Any, **kwargs: Any) -> Any:
+    """See `meadow.pipeline.build.build`."""
+    from meadow.pipeline.build import build
+
+    return build(*args, **kwargs)
 
 
 def rows(name: str, *, version: str | None = None, out: Path | str | None = None) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meadow.core import rows
+from tests import manifests
 
 LEVEL = {**rows.COLUMNS, "level": "int64"}
 #: Columns of the files that lie beside a manifest.
@@ -26,11 +27,6 @@ BESIDE = {
         "dropped": "bool",
     },
     "privacy": {"id": "string", "type": "string", "field": "string", "start": "int64", "end": "int64"},
-}
-_LENGTHS = {
-    "unit": "characters",
-    **{"mean": 41.5, "min": 3, "p5": 10, "p25": 20, "p50": 40, "p75": 50, "p95": 80, "p99": 90, "max": 1234},
-    "histogram": [[8.0, 1], [9.51, 4], [64.0, 2]],
 }
 
 
@@ -109,34 +105,19 @@ def put(
         table = [pa.array([line.get(c) for line in lines], kinds.field(c).type) for c in kinds.names]
         pq.write_table(pa.Table.from_arrays(table, schema=kinds), folder / f"{kind}.parquet")
     kept = len(ids)
-    found = {
-        "name": name,
-        "source": name,
-        "version": version,
-        "description": "Questions from a ward.",
-        "homepage": "https://ward.example/",
-        "release_notes": {"1.0.0": "First version."},
-        "sample": False,
-        "languages": ["en"],
-        "task": "question-answering",
-        "test_only": False,
-        "parameters": {"min_score": 5},
-        "raw": [{"path": f"{name}/notes.jsonl", "bytes": 1234567, "sha256": "a1" * 32}],
-        "funnel": {"read": kept, "kept": kept, "dropped": {}},
-        "splits": entries,
-        "features": dict(features),
-        "licenses": dict(sorted(licenses.items())),
-        "license_terms": {
-            spdx: {"name": f"Licence {spdx}", "url": f"https://licences.example/{spdx}", "evidence": "The tests say so.", "hub": "other"}
-            for spdx in sorted(licenses)
+    found = manifests.as_json(
+        name=name,
+        version=version,
+        **{
+            "raw": [{"path": f"{name}/notes.jsonl", "bytes": 1234567, "sha256": "a1" * 32}],
+            "funnel": {"read": kept, "kept": kept, "dropped": {}},
+            "splits": entries,
+            "features": dict(features),
+            "licenses": dict(sorted(licenses.items())),
+            "ids_sha256": hashlib.sha256("".join(f"{i}\n" for i in sorted(ids)).encode()).hexdigest(),
+            "rows_sha256": digest.hexdigest(),
+            **manifest,
         },
-        "citation": "",
-        "lengths": {"input": _LENGTHS, "output": _LENGTHS},
-        "example": None,
-        "ids_sha256": hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest(),
-        "rows_sha256": digest.hexdigest(),
-        "built_with": {"meadow": "0.1.0", "pyarrow": pa.__version__},
-        **manifest,
-    }  # fmt: skip
+    )
     (folder / "manifest.json").write_text(json.dumps(found), encoding="utf-8")
     return found

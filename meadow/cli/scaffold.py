@@ -216,7 +216,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meadow.builder import Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Example, RawPattern, Rejected, Shard
 from meadow.core.licenses import License
 from meadow.core.raw import BadRecord, RawSource, json_lines
 

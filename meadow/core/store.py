@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import re
 import shutil
@@ -30,7 +29,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from meadow.core import manifest as manifests
+from meadow.core.errors import Error
+from meadow.core.manifest import Manifest
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -47,7 +49,7 @@ _WORK, _BUILD, _REPLACED = ".meadow", "build-", "replaced"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
-class StoreError(Exception):
+class StoreError(Error):
     """A dataset or version that is not there, or an output folder that cannot be used."""
 
 
@@ -125,7 +127,7 @@ class Store:
         """Where a version lies."""
         return self.root / name / version
 
-    def manifest(self, name: str, version: str | None = None) -> dict[str, Any]:
+    def manifest(self, name: str, version: str | None = None) -> Manifest:
         """Reads a version's manifest.
 
         Raises:
@@ -133,13 +135,11 @@ class Store:
         """
         path = self.folder(name, self.resolve(name, version)) / MANIFEST
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{path}: {error}; build {name} again with `python -m meadow.build {name}`"
-            ) from error
+            return manifests.read(path, f"build {name} again with `python -m meadow.build {name}`")
+        except manifests.ManifestError as error:
+            raise StoreError(str(error)) from error
 
-    def current(self) -> list[dict[str, Any]]:
+    def current(self) -> list[Manifest]:
         """The manifest of each dataset's newest version, sorted by name."""
         return [self.manifest(name) for name in self.names()]
 

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from meadow import __version__
 from meadow.core import rows
 from meadow.core.licenses import PARTS, verdict_of
+from meadow.core.manifest import Manifest
 from meadow.core.store import ATTRIBUTION, CARD, MANIFEST, PLOT, REJECTED, Store
 from meadow.core.workers import Pool, in_order
 from meadow.describe import attribution
@@ -162,7 +163,7 @@ def _publish(
         now = store.manifest(then["name"], then["version"])
         if now["rows_sha256"] != then["rows_sha256"]:
             raise MixtureError(f"{then['name']} was built anew while {mixture.dataset} was; build that again")
-    assembly.write_json(folder / MANIFEST, manifest)
+    Manifest.model_validate(manifest).write(folder / MANIFEST)
     assembly.write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
     plot = job.executor.submit(tasks.draw, manifest)
     versions = store.versions(mixture.dataset)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.core import strictyaml
+from meadow.core import yamlfile
 from meadow.core.licenses import Policy, PolicyError
 from meadow.core.store import StoreError
 
@@ -235,7 +235,7 @@ def _read(path: Path) -> Any:
     import yaml
 
     try:
-        return strictyaml.load(path.read_text(encoding="utf-8-sig"))
+        return yamlfile.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

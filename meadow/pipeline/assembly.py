@@ -29,6 +29,7 @@ from meadow import __version__
 from meadow.core import rows
 from meadow.core.builder import Builder, Rejected, Shard
 from meadow.core.licenses import CC0, License, verdict
+from meadow.core.manifest import Manifest
 from meadow.core.raw import RawFile, RawSource
 from meadow.core.store import ATTRIBUTION, MANIFEST, PRIVACY, REJECTED
 from meadow.core.workers import in_order
@@ -256,7 +257,7 @@ class Assembly:
                 (f for f in self.files[manifest["name"]] if self.checksums[f]), key=lambda f: f.path
             )
             manifest["raw"] = [{"path": f.path, "bytes": f.bytes, "sha256": self.checksums[f]} for f in used]
-            write_json(folder / MANIFEST, manifest)
+            Manifest.model_validate(manifest).write(folder / MANIFEST)
         return staged, empty
 
     def _reject_file(self, rejected: Rejected) -> None:

@@ -267,10 +267,10 @@ def _words(argv: Sequence[str], problems: list[str]) -> tuple[dict[str, Any], li
 def _file(path: Path, problems: list[str]) -> dict[str, Any]:
     import yaml
 
-    from meadow.core import strictyaml
+    from meadow.core import yamlfile
 
     try:
-        found = strictyaml.load(path.read_text(encoding="utf-8-sig"))
+        found = yamlfile.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         problems.append(f"--config {path}: {error.strerror or error}")
         return {}

@@ -76,7 +76,8 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from meadow import mixtures, tasks
+from meadow import mix as mixtures
+from meadow.pipeline import tasks
 from meadow.mix import building
 from meadow.core.store import Store
 from tests.benchmarks.child import peak

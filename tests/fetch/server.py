@@ -329,7 +329,7 @@ def certificate(folder: Path) -> Path:
 
 
 _BUILDER = """
-from meadow.builder import Builder, RawPattern
+from meadow.core.builder import Builder, RawPattern
 from meadow.core.licenses import CC0, RIGHTS_RESERVED
 
 

@@ -31,7 +31,7 @@ from tests.stores import put, row
 _SHELL = """
 import contextlib, io, json, os, sys, traceback
 sys.argv = ["meadow"]
-from meadow.cli import main
+from meadow.cli.app import main
 for line in sys.stdin:
     arguments, env = json.loads(line)
     before = dict(os.environ)

@@ -1084,7 +1084,7 @@ def test_importing_the_names_is_light() -> None:
     import sys
 
     code = (
-        "import sys; from meadow import mixtures; mixtures.available(); mixtures.load('clean');"
+        "import sys; from meadow import mix as mixtures; mixtures.available(); mixtures.load('clean');"
         "print([n for n in ('pyarrow', 'numpy', 'datasets', 'packaging.specifiers') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -104,7 +104,7 @@ class TestWorkerDeath:
     ) -> None:
         call = f"""
 import json, sys
-from meadow import pipeline
+from meadow.pipeline import build as pipeline
 from meadow.filters import Filters
 from tests import toy
 pipeline.draw = toy.no_plot
@@ -226,7 +226,7 @@ class TestKill:
         put(raw, "toy/b.jsonl", *(row(n, do="sleep 60") for n in range(9)))
         out = tmp_path / "out"
         code = (
-            "from pathlib import Path; from meadow import pipeline; from tests import toy; "
+            "from pathlib import Path; from meadow.pipeline import build as pipeline; from tests import toy; "
             f"pipeline.build(['toy'], raw={str(raw)!r}, out={str(out)!r}, workers=2, builders=toy.BUILDERS)"
         )
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -45,7 +45,7 @@ from meadow.core.licenses.catalogue import (
     US_GOVERNMENT,
     generator_terms,
 )
-from meadow.core.licenses.judge import QUESTIONS, Answer, Verdict, verdict, verdict_of
+from meadow.core.licenses.judge import QUESTIONS, Answer, Licensed, Verdict, judge, verdict, verdict_of
 from meadow.core.licenses.model import KNOWN, License
 from meadow.core.licenses.policy import Policy, PolicyError
 
@@ -78,6 +78,7 @@ __all__ = [
     "GPL_3_LATER",
     "KNOWN",
     "License",
+    "Licensed",
     "MIT",
     "ODC_BY",
     "OPENAI_GENERATED",
@@ -92,6 +93,7 @@ __all__ = [
     "US_GOVERNMENT",
     "Verdict",
     "generator_terms",
+    "judge",
     "verdict",
     "verdict_of",
 ]

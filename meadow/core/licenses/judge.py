@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
 from meadow.core.licenses.catalogue import generator_terms
 from meadow.core.licenses.model import License
@@ -40,19 +40,31 @@ class Verdict:
 
     Attributes:
         rows: Rows judged.
-        answers: The answers to `QUESTIONS`.
+        commercial: Whether it may be used commercially.
+        redistribution: Whether its rows may be passed on, each under its own licence.
+        adaptation: Whether one work made of all of them may be passed on.
+        attribution: Whether credit is owed.
+        training: What the terms say of training models.
     """
 
     rows: int
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    commercial: Answer
+    redistribution: Answer
+    adaptation: Answer
+    attribution: Answer
+    training: Answer
 
-    def described(self) -> dict[str, Any]:
-        """The entry ``license_verdict`` of a manifest."""
+    @property
+    def answers(self) -> dict[str, Answer]:
+        """The answers to `QUESTIONS`, in order."""
+        return {name: getattr(self, name) for name in QUESTIONS}
+
+    # SHIM, both.
+    def described(self):  # noqa: ANN201
         found = {name: {"answer": a.answer, "because": list(a.because)} for name, a in self.answers.items()}
         return {"rows": self.rows, **found}
 
-    def markdown(self) -> str:
-        """A list of the answers and what they rest on, for a card."""
+    def markdown(self):  # noqa: ANN201
         from meadow.describe.cards.markdown import text
 
         lines = [
@@ -68,6 +80,17 @@ _CARE = (
     "model trained on rows is an adaptation of them is not settled. This list says what the terms of the rows "
     "say; it is no legal advice."
 )
+
+
+class Licensed(Protocol):
+    """Rows per licence and per model that wrote them, and the licences by id: a manifest, or a part of one."""
+
+    @property
+    def licenses(self) -> Mapping[str, int]: ...
+    @property
+    def license_terms(self) -> Mapping[str, License]: ...
+    @property
+    def generators(self) -> Mapping[str, int]: ...
 
 
 _CREDIT = "it: the authors, the source and the licence of each row, and what was changed, stand in ATTRIBUTION.parquet"
@@ -86,40 +109,43 @@ class _Share:
     generator: str = ""
 
 
-def verdict(
-    licenses: Mapping[str, int],
-    terms: Mapping[str, License | Mapping[str, Any]],
-    generators: Mapping[str, int] | None = None,
-) -> Verdict:
-    """Judges a dataset.
+def judge(parts: Mapping[str, Licensed]) -> Verdict:
+    """Judges several datasets as a whole.
 
     Args:
-        licenses: Rows per licence id, as a manifest's ``licenses``.
-        terms: Licences by id, as a manifest's ``license_terms``; those of `KNOWN` stand in for missing ones.
-        generators: Rows per model that wrote them.
-    """
-    return verdict_of({"": {"licenses": licenses, "license_terms": terms, "generators": generators or {}}})
-
-
-def verdict_of(parts: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    """Judges several datasets as a whole; the reasons name them.
-
-    Args:
-        parts: For each dataset a manifest, or as much of one as this needs: ``licenses``, ``license_terms``
-            and, where models wrote rows, ``generators``. Their counts are those of the rows taken.
+        parts: What is in them, by the name that the reasons give them; empty for one dataset alone. Licences
+            of `KNOWN` stand in for terms that are missing.
     """
     shares, written = [], []
     for dataset, part in parts.items():
-        terms = part.get("license_terms") or {}
-        for spdx, rows in part["licenses"].items():
+        for spdx, rows in part.licenses.items():
             if rows:
-                shares.append(_Share(License.of(spdx, terms.get(spdx)), rows, dataset))
-        for generator, rows in (part.get("generators") or {}).items():
+                license = part.license_terms.get(spdx) or License.of(spdx)  # noqa: A001
+                shares.append(_Share(license, rows, dataset))
+        for generator, rows in part.generators.items():
             if rows and generator:
                 written.append(_Share(generator_terms(generator), rows, dataset, generator))
     total = sum(share.rows for share in shares)
-    judge = _Judge(shares, written, total)
-    return Verdict(total, {name: getattr(judge, name)() for name in QUESTIONS})
+    answers = _Judge(shares, written, total)
+    return Verdict(total, *(getattr(answers, name)() for name in QUESTIONS))
+
+
+# SHIM, to go when no caller is left: parts as bare mappings.
+def verdict(licenses, terms, generators=None):  # noqa: ANN001, ANN201
+    return verdict_of({"": {"licenses": licenses, "license_terms": terms, "generators": generators or {}}})
+
+
+def verdict_of(parts):  # noqa: ANN001, ANN201
+    from types import SimpleNamespace
+
+    return judge({
+        name: SimpleNamespace(
+            licenses=part["licenses"],
+            license_terms={i: License.of(i, t) for i, t in (part.get("license_terms") or {}).items()},
+            generators=part.get("generators") or {},
+        )
+        for name, part in parts.items()
+    })  # fmt: skip
 
 
 class _Judge:

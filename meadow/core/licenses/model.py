@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,19 +70,16 @@ class License:
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def of(cls, spdx: str, terms: License | Mapping[str, Any] | None = None) -> License:
-        """The licence of an id, from a manifest's ``license_terms`` or, without an entry, from `KNOWN`."""
+    def of(cls, spdx: str, terms: Any = None) -> License:
+        """The licence of an id as `KNOWN` has it; of any other, one of which nothing is settled."""
+        # SHIM: `terms`, a manifest's bare mapping.
         if isinstance(terms, License):
             return terms
-        if not terms:
-            return KNOWN.get(spdx) or cls(spdx, spdx, "")
-        words = {name: str(terms.get(name) or "") for name in ("url", "evidence", "output_terms")}
-        facts = {name: terms[name] for name in _FACTS if isinstance(terms.get(name), bool)}
-        return cls(
-            spdx,
-            str(terms.get("name") or spdx),
-            hub=str(terms.get("hub") or "other"),
-            settled=terms.get("settled") is True,
-            **words,
-            **facts,
-        )
+        if terms:
+            words = {name: str(terms.get(name) or "") for name in ("url", "evidence", "output_terms")}
+            facts = {name: terms[name] for name in _FACTS if isinstance(terms.get(name), bool)}
+            return cls(
+                spdx, str(terms.get("name") or spdx), hub=str(terms.get("hub") or "other"),
+                settled=terms.get("settled") is True, **words, **facts,
+            )  # fmt: skip
+        return KNOWN.get(spdx) or cls(spdx, spdx, "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from meadow.core import strictyaml
+from meadow.core import yamlfile
 from meadow.core.licenses.catalogue import generator_terms
 from meadow.core.licenses.model import KNOWN, License
 
@@ -44,7 +44,7 @@ class Policy:
         import yaml
 
         try:
-            found = strictyaml.load(Path(path).read_text(encoding="utf-8-sig"))
+            found = yamlfile.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise PolicyError(f"{path}: {error.strerror}. Name a policy file that is there.") from error
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
