@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.core.store import ATTRIBUTION, Store, StoreError
-from meadow.describe.cards.manifest import license_ids
+from meadow.describe.shim import license_ids
 
 Manifest = Mapping[str, Any]
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from meadow.core.store import ATTRIBUTION, MANIFEST
 from meadow.describe import citations as citing
-from meadow.describe.cards.manifest import license_ids, reasons, row_count
 from meadow.describe.cards.markdown import is_url
+from meadow.describe.shim import license_ids, reasons, row_count
 
 Manifest = Mapping[str, Any]
 

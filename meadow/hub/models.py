@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.hub import HubError, RefusedError, StaleError, card
+from meadow.describe.cards import MODEL, merge_cards
+from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
 from meadow.hub.places import without_places
 from meadow.hub.plan import LocalFile, Plan
@@ -101,7 +102,7 @@ def push_model(
         if CARD in remote:
             existing = client.read(repo, CARD, state.head, Path(scratch))
             mine = files[CARD].source.decode()
-            files[CARD] = LocalFile(card.merge(mine, existing, card.MODEL_OWNED).encode())
+            files[CARD] = LocalFile(merge_cards(MODEL, mine, existing).encode())
         adds = {path: file for path, file in files.items() if not file.same(remote.get(path))}
         # Shards of earlier weights would be read together with these.
         deletes = [path for path in remote if path not in files and _weight_like(path)]

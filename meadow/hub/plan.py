@@ -292,7 +292,7 @@ class _Planned:
         there = next((p for p in (path, *earlier) if p in self.remote), None)
         if there is None:
             return LocalFile(mine.encode())
-        merged = card.merge(mine, self.read(there))
+        merged = cards.merge_cards(cards.DATASET, mine, self.read(there))
         for line in card.left_behind(mine, merged):
             self.notes.append(
                 f"{path}: what was written here between its sections, and is not on the Hub, does not travel: "
@@ -592,7 +592,8 @@ class _Single(_Planned):
 
     def _skeleton(self, name: str, version: str) -> str:
         manifest = self.manifests[name, version]
-        return cards.dataset_card({**manifest, "example": None} if hides_example(manifest) else manifest, "")
+        shown = manifest.model_copy(update={"example": None}) if hides_example(manifest) else manifest
+        return cards.dataset_card(shown, "")
 
 
 def following(last: str, before: Mapping[str, tuple[str, Any]], after: Mapping[str, tuple[str, Any]]) -> str:

@@ -28,6 +28,8 @@ from meadow.core.manifest import Manifest
 from meadow.core.store import ATTRIBUTION, CARD, MANIFEST, PLOT, REJECTED, Store
 from meadow.core.workers import Pool, in_order
 from meadow.describe import attribution
+from meadow.describe.cards.dataset import exam_rows, shortage
+from meadow.describe.shim import typed
 from meadow.mix import card, drawing
 from meadow.mix import lock as locks
 from meadow.mix import tasks as work
@@ -179,8 +181,8 @@ def notes(manifest: Mapping[str, Any]) -> list[str]:
     """What a person should know of a mixture that was built: what is missing, what is smaller than asked."""
     name, about = manifest["name"], manifest["mixture"]
     found = [f"{name} is INCOMPLETE: without {m['dataset']}: {m['reason']}" for m in about["missing"]]
-    found += [f"{name}: {line}" for line in map(card.shortage, about["parts"]) if line]
-    found += [f"{name}: {line}" for line in card.exam_rows(manifest)]
+    found += [f"{name}: {line}" for line in map(shortage, typed(manifest).mixture.parts) if line]
+    found += [f"{name}: {line}" for line in exam_rows(typed(manifest))]
     absent = about.get("not_in_meadow") or []
     if absent:
         found.append(

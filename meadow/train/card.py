@@ -1,8 +1,8 @@
 """The model card, made from ``run.json``: every number in it is from there.
 
 The card is a ``README.md`` as `meadow.describe.cards` makes them: generated blocks, sections of words that a person may edit or
-delete, and whatever a person wrote between them. Writing it again replaces the blocks and its own YAML keys
-(`OWNED`), and keeps the rest.
+delete, and whatever a person wrote between them. Writing it again replaces the blocks and its own YAML keys,
+and keeps the rest.
 
 A model's licence is not Meadow's to choose. The card's YAML says what follows from the licences of the rows that were
 trained on and of the base model: one licence where all agree, else ``other``, with the reasons in the card.
@@ -16,23 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from meadow.core import licenses
-from meadow.describe.cards.frontmatter import dump, read_front
+from meadow.describe.cards.dataset import verdict_lines
+from meadow.describe.cards.frontmatter import dump
 from meadow.describe.cards.hub import HUB_LICENSES
 from meadow.describe.cards.markdown import fence, hexadecimal, share, table, text
-from meadow.describe.cards.merge import assemble
+from meadow.describe.cards.merge import assemble, sections
+from meadow.describe.cards.metadata import MODEL
 from meadow.train import plots
 
-__all__ = ["FILE", "OWNED", "card_text", "model_license", "write_card"]
+__all__ = ["FILE", "card_text", "model_license", "write_card"]
 
 FILE = "README.md"
-#: The YAML keys that are written here and replaced.
-OWNED = (
-    "language", "license", "license_name", "license_link", "library_name", "pipeline_tag", "base_model",
-    "base_model_relation", "datasets", "tags",
-)  # fmt: skip
 _TAGS = ("medical", "meadow", "instruction-tuning", "not-for-clinical-use")
-#: What the tags say of a method; taken away again where a card becomes that of a merged model.
-_METHOD_TAGS = ("full-fine-tuning", "lora", "lora-8bit", "qlora", "merged", "sample-data")
 #: A model's name on the Hub: ``owner/name``, or a name alone.
 _HUB_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 #: Words by which a card that peft or transformers wrote on its own is told from a person's.
@@ -89,59 +84,25 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
         existing: The card that is there, whose hand edits are kept.
         title: What to call the model; a person's title in the card stays.
     """
-    existing = (existing or "").replace("\r\n", "\n").removeprefix("\ufeff")
-    kept, tags, body = _theirs(existing)
-    made = assemble({"tags": []}, _words(run, title), _blocks(run), body)
-    made = read_front(made)[1].lstrip("\n")
-    metadata = _metadata(run)
-    metadata["tags"] = [*metadata["tags"], *(tag for tag in tags if tag not in metadata["tags"])]
-    return f"---\n{dump(metadata)}{kept}---\n\n{made}"
+    return assemble(MODEL, _body(run, title), _metadata(run), existing)
+
+
+def _body(run: Mapping[str, Any], title: str) -> str:
+    """The words with the blocks behind their sections."""
+    blocks = _blocks(run)
+    return "\n\n".join(
+        "\n\n".join([
+            content,
+            *(
+                f"<!-- meadow:begin {name} -->\n\n{made}\n\n<!-- meadow:end {name} -->"
+                for name, made in blocks.get(section, {}).items()
+            ),
+        ])
+        for section, content in sections(_words(run, title))
+    )  # fmt: skip
 
 
 # ---- YAML ----
-
-
-def _theirs(card: str) -> tuple[str, list[str], str]:
-    """What of a card is a person's.
-
-    Returns:
-        (their YAML lines, their tags, the body). YAML that cannot be read stays at the body's top, where `assemble`
-        keeps it as text.
-    """
-    import yaml
-
-    from meadow.describe.cards.frontmatter import _FRONT
-
-    match = _FRONT.match(card)
-    if not match:
-        return "", [], card
-    block = match[1] or ""
-    try:
-        data = yaml.safe_load(block) or {}
-        if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-            raise ValueError("no mapping of names")
-        theirs = {key: value for key, value in data.items() if key not in OWNED}
-        lines = _unowned(block)
-        if (yaml.safe_load(lines) or {}) != theirs:
-            lines = dump(theirs) if theirs else ""
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return "", [], card
-    tags = data.get("tags") if isinstance(data.get("tags"), list) else []
-    ours = (*_TAGS, *_METHOD_TAGS)
-    return lines, [tag for tag in tags if isinstance(tag, str) and tag not in ours], card[match.end() :]
-
-
-def _unowned(block: str) -> str:
-    """The lines of YAML under keys that are not in `OWNED`, and all comments, as they were typed."""
-    lines, mine = [], False
-    for line in block.split("\n"):
-        key = re.match(r"[\"']?([A-Za-z_][\w-]*)[\"']?[ \t]*:", line)
-        if key:
-            mine = key[1] in OWNED
-        if not mine or line.startswith("#"):
-            lines.append(line)
-    found = "\n".join(lines).strip("\n")
-    return f"{found}\n" if found else ""
 
 
 def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -488,16 +449,15 @@ def _licences(run: Mapping[str, Any]) -> str:
         ]
         shown += ["### Licences of the rows trained on", table(("Licence", "Rows", "Share"), rows)]
     verdict = run.get("license_verdict") or {}
-    answers = {
-        name: licenses.Answer(
-            str(verdict[name].get("answer") or "-"), tuple(map(str, verdict[name].get("because") or ()))
-        )
-        for name in licenses.QUESTIONS
-        if isinstance(verdict.get(name), Mapping)
-    }
-    if answers:
-        judged = licenses.Verdict(int(verdict.get("rows") or 0), answers)
-        shown += ["### What follows for the rows", judged.markdown()]
+    if all(isinstance(verdict.get(name), Mapping) for name in licenses.QUESTIONS):
+        answers = {
+            name: licenses.Answer(
+                str(verdict[name].get("answer") or "-"), tuple(map(str, verdict[name].get("because") or ()))
+            )
+            for name in licenses.QUESTIONS
+        }
+        judged = licenses.Verdict(int(verdict.get("rows") or 0), **answers)
+        shown += ["### What follows for the rows", verdict_lines(judged)]
     return "\n\n".join(shown)
 
 

@@ -125,16 +125,11 @@ def base_license(folder: Path) -> str | None:
 
     None where there is no card, or it states none: a licence is never guessed.
     """
-    import yaml
-
-    from meadow.describe.cards.frontmatter import _FRONT
+    from meadow.describe.cards import frontmatter
 
     try:
-        match = _FRONT.match((folder / "README.md").read_text(encoding="utf-8-sig").replace("\r\n", "\n"))
-        data = yaml.safe_load(match[1] or "") if match else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict):
+        data = frontmatter.load(frontmatter.split((folder / "README.md").read_text(encoding="utf-8"))[0])
+    except (OSError, ValueError):
         return None
     found = data.get("license")
     if found == "other" and isinstance(data.get("license_name"), str):

@@ -34,6 +34,7 @@ from meadow.core.licenses import (
     verdict_of,
 )
 from meadow.describe.cards import dataset_card, problems
+from meadow.describe.cards.dataset import verdict_lines
 from meadow.describe.cards.hub import HUB_LICENSES
 from tests.describe.test_cards import WORDS, block, make_manifest
 
@@ -407,7 +408,7 @@ def test_the_order_of_parts_does_not_matter() -> None:
 
 
 def test_markdown_says_it_all_and_is_inert() -> None:
-    text = verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1}, {}).markdown()
+    text = verdict_lines(verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1}, {}))
     assert (
         "- **Passing on one work made of all of them: unsettled.** LicenseRef-\\[x\\](y)&lt;b&gt; (1 row, 33.3 %)"
         in text

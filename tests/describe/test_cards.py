@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import subprocess
@@ -16,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from meadow.core.manifest import Manifest
 from meadow.describe.cards import collection_card, dataset_card, plot, problems, words_for
+from tests import manifests
 
 WORDS = """\
 # Ward Notes
@@ -61,60 +62,50 @@ FEATURES = {
 }
 
 
-def make_manifest(**changes: Any) -> dict[str, Any]:
-    lengths = {
-        "unit": "characters",
-        **{"mean": 41.5, "min": 3, "p5": 10, "p25": 20, "p50": 40, "p75": 50},
-        **{"p95": 80, "p99": 90, "max": 1234},
-        "histogram": [[8.0, 1], [9.51, 4], [64.0, 2]],
-    }
-    manifest = {
-        "name": "ward",
-        "source": "ward",
-        "version": "1.0.0",
-        "description": "Questions from a ward.",
-        "homepage": "https://example.org/ward",
-        "release_notes": {"1.0.0": "First version."},
-        "sample": False,
-        "languages": ["en"],
-        "task": "question-answering",
-        "test_only": False,
-        "parameters": {"min_score": 5},
-        "raw": [{"path": "ward/notes.jsonl", "bytes": 1234567, "sha256": "a1" * 32}],
-        "funnel": {
-            "read": 1100,
-            "kept": 1000,
-            "dropped": {"empty answer": 40, "duplicate of another row": 60},
-        },
-        "splits": {
-            "train": {
-                "rows": 900,
-                "bytes": 90_000,
-                "files": [{"path": "train-00000-of-00001.parquet", "bytes": 45_000, "sha256": "b2" * 32}],
+def as_json(**changes: Any) -> dict[str, Any]:
+    return manifests.as_json(
+        **{
+            "homepage": "https://example.org/ward",
+            "funnel": {
+                "read": 1100,
+                "kept": 1000,
+                "dropped": {"empty answer": 40, "duplicate of another row": 60},
             },
-            "validation": {
-                "rows": 100,
-                "bytes": 10_000,
-                "files": [{"path": "validation-00000-of-00001.parquet", "bytes": 5_000, "sha256": "c3" * 32}],
+            "splits": {
+                "train": {
+                    "rows": 900,
+                    "bytes": 90_000,
+                    "files": [{"path": "train-00000-of-00001.parquet", "bytes": 45_000, "sha256": "b2" * 32}],
+                },
+                "validation": {
+                    "rows": 100,
+                    "bytes": 10_000,
+                    "files": [
+                        {"path": "validation-00000-of-00001.parquet", "bytes": 5_000, "sha256": "c3" * 32}
+                    ],
+                },
             },
-        },
-        "features": dict(FEATURES),
-        "licenses": {"CC0-1.0": 1000},
-        "license_terms": {
-            "CC0-1.0": {
-                "name": "Creative Commons Zero 1.0",
-                "url": "https://creativecommons.org/publicdomain/zero/1.0/",
-                "evidence": "Written for this test.",
-                "hub": "cc0-1.0",
-            }
-        },
-        "citation": "@misc{ward,\n  title = {Ward}\n}",
-        "lengths": {"input": lengths, "output": lengths},
-        "example": {"input": "What is a pulse?", "output": "A beat.", "options": []},
-        "ids_sha256": "d4" * 32,
-        "rows_sha256": "e5" * 32,
-    }
-    return {**manifest, **changes}
+            "features": dict(FEATURES),
+            "licenses": {"CC0-1.0": 1000},
+            "license_terms": {
+                "CC0-1.0": {
+                    "name": "Creative Commons Zero 1.0",
+                    "url": "https://creativecommons.org/publicdomain/zero/1.0/",
+                    "evidence": "Written for this test.",
+                    "hub": "cc0-1.0",
+                }
+            },
+            "citation": "@misc{ward,\n  title = {Ward}\n}",
+            "example": {"input": "What is a pulse?", "output": "A beat.", "options": []},
+            "ids_sha256": "d4" * 32,
+            "rows_sha256": "e5" * 32,
+            **changes,
+        }
+    )
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    return Manifest.model_validate(as_json(**changes))
 
 
 def metadata(card: str) -> dict[str, Any]:
@@ -163,8 +154,8 @@ def test_yaml_passes_the_offline_checks_and_says_what_the_hub_shows() -> None:
     [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (5_000_000, "1M<n<10M")],
 )
 def test_size_category(rows: int, category: str) -> None:
-    manifest = make_manifest(funnel={"read": rows, "kept": rows, "dropped": {}})
-    manifest["splits"] = {"train": {**manifest["splits"]["train"], "rows": rows}}
+    train = {**as_json()["splits"]["train"], "rows": rows}
+    manifest = make_manifest(funnel={"read": rows, "kept": rows, "dropped": {}}, splits={"train": train})
     card = dataset_card(manifest, WORDS)
     assert metadata(card)["size_categories"] == [category]
     assert problems(card) == []
@@ -208,10 +199,8 @@ def test_numbers_of_the_blocks() -> None:
 
 
 def test_a_funnel_that_does_not_balance_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="ward: the funnel does not balance: 10 rows read, 8 kept, 1 dropped"
-    ):
-        dataset_card(make_manifest(funnel={"read": 10, "kept": 8, "dropped": {"x": 1}}), WORDS)
+    with pytest.raises(ValueError, match="the funnel does not balance: 10 rows read, 8 kept, 1 dropped"):
+        make_manifest(funnel={"read": 10, "kept": 8, "dropped": {"x": 1}})
 
 
 def test_blocks_stand_in_the_section_they_belong_to() -> None:
@@ -442,14 +431,14 @@ def write_dataset(folder: Path, rows: dict[str, int]) -> dict[str, Any]:
         file = {"path": path.name, "bytes": path.stat().st_size, "sha256": "a" * 64}
         splits[split] = {"rows": count, "bytes": table.nbytes, "files": [file]}
     total = sum(rows.values())
-    return make_manifest(splits=splits, funnel={"read": total, "kept": total, "dropped": {}})
+    return as_json(splits=splits, funnel={"read": total, "kept": total, "dropped": {}})
 
 
 def test_features_are_those_of_the_parquet(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
     from datasets import Features
 
-    manifest = write_dataset(tmp_path / "ward", {"train": 3})
+    manifest = Manifest.model_validate(write_dataset(tmp_path / "ward", {"train": 3}))
     schema = pq.read_schema(tmp_path / "ward" / "train-00000-of-00001.parquet")
     expected = Features.from_arrow_schema(schema)._to_yaml_list()
     assert metadata(dataset_card(manifest, WORDS))["dataset_info"]["features"] == expected
@@ -461,10 +450,11 @@ def test_datasets_loads_the_folder_by_its_card(tmp_path: Path, monkeypatch: pyte
     from datasets.exceptions import NonMatchingSplitsSizesError
 
     folder = tmp_path / "out" / "ward" / "1.0.0"
-    manifest = write_dataset(folder, {"train": 5, "validation": 2})
+    written = write_dataset(folder, {"train": 5, "validation": 2})
+    manifest = Manifest.model_validate(written)
     (folder / "README.md").write_text(dataset_card(manifest, WORDS), encoding="utf-8")
     (folder / "plot.svg").write_bytes(plot(manifest))
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    manifest.write(folder / "manifest.json")
     monkeypatch.chdir(tmp_path)
     loaded = load_dataset(str(folder), "ward", cache_dir=str(tmp_path / "cache"))
     assert {split: data.num_rows for split, data in loaded.items()} == {"train": 5, "validation": 2}
@@ -477,8 +467,8 @@ def test_datasets_loads_the_folder_by_its_card(tmp_path: Path, monkeypatch: pyte
     streamed = load_dataset(str(folder), "ward", split="validation", streaming=True)
     assert len(list(streamed)) == 2
     # The sizes in the card are what `datasets` verifies by default: a wrong one is noticed.
-    wrong = copy.deepcopy(manifest)
-    wrong["splits"]["train"]["rows"], wrong["funnel"] = 4, {"read": 6, "kept": 6, "dropped": {}}
+    written["splits"]["train"]["rows"], written["funnel"] = 4, {"read": 6, "kept": 6, "dropped": {}}
+    wrong = Manifest.model_validate(written)
     (folder / "README.md").write_text(dataset_card(wrong, WORDS), encoding="utf-8")
     with pytest.raises(NonMatchingSplitsSizesError):
         load_dataset(str(folder), "ward", cache_dir=str(tmp_path / "cache2"))
@@ -491,7 +481,8 @@ def test_datasets_loads_the_collection_and_a_replaced_dataset_in_it(tmp_path: Pa
     ward = write_dataset(out / "ward" / "1.0.0", {"train": 5, "validation": 2})
     wiki = {**write_dataset(out / "wikidoc" / "2.1.0", {"train": 4}), "name": "wikidoc", "version": "2.1.0"}
     exam = {**write_dataset(out / "exam" / "1.0.0", {"step1": 3}), "name": "exam", "test_only": True}
-    card = collection_card([ward, wiki, exam], "")
+    words = "---\ndefault: wikidoc\n---\n"
+    card = collection_card(map(Manifest.model_validate, (ward, wiki, exam)), words)
     assert problems(card) == []
     (out / "README.md").write_text(card, encoding="utf-8")
     assert get_dataset_config_names(str(out)) == ["ward", "wikidoc", "exam"]
@@ -509,7 +500,8 @@ def test_datasets_loads_the_collection_and_a_replaced_dataset_in_it(tmp_path: Pa
     assert load_dataset(str(out), "ward", split="train", cache_dir=str(tmp_path / "c2")).num_rows == 7
     # With the new card, not even the old cache can bring back the old rows.
     ward["rows_sha256"] = "f6" * 32
-    (out / "README.md").write_text(collection_card([ward, wiki, exam], "", card), encoding="utf-8")
+    again = collection_card(map(Manifest.model_validate, (ward, wiki, exam)), words, card)
+    (out / "README.md").write_text(again, encoding="utf-8")
     assert load_dataset(str(out), "ward", split="train", cache_dir=cache).num_rows == 7
 
 
@@ -517,7 +509,7 @@ def test_a_folder_built_again_is_not_taken_from_the_cache(tmp_path: Path) -> Non
     from datasets import load_dataset
 
     folder, cache = tmp_path / "ward", str(tmp_path / "cache")
-    manifest = write_dataset(folder, {"train": 2})
+    manifest = Manifest.model_validate(write_dataset(folder, {"train": 2}))
     (folder / "README.md").write_text(dataset_card(manifest, WORDS), encoding="utf-8")
     assert load_dataset(str(folder), "ward", split="train", cache_dir=cache)[1]["input"] == "b"
     import pyarrow as pa
@@ -527,18 +519,18 @@ def test_a_folder_built_again_is_not_taken_from_the_cache(tmp_path: Path) -> Non
     table = pq.read_table(path)
     column = table.schema.get_field_index("input")
     pq.write_table(table.set_column(column, "input", pa.array(["x", "y"])), path)
-    again = {**manifest, "rows_sha256": "f6" * 32}
+    again = manifest.model_copy(update={"rows_sha256": "f6" * 32})
     (folder / "README.md").write_text(dataset_card(again, WORDS), encoding="utf-8")
     assert load_dataset(str(folder), "ward", split="train", cache_dir=cache)[1]["input"] == "y"
 
 
 def test_collection_card() -> None:
     one, other = make_manifest(), make_manifest(name="exam", version="2.0.0", sample=True, test_only=True)
-    card = collection_card([one, other], "# Ours\n\nText.\n")
+    card = collection_card([one, other], "---\ndefault: wikidoc\n---\n# Ours\n\nText.\n")
     data = metadata(card)
     assert data["pretty_name"] == "Ours"
     assert "dataset_info" not in data
-    assert not any("default" in config for config in data["configs"])  # no wikidoc: nothing in silence
+    assert not any("default" in config for config in data["configs"])  # it is not there: nothing in silence
     assert [c["data_files"][0]["path"] for c in data["configs"]] == [
         "ward/1.0.0/train-*.parquet",
         "exam/2.0.0/train-*.parquet",
@@ -566,8 +558,9 @@ def test_an_empty_collection_has_a_card_and_dataset_info_of_others_goes() -> Non
 
 
 def test_unusual_file_names_are_listed_one_by_one() -> None:
-    manifest = make_manifest()
-    manifest["splits"]["train"]["files"][0]["path"] = "train.parquet"
+    splits = as_json()["splits"]
+    splits["train"]["files"][0]["path"] = "train.parquet"
+    manifest = make_manifest(splits=splits)
     files = metadata(collection_card([manifest], ""))["configs"][0]["data_files"]
     assert files[0] == {"split": "train", "path": ["ward/1.0.0/train.parquet"]}
 
@@ -813,14 +806,15 @@ def test_the_plot_is_the_same_bytes_every_time_and_in_another_process(tmp_path: 
     assert plot(manifest) == first
     assert b"<dc:date>" not in first
     code = (
-        "import json, sys, matplotlib\n"
+        "import sys, matplotlib\n"
         "matplotlib.rcParams.update({'font.size': 20, 'axes.facecolor': 'red'})\n"
+        "from meadow.core.manifest import Manifest\n"
         "from meadow.describe.cards import plot\n"
-        "sys.stdout.buffer.write(plot(json.load(sys.stdin)))"
+        "sys.stdout.buffer.write(plot(Manifest.model_validate_json(sys.stdin.read())))"
     )
     again = subprocess.run(
         [sys.executable, "-c", code],
-        input=json.dumps(manifest).encode(),
+        input=manifest.model_dump_json().encode(),
         capture_output=True,
         check=True,
         cwd=tmp_path,
@@ -845,7 +839,7 @@ def test_the_plot_has_a_bar_for_each_reason_and_parses_as_xml() -> None:
 def test_importing_cards_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys, meadow.describe.cards\n"
-        "print([m for m in ('matplotlib', 'datasets', 'huggingface_hub', 'yaml', 'numpy', 'pyarrow') if m in sys.modules])"
+        "print([m for m in ('matplotlib', 'datasets', 'huggingface_hub', 'numpy', 'pyarrow') if m in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True, cwd=tmp_path

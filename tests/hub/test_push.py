@@ -21,7 +21,7 @@ import pytest
 
 from meadow.core.store import Store
 from meadow.describe import cards
-from meadow.hub import HubError, card
+from meadow.hub import HubError
 from meadow.hub.client import Client
 from meadow.pipeline import build as pipeline
 from tests.hub_server import Hub, Repo, client, environment, running
@@ -577,11 +577,11 @@ def test_a_card_that_a_person_began(shell: Shell, hub: Hub, out: Path, name: str
 
 def test_yaml_that_cannot_be_read_stays_in_the_card(out: Path) -> None:
     mine = (out / "README.md").read_text()
-    text = card.merge(mine, "---\nlicense: [mit\nours: 1\n---\n\nOur own words.\n")
+    text = cards.merge_cards(cards.DATASET, mine, "---\nlicense: [mit\nours: 1\n---\n\nOur own words.\n")
     assert "Our own words." in text
     assert "Repair it and move it back:\n\n```yaml\nlicense: [mit\nours: 1\n```" in text
     assert cards.problems(text) == []
-    assert card.merge(mine, text) == text
+    assert cards.merge_cards(cards.DATASET, mine, text) == text
 
 
 def test_words_edited_here_travel_and_text_between_them_is_told_of(
@@ -655,8 +655,22 @@ def test_the_rest_is_offered_with_its_options(shell: Shell, out: Path, name: str
 
 def test_what_nobody_masked_in_a_mixture(shell: Shell, hub: Hub, out: Path, name: str) -> None:
     made = make(out, privacy={"policy": "flag", "rows": 0, "findings": {}})
-    part = {"dataset": "ward", "version": "1.0.0", "taken": 2, "rows_sha256": made["rows_sha256"]}
-    mixture = {"parts": [{**part, "privacy": {"policy": "flag"}}], "missing": []}
+    part = {
+        **{
+            "dataset": "ward",
+            "version": "1.0.0",
+            "split": ["train"],
+            "wanted": 2,
+            "available": 2,
+            "taken": 2,
+        },
+        **{"ids_sha256": made["ids_sha256"], "rows_sha256": made["rows_sha256"], "sample": False},
+        **{"contamination": {}, "privacy": {"policy": "flag"}, "duplicates": {}},
+    }
+    mixture = {
+        **{"name": "mine", "definition_sha256": "d4" * 32, "seed": 0, "complete": True, "parts": [part]},
+        **{"missing": [], "not_in_meadow": [], "counts_from": "", "licensing": {}},
+    }
     make(out, "mixture_mine", mixture=mixture, privacy=None)
     shell(out, "mixture_mine", "--repo", name, "--dry-run")  # nothing was found in the ward's rows
     mixture["parts"][0]["sample"] = True

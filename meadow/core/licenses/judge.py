@@ -59,27 +59,10 @@ class Verdict:
         """The answers to `QUESTIONS`, in order."""
         return {name: getattr(self, name) for name in QUESTIONS}
 
-    # SHIM, both.
+    # SHIM.
     def described(self):  # noqa: ANN201
         found = {name: {"answer": a.answer, "because": list(a.because)} for name, a in self.answers.items()}
         return {"rows": self.rows, **found}
-
-    def markdown(self):  # noqa: ANN201
-        from meadow.describe.cards.markdown import text
-
-        lines = [
-            f"- **{QUESTIONS[name]}: {text(found.answer)}.** {text(' '.join(found.because))}".rstrip()
-            for name, found in self.answers.items()
-        ]
-        return "\n".join(lines) + "\n\n" + _CARE
-
-
-_CARE = (
-    "Rows side by side are a collection: each keeps its own licence, which its column `license` names. Whoever "
-    "merges, rewrites or translates rows makes an adaptation, for which share-alike terms count. Whether a "
-    "model trained on rows is an adaptation of them is not settled. This list says what the terms of the rows "
-    "say; it is no legal advice."
-)
 
 
 class Licensed(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from meadow.describe.cards.manifest import Manifest, reasons
+from meadow.core.manifest import Funnel, Lengths, Manifest
 from meadow.describe.cards.markdown import printable, share
+from meadow.describe.shim import typed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +41,10 @@ def plot(manifest: Manifest) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    named = reasons(manifest)
+    manifest = typed(manifest)
+    named = manifest.funnel.reasons
     if len(named) > _MOST_REASONS:
         rest = named[_MOST_REASONS - 1 :]
         named = [*named[: _MOST_REASONS - 1], (f"{len(rest)} other reasons", sum(n for _, n in rest))]
@@ -51,12 +54,12 @@ def plot(manifest: Manifest) -> bytes:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
         warnings.filterwarnings("ignore", message="Glyph")  # a reason in a script that the font lacks
-        figure = Figure(figsize=(10, height), facecolor="white", layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
+        figure = Figure(figsize=(10, height), facecolor="white", layout=layout)
         FigureCanvasSVG(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-        _draw_lengths(left, manifest.get("lengths") or {})
-        _draw_funnel(right, manifest["funnel"], named)
+        _draw_lengths(left, manifest.lengths)
+        _draw_funnel(right, manifest.funnel, named)
         _use_own_font(figure)
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "Meadow"})
@@ -81,18 +84,18 @@ def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_lengths(axes: Axes, lengths: Mapping[str, Any]) -> None:
+def _draw_lengths(axes: Axes, lengths: Mapping[str, Lengths]) -> None:
     _tidy(axes)
     axes.set_title("Length of texts, characters (log scale)", color=_INK, loc="left", fontsize=10)
     drawn = False
     for field, color in (("input", _INPUT), ("output", _OUTPUT)):
-        values = lengths.get(field) or {}
-        bins = sorted((float(edge), count) for edge, count in values.get("histogram") or ())
-        counts, edges = _stairs(bins)
+        if field not in lengths:
+            continue
+        counts, edges = _stairs(sorted(lengths[field].histogram))
         if not any(counts):
             continue
-        median = values.get("p50")
-        label = field if median is None else f"{field}, median {median:,.0f}"
+        median = lengths[field].p50
+        label = f"{field}, median {median:,}"
         axes.stairs(counts, edges, fill=True, color=color, alpha=0.22)
         axes.stairs(counts, edges, color=color, linewidth=1.4, label=label)
         if median:
@@ -139,11 +142,11 @@ def _stairs(bins: Sequence[tuple[float, int]]) -> tuple[list[int], list[float]]:
     return counts, edges
 
 
-def _draw_funnel(axes: Axes, funnel: Mapping[str, Any], left_out: Sequence[tuple[str, int]]) -> None:
+def _draw_funnel(axes: Axes, funnel: Funnel, left_out: Sequence[tuple[str, int]]) -> None:
     _tidy(axes)
-    read = funnel["read"]
+    read = funnel.read
     axes.set_title(f"What became of {read:,} rows read", color=_INK, loc="left", fontsize=10)
-    bars = [("kept", funnel["kept"], _KEPT), *((reason, n, _DROPPED) for reason, n in left_out)]
+    bars = [("kept", funnel.kept, _KEPT), *((reason, n, _DROPPED) for reason, n in left_out)]
     most = max(n for _, n, _ in bars) or 1
     for at, (_, count, color) in enumerate(bars):
         axes.barh(at, count, height=0.68, color=color)

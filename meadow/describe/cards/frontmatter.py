@@ -1,4 +1,4 @@
-"""The YAML at the top of a card that is there: what of it a person wrote, and so stays."""
+"""The YAML at the top of a card: which keys and tags Meadow writes, and what of a card that is there a person did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.describe.cards.metadata import CONDITIONAL_TAGS, OWNED, TAGS
+import yaml
 
 # As the Hub's server and huggingface_hub cut it off (huggingface_hub.repocard.REGEX_YAML_BLOCK), or empty.
 _FRONT = re.compile(r"\A\s*---\n(?:([\S\s]*?)\n)??---[ \t]*(?:\n|\Z)")
@@ -15,90 +15,109 @@ _KEY = re.compile(r"""(?:"([^"\\\n]+)"|'([^'\n]+)'|([A-Za-z_][^:#\n]*?))[ \t]*:(
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of card, by what in its YAML is Meadow's.
+
+    Attributes:
+        owned: The keys that are written and replaced, in their order.
+        tags: Tags that are written, and taken away where they no longer hold.
+        blocks: Generated blocks that such a card may have had.
+    """
+
+    owned: tuple[str, ...]
+    tags: frozenset[str]
+    blocks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Front:
     """What a person's YAML leaves.
 
     Attributes:
-        kept: YAML without the `OWNED` keys.
+        kept: YAML without the keys that are owned, as it was typed.
+        keys: The keys in it.
         tags: Tags that are not Meadow's.
         broken: The whole block, where it could not be read.
     """
 
     kept: str = ""
+    keys: frozenset[str] = frozenset()
     tags: tuple[str, ...] = ()
     broken: str = ""
 
 
-def read_front(card: str) -> tuple[Front, str]:
-    """Cuts the YAML off a card.
-
-    Returns:
-        (what of it is to be kept, the card's body).
-    """
+def split(card: str) -> tuple[str | None, str]:
+    """Cuts a card into its YAML, without the dashes and None where there is none, and its body."""
+    card = card.replace("\r\n", "\n").removeprefix("\ufeff")
     match = _FRONT.match(card)
-    if not match:
-        return Front(), card
-    block, body = match[1] or "", card[match.end() :]
-    import yaml
+    return (match[1] or "", card[match.end() :]) if match else (None, card)
 
+
+def load(block: str | None) -> dict[str, Any]:
+    """Reads the YAML of a card.
+
+    Raises:
+        ValueError: It is none of a card.
+    """
     try:
-        return _read(block), body
-    # ValueError: a date that does not exist, for one; RecursionError: a list within itself
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return Front(broken=block), body
-
-
-def _read(block: str) -> Front:
-    import yaml
-
-    data = yaml.safe_load(block)
+        data = yaml.safe_load(block or "")
+    except (yaml.YAMLError, TypeError, RecursionError) as error:  # RecursionError: a list within itself
+        raise ValueError(str(error)) from error
     if data is None:
-        return Front(kept=block.strip("\n"))
+        return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ValueError("no mapping of names")
-    kept = _keep(block, {key: value for key, value in data.items() if key not in OWNED}, set(data))
-    if kept:
-        from huggingface_hub import DatasetCard
+    return data
 
-        DatasetCard(f"---\nlicense: mit\n{kept}\n---\n")  # raises where the Hub could not read it
+
+def read(block: str | None, kind: Kind) -> Front:
+    """Tells what of a card's YAML is a person's."""
+    if not block:
+        return Front()
+    try:
+        data = load(block)
+        kept = _keep(block, {key: value for key, value in data.items() if key not in kind.owned}, data, kind)
+        if kept and data:
+            from huggingface_hub import DatasetCard
+
+            DatasetCard(f"---\nlicense: mit\n{kept}\n---\n")  # raises where the Hub could not read it
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return Front(broken=block)
     tags = data.get("tags")
-    tags = tags if isinstance(tags, list) else []
-    ours = (*TAGS, *CONDITIONAL_TAGS)
-    return Front(kept, tuple(tag for tag in tags if isinstance(tag, str) and tag not in ours))
+    theirs = (tag for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, str))
+    return Front(kept, frozenset(data), tuple(tag for tag in theirs if tag not in kind.tags))
 
 
-def _keep(block: str, theirs: Mapping[str, Any], names: set[str]) -> str:
+def _keep(block: str, theirs: Mapping[str, Any], data: Mapping[str, Any], kind: Kind) -> str:
     """The part of a YAML block that is not Meadow's, as it was typed, with all comments.
 
     Args:
         block: The YAML.
-        theirs: What it says under keys that are not in `OWNED`.
-        names: All its keys.
+        theirs: What it says under keys that are not Meadow's.
+        data: All that it says.
+        kind: The kind of card.
     """
-    import yaml
-
-    lines, found = [], []
+    lines: list[str] = []
+    found: list[str] = []
     for line in block.split("\n"):
         key = _KEY.match(line)
         if key:
             found.append(next(group for group in key.groups() if group))
         comment = not line.strip() or line.lstrip().startswith("#")
-        if comment or not found or found[-1] not in OWNED:
+        if comment or not found or found[-1] not in kind.owned:
             lines.append(line)
-    twice = [name for name in found if name not in OWNED and found.count(name) > 1]
+    twice = [name for name in found if name not in kind.owned and found.count(name) > 1]
     if twice:
         raise ValueError(f"{twice[0]} stands twice")
     kept = "\n".join(lines).strip("\n")
     try:
-        exact = set(found) == names and (yaml.safe_load(kept) or {}) == theirs
+        exact = set(found) == set(data) and (yaml.safe_load(kept) or {}) == theirs
     except yaml.YAMLError:  # an alias to an anchor in a key that is Meadow's
         exact = False
     # Flow style and the like: keep the values, if not the form.
-    return kept if exact else dump(theirs) if theirs else ""
+    return kept if exact else dump(theirs).rstrip("\n") if theirs else ""
 
 
 def dump(data: Mapping[str, Any]) -> str:
     """YAML, unsorted, so that the order is ours, and wide, so that no value is folded over lines."""
-    import yaml
-
-    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=10**6)
+    return yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=10**6) if data else ""

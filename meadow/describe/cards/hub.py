@@ -54,10 +54,10 @@ def problems(card: str) -> list[str]:
     """
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
-    from huggingface_hub import DatasetCard
+    from huggingface_hub import DatasetCard, DatasetCardData
 
     try:
-        data = DatasetCard(card).data
+        data = DatasetCardData(**DatasetCard(card).data.to_dict())
         configs = MetadataConfigs.from_dataset_card_data(data)
         configs.get_default_config_name()
         infos = DatasetInfosDict.from_dataset_card_data(data)

@@ -11,6 +11,8 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&'()+,;=%-]*[A-Za-z0-9_~/#=%-]")
 _MARKUP = re.compile(r"[\\`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 #: Where a line would begin a heading, a list or a rule: before a sign, or behind a number.
 _LINE_START = re.compile(r"^(\d+(?=[.)])|(?=[#+=-]))")
+#: A line that a card is cut at; see `meadow.describe.cards`.
+MARKER = re.compile(r"<!-- meadow:(begin|end|words|end-words) ([a-z0-9][a-z0-9-]*)(?: ([0-9a-f]{16}))? -->")
 
 
 def slug(words: str, keep: str = "") -> str:
@@ -69,9 +71,17 @@ def link(words: str, url: str) -> str:
 
 
 def fence(content: str, language: str) -> str:
-    """A fenced block whose fence is longer than any in the text."""
+    """A fenced block whose fence is longer than any in the text, and which holds no `MARKER`."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", content)), default=0))
-    return f"{ticks}{language}\n{printable(content, also=chr(10) + chr(9))}\n{ticks}"
+    return f"{ticks}{language}\n{tame(printable(content, also=chr(10) + chr(9)))}\n{ticks}"
+
+
+def tame(content: str) -> str:
+    """Takes the meaning from lines that read as markers, so that they cannot end a part of a card early."""
+    return "\n".join(
+        line.replace("<!--", "&lt;!--") if MARKER.fullmatch(line.strip()) else line
+        for line in content.split("\n")
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:

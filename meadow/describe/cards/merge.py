@@ -7,15 +7,15 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from meadow.describe.cards import markdown
-from meadow.describe.cards.frontmatter import Front, dump, read_front
-from meadow.describe.cards.metadata import OWNED
+from meadow.describe.cards import frontmatter, markdown
+from meadow.describe.cards.frontmatter import Kind
+from meadow.describe.cards.templates import render_markdown
 
 #: The markers around each kind of part; text has none.
 _MARKS = {"block": ("begin", "end"), "words": ("words", "end-words")}
-_MARKER = re.compile(r"<!-- meadow:(begin|end|words|end-words) ([a-z0-9][a-z0-9-]*)(?: ([0-9a-f]{16}))? -->")
 _RECORD = re.compile(r"^Sections written: ([a-z0-9 -]*)$", re.MULTILINE)
 _NOTICE = """\
 <!--
@@ -24,13 +24,11 @@ are lost with the next build. Edit or delete sections of words, and write betwee
 like: a build keeps that. It replaces its own YAML keys and keeps yours.
 Sections written: {sections}
 -->"""
-
-#: Sections of words and, in order, the generated blocks that go after each: their names and Markdown.
-Blocks = Mapping[str, Mapping[str, str]]
+_BROKEN = "The YAML that stood at the top of this card could not be read. Repair it and move it back:"
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class CardPart:
     """A piece of a card's body: ``text``, a generated ``block``, or a section of ``words``."""
 
     kind: str
@@ -43,51 +41,125 @@ class _Part:
         return self.kind, self.name
 
 
-def assemble(metadata: Mapping[str, Any], words: str, blocks: Blocks, existing: str | None) -> str:
+def make(
+    kind: Kind,
+    template: Path | str,
+    context: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    existing: str | None,
+    words: str = "",
+) -> str:
     """Makes a card's text.
 
     Args:
-        metadata: The YAML keys in `OWNED`, `pretty_name` aside, which is the title's text.
-        words: The words as Markdown.
-        blocks: The generated blocks; where the words lack a section, its blocks come before the next
-            section's. Empty ones are left out.
+        kind: The kind of card.
+        template: A template of the whole body. Its generated blocks stand between the markers that they have in
+            a card; whatever stands outside of them are words, which people may edit in the card.
+        context: What the template names.
+        metadata: The YAML keys that the kind owns; `pretty_name` is made of the title.
+        existing: The card that is there.
+        words: Words as Markdown that take the place of the template's. Blocks follow the sections that they
+            follow in the template; where the words lack a section, its blocks come before the next section's.
+    """
+    return assemble(kind, render_markdown(template, **context), metadata, existing, words)
+
+
+def assemble(
+    kind: Kind, body: str, metadata: Mapping[str, Any], existing: str | None, words: str = ""
+) -> str:
+    """Makes a card's text of a body as a template gives it; else as `make`."""
+    fresh, made = _fresh(body, words)
+    title = _title(fresh) or markdown.title(words) or "Meadow"
+    return _put_together(kind, {"pretty_name": title, **metadata}, "", fresh, made, existing or "")
+
+
+def merge_cards(kind: Kind, card: str, existing: str) -> str:
+    """Merges a finished card with another copy of it that people may have edited, such as the Hub's.
+
+    Generated blocks, sections of words that nobody edited there, and the YAML keys that Meadow owns become those
+    of `card`; all else stays as it is in `existing`. Text between the parts of `card` is a person's on this side
+    and does not travel: whether it was deleted over there, or never was there, nobody can tell.
+
+    Args:
+        kind: The kind of card.
+        card: The finished card.
+        existing: The copy; where it is empty, `card` is taken whole.
+    """
+    if not existing.strip():
+        return card
+    block, body = frontmatter.split(card)
+    data = frontmatter.load(block)
+    there = frontmatter.read(frontmatter.split(existing)[0], kind)
+    more = {key: value for key, value in data.items() if key not in kind.owned and key not in there.keys}
+    fresh = [part for part in _parse(body) if part.kind != "text"]
+    made = kind.blocks | {part.name for part in fresh if part.kind == "block"}
+    return _put_together(kind, data, frontmatter.dump(more), fresh, made, existing)
+
+
+def _put_together(
+    kind: Kind,
+    metadata: Mapping[str, Any],
+    more: str,
+    fresh: list[CardPart],
+    made: Collection[str],
+    existing: str,
+) -> str:
+    """A card of fresh parts and of what people wrote into the one that is there.
+
+    Args:
+        kind: The kind of card.
+        metadata: YAML, of which the keys that are owned are taken.
+        more: YAML for the end.
+        fresh: The parts of a card that nobody has edited.
+        made: The names of all blocks that Meadow makes, those left empty included.
         existing: The card that is there.
     """
-    existing = (existing or "").replace("\r\n", "\n").removeprefix("\ufeff")
-    front, body = read_front(existing) if existing.strip() else (Front(), "")
-    made = {name for names in blocks.values() for name in names}
-    parts = _merge(_fresh(words, blocks), _parse(body), made)
+    block, body = frontmatter.split(existing)
+    front = frontmatter.read(block, kind)
+    parts = _merge(fresh, _parse(body), made)
     if front.broken:
-        note = "The YAML that stood at the top of this card could not be read. Repair it and move it back:"
-        parts.append(_Part("text", "", f"{note}\n\n{markdown.fence(_tame(front.broken), 'yaml')}"))
-    title = next((p.content for p in parts if p.key == ("words", "title")), None)
+        parts.append(CardPart("text", "", f"{_BROKEN}\n\n{markdown.fence(front.broken, 'yaml')}"))
+    head = {key: metadata[key] for key in kind.owned if key in metadata}
+    if "pretty_name" in head:
+        head["pretty_name"] = _title(parts) or head["pretty_name"]
+    if "tags" in head:
+        head["tags"] = [*head["tags"], *(tag for tag in front.tags if tag not in head["tags"])]
+    kept = front.kept.rstrip("\n")
+    yaml = frontmatter.dump(head) + (f"{kept}\n" if kept else "") + more
+    return f"---\n{yaml}---\n\n{_whole(parts)}"
+
+
+def _title(parts: Sequence[CardPart]) -> str:
+    """What a card is called: by its title, else by a person's text."""
+    title = next((part.content for part in parts if part.key == ("words", "title")), None)
     if title is None:
         title = next((p.content for p in parts if p.kind == "text" and markdown.title(p.content)), "")
-    data = {"pretty_name": markdown.title(title) or markdown.title(words) or "Meadow", **metadata}
-    data["tags"] = [*metadata["tags"], *(tag for tag in front.tags if tag not in metadata["tags"])]
-    head = dump({key: data[key] for key in OWNED if key in data})
-    if front.kept:
-        head += front.kept.rstrip("\n") + "\n"
-    return f"---\n{head}---\n\n" + "\n\n".join(_render(part) for part in parts) + "\n"
+    return markdown.title(title)
 
 
-def _fresh(words: str, blocks: Blocks) -> list[_Part]:
-    """The body of a card that nobody has edited."""
-    found = sections(words)
-    parts = [_Part("block", "notice", _NOTICE.format(sections=" ".join(name for name, _ in found)))]
-    waiting = [
-        (section, _Part("block", name, _tame(content.strip("\n"))))
-        for section, made in blocks.items()
-        for name, content in made.items()
-    ]
-    order = list(blocks)
+def _fresh(body: str, words: str) -> tuple[list[CardPart], set[str]]:
+    """The parts of a card that nobody has edited, and the names of all its blocks, those left empty included."""
+    own: list[tuple[str, str]] = []
+    waiting: list[tuple[str, CardPart]] = []
+    section = "title"
+    for part in _parse(body):
+        if part.kind == "block":
+            waiting.append((section, part))
+            continue
+        for section, content in sections(part.content):
+            if not re.fullmatch(r"## [^\n]*", content):  # a heading alone only says where blocks go
+                own.append((section, content))
+    made = {part.name for _, part in waiting}
+    order = list(dict.fromkeys(section for section, _ in waiting))
+    found = sections(words) if words.strip() else own
+    parts = [CardPart("block", "notice", _NOTICE.format(sections=" ".join(name for name, _ in found)))]
     for name, content in found:
-        parts.append(_Part("words", name, content, _digest(content)))
+        parts.append(CardPart("words", name, content, _digest(content)))
         done = order[: order.index(name) + 1] if name in order else []
         parts += [part for section, part in waiting if section in done]
         waiting = [(section, part) for section, part in waiting if section not in done]
     parts += [part for _, part in waiting]
-    return [part for part in parts if part.content]
+    return [part for part in parts if part.content], made
 
 
 def sections(words: str) -> list[tuple[str, str]]:
@@ -112,7 +184,9 @@ def sections(words: str) -> list[tuple[str, str]]:
             cut.append((f"{name}-{same + 1}" if same else name, [line]))
         else:
             cut[-1][1].append(line)
-    out = [(name, _tame("\n".join(line.rstrip() for line in lines).strip("\n"))) for name, lines in cut]
+    out = [
+        (name, markdown.tame("\n".join(line.rstrip() for line in lines).strip("\n"))) for name, lines in cut
+    ]
     return [(name, content) for name, content in out if content]
 
 
@@ -121,18 +195,10 @@ def prose(card: str) -> dict[str, str]:
 
     Sections that a person wrote between those that Meadow knows are among them.
     """
-    _, body = read_front(card.replace("\r\n", "\n").removeprefix("\ufeff"))
+    _, body = frontmatter.split(card)
     words = [part.content for part in _parse(body) if part.kind != "block"]
     found = {name: re.sub(r"\A#.*\n*", "", content).strip() for name, content in sections("\n\n".join(words))}
     return {name: content for name, content in found.items() if content}
-
-
-def _tame(content: str) -> str:
-    """Takes the meaning from lines that read as markers, so that they cannot end a part early."""
-    return "\n".join(
-        line.replace("<!--", "&lt;!--") if _MARKER.fullmatch(line.strip()) else line
-        for line in content.split("\n")
-    )
 
 
 def _digest(content: str) -> str:
@@ -141,27 +207,27 @@ def _digest(content: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _parse(body: str) -> list[_Part]:
+def _parse(body: str) -> list[CardPart]:
     """Cuts a card's body into its parts; a marker without its other half is text."""
     lines = body.split("\n")
-    marks = [(at, mark) for at, line in enumerate(lines) if (mark := _MARKER.fullmatch(line.strip()))]
+    marks = [(at, mark) for at, line in enumerate(lines) if (mark := markdown.MARKER.fullmatch(line.strip()))]
     kinds = {pair: kind for kind, pair in _MARKS.items()}
     parts, end = [], 0
     for (start, opening), (stop, closing) in pairwise(marks):
         kind = kinds.get((opening[1], closing[1]))
         if kind and opening[2] == closing[2]:
             content = "\n".join(lines[start + 1 : stop]).strip("\n")
-            parts += [*_text(lines[end:start]), _Part(kind, opening[2], content, opening[3] or "")]
+            parts += [*_text(lines[end:start]), CardPart(kind, opening[2], content, opening[3] or "")]
             end = stop + 1
     return [*parts, *_text(lines[end:])]
 
 
-def _text(lines: Sequence[str]) -> list[_Part]:
+def _text(lines: Sequence[str]) -> list[CardPart]:
     content = "\n".join(lines).strip("\n")
-    return [_Part("text", "", content)] if content.strip() else []
+    return [CardPart("text", "", content)] if content.strip() else []
 
 
-def _merge(fresh: Sequence[_Part], old: Sequence[_Part], made: set[str]) -> list[_Part]:
+def _merge(fresh: Sequence[CardPart], old: Sequence[CardPart], made: Collection[str]) -> list[CardPart]:
     """Puts fresh parts into an existing card.
 
     Args:
@@ -173,7 +239,7 @@ def _merge(fresh: Sequence[_Part], old: Sequence[_Part], made: set[str]) -> list
         return list(fresh)
     new = {part.key: part for part in fresh}
     written: set[str] = set()
-    out: list[_Part] = []
+    out: list[CardPart] = []
     for part in old:
         known = new.get(part.key)
         if part.kind == "block":
@@ -202,7 +268,7 @@ def _merge(fresh: Sequence[_Part], old: Sequence[_Part], made: set[str]) -> list
     return out
 
 
-def _render(part: _Part) -> str:
+def _render(part: CardPart) -> str:
     if part.kind == "text":
         return part.content
     opening, closing = _MARKS[part.kind]
@@ -210,34 +276,17 @@ def _render(part: _Part) -> str:
     return f"<!-- {first} -->\n\n{part.content}\n\n<!-- meadow:{closing} {part.name} -->"
 
 
-def merge_bodies(body: str, existing: str, made: Collection[str]) -> str:
-    """Merges a finished card's body into another copy of the card that people may have edited, such as the Hub's.
-
-    Generated blocks, and sections of words that nobody edited there, become those of `body`; all else stays as
-    it is in `existing`. Text between the parts of `body` is a person's on this side and does not travel: whether
-    it was deleted over there, or never was there, nobody can tell.
-
-    Args:
-        body: The finished body.
-        existing: The body of the copy; where it is empty, `body` is taken whole.
-        made: The names of all blocks that Meadow makes. Those that are not in `body` are taken away.
-    """
-    if not existing.strip():
-        return body
-    fresh = [part for part in _parse(body) if part.kind != "text"]
-    blocks = {part.name for part in fresh if part.kind == "block"}
-    return _whole(_merge(fresh, _parse(existing), blocks | set(made)))
+def without_blocks(card: str, names: Collection[str]) -> str:
+    """A card without some of its generated blocks."""
+    block, body = frontmatter.split(card)
+    parts = [part for part in _parse(body) if part.key not in {("block", name) for name in names}]
+    return f"---\n{block or ''}\n---\n\n{_whole(parts)}"
 
 
-def without_blocks(body: str, names: Collection[str]) -> str:
-    """A card's body without some of its generated blocks."""
-    return _whole([part for part in _parse(body) if part.key not in {("block", name) for name in names}])
+def texts(card: str) -> list[str]:
+    """What people wrote between the parts of a card."""
+    return [part.content for part in _parse(frontmatter.split(card)[1]) if part.kind == "text"]
 
 
-def texts(body: str) -> list[str]:
-    """What people wrote between the parts of a card's body."""
-    return [part.content for part in _parse(body) if part.kind == "text"]
-
-
-def _whole(parts: Sequence[_Part]) -> str:
-    return "\n\n".join(_render(part) for part in parts) + "\n"
+def _whole(parts: Sequence[CardPart]) -> str:
+    return "\n\n".join(map(_render, parts)) + "\n"

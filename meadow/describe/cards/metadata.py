@@ -1,4 +1,4 @@
-"""The YAML of a card: licence, size, tasks, tags, configs, `dataset_info`."""
+"""The YAML of a dataset's card: licence, size, tasks, tags, configs, `dataset_info`."""
 
 from __future__ import annotations
 
@@ -6,90 +6,92 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from meadow.core.licenses import License
+from meadow.core.manifest import Manifest
+from meadow.describe.cards.frontmatter import Kind
 from meadow.describe.cards.hub import HUB_LICENSES, HUB_SIZES, HUB_TASKS
-from meadow.describe.cards.manifest import Manifest, license_ids, row_count
 from meadow.describe.cards.markdown import hexadecimal, is_url, slug
 
-#: The keys that a build writes and replaces, in their order in the card.
-OWNED = (
-    "pretty_name",
-    "language",
-    "license",
-    "license_name",
-    "license_link",
-    "size_categories",
-    "task_categories",
-    "tags",
-    "configs",
-    "dataset_info",
+_LICENSE = ("license", "license_name", "license_link")
+_TAGS = ("medical", "instruction-tuning", "meadow")
+#: Tags by the property of a manifest that they stand for.
+_CONDITIONAL = {"sample": "sample", "test_only": "test-only"}
+
+#: The cards of datasets, mixtures and collections.
+DATASET = Kind(
+    owned=(
+        *("pretty_name", "language", *_LICENSE, "size_categories", "task_categories", "tags", "configs"),
+        "dataset_info",
+    ),
+    tags=frozenset((*_TAGS, *_CONDITIONAL.values())),
+    blocks=frozenset(
+        "notice summary splits lengths plot example funnel stages contamination duplicates privacy raw licences "
+        "citation releases checksums datasets loading incomplete parts not-in-meadow mixture-exams".split()
+    ),
 )
 
-#: Tags of every card, and those that a build takes away again when they no longer hold.
-TAGS = ("medical", "instruction-tuning", "meadow")
-CONDITIONAL_TAGS = ("sample", "test-only")
+#: The cards of fine-tuned models; those of a method go where a card becomes that of a merged model.
+MODEL = Kind(
+    owned=(
+        *("language", *_LICENSE, "library_name", "pipeline_tag", "base_model", "base_model_relation"),
+        *("datasets", "tags"),
+    ),
+    tags=frozenset((
+        *("medical", "meadow", "instruction-tuning", "not-for-clinical-use", "sample-data", "merged"),
+        *("full-fine-tuning", "lora", "lora-8bit", "qlora"),
+    )),
+    blocks=frozenset("notice summary lineage data exams numbers losses licences settings versions".split()),
+)  # fmt: skip
 
 
 def dataset_metadata(manifest: Manifest) -> dict[str, Any]:
-    """The `OWNED` keys of a dataset's card, `pretty_name` aside; its files lie beside the card."""
-    configs = {"configs": [_config(manifest, "")]} if manifest["splits"] else {}
-    return {
-        "language": list(manifest.get("languages") or ["en"]),
-        **_license([manifest]),
-        "size_categories": [_size_category(row_count(manifest))],
-        "task_categories": [_task(manifest)],
-        "tags": _tags([manifest]),
-        **configs,
-        "dataset_info": _dataset_info(manifest),
-    }
+    """The YAML of a dataset's card, `pretty_name` aside; its files lie beside the card."""
+    configs = {"configs": [_config(manifest, "")]} if manifest.splits else {}
+    about = {**_about([manifest]), "language": list(manifest.languages or ("en",))}
+    return {**about, **configs, "dataset_info": _dataset_info(manifest)}
 
 
-def collection_metadata(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """The `OWNED` keys of a collection's card, `pretty_name` and `dataset_info` aside."""
+def collection_metadata(manifests: Sequence[Manifest], default: str = "") -> dict[str, Any]:
+    """The YAML of a collection's card, `pretty_name` aside.
+
+    Args:
+        manifests: The datasets.
+        default: The dataset that is loaded where none is named.
+    """
     configs = []
     for manifest in manifests:
-        if not manifest["splits"]:
-            continue
-        config = _config(manifest, f"{manifest['name']}/{manifest['version']}/")
-        if manifest["name"] == "wikidoc":
-            config["default"] = True
-        configs.append(config)
+        if manifest.splits:
+            configs.append(_config(manifest, f"{manifest.name}/{manifest.version}/"))
+            if manifest.name == default:
+                configs[-1]["default"] = True
+    return {**_about(manifests), **({"configs": configs} if configs else {})}
+
+
+def _about(manifests: Sequence[Manifest]) -> dict[str, Any]:
+    rows = sum(manifest.rows for manifest in manifests)
+    tasks = {m.task if m.task in HUB_TASKS else "other" for m in manifests}
+    said = (
+        tag for name, tag in _CONDITIONAL.items() if manifests and all(getattr(m, name) for m in manifests)
+    )
     return {
-        "language": sorted({code for m in manifests for code in m.get("languages") or ["en"]}) or ["en"],
+        "language": sorted({code for m in manifests for code in m.languages or ("en",)}) or ["en"],
         **_license(manifests),
-        "size_categories": [_size_category(sum(map(row_count, manifests)))],
-        "task_categories": sorted({_task(m) for m in manifests}) or ["other"],
-        "tags": _tags(manifests),
-        **({"configs": configs} if configs else {}),
+        "size_categories": [next(name for name, end in HUB_SIZES.items() if rows < end)],
+        "task_categories": sorted(tasks) or ["other"],
+        "tags": [*_TAGS, *said],
     }
-
-
-def _size_category(rows: int) -> str:
-    return next(name for name, end in HUB_SIZES.items() if rows < end)
-
-
-def _task(manifest: Manifest) -> str:
-    task = manifest.get("task", "")
-    return task if task in HUB_TASKS else "other"
-
-
-def _tags(manifests: Sequence[Manifest]) -> list[str]:
-    tags = list(TAGS)
-    for tag in CONDITIONAL_TAGS:
-        if manifests and all(m.get(tag.replace("-", "_")) for m in manifests):
-            tags.append(tag)
-    return tags
 
 
 def _license(manifests: Sequence[Manifest]) -> dict[str, Any]:
     hub: dict[str, None] = {}  # the Hub's identifiers; a dict as a set in order
     others: dict[str, str] = {}  # SPDX identifiers that it does not have, with their addresses
     for manifest in manifests:
-        for spdx in license_ids(manifest):
-            terms = (manifest.get("license_terms") or {}).get(spdx, {})
-            known = terms.get("hub")
+        for spdx in manifest.license_ids:
+            terms = manifest.license_terms.get(spdx) or License.of(spdx)
+            known = terms.hub
             if known not in HUB_LICENSES or known == "other":
                 known = "other"
-                others.setdefault(spdx, terms.get("url") or "")
+                others.setdefault(spdx, terms.url)
             hub[known] = None
     if not hub:
         return {"license": "unknown"}
@@ -106,8 +108,8 @@ def _license(manifests: Sequence[Manifest]) -> dict[str, Any]:
 
 def _config(manifest: Manifest, prefix: str) -> dict[str, Any]:
     files = []
-    for split, content in manifest["splits"].items():
-        paths = [file["path"] for file in content["files"]]
+    for split, content in manifest.splits.items():
+        paths = [file.path for file in content.files]
         usual = re.compile(re.escape(split) + r"-\d+-of-\d+\.parquet")
         if paths and all(usual.fullmatch(path) for path in paths):
             path: str | list[str] = f"{prefix}{split}-*.parquet"
@@ -115,27 +117,38 @@ def _config(manifest: Manifest, prefix: str) -> dict[str, Any]:
             path = [prefix + path for path in paths]
         files.append({"split": split, "path": path})
     return {
-        "config_name": manifest["name"],
-        "version": manifest["version"],
+        "config_name": manifest.name,
+        "version": manifest.version,
         # `datasets` 5.2 keys its cache of a local folder by these lines, not by the files: without
         # something that changes with the rows, a dataset built again would load as it was before.
-        "description": f"rows_sha256 {hexadecimal(manifest['rows_sha256'])[:16]}",
+        "description": f"rows_sha256 {hexadecimal(manifest.rows_sha256)[:16]}",
         "data_files": files,
     }
 
 
 def _dataset_info(manifest: Manifest) -> dict[str, Any]:
-    splits = manifest["splits"]
+    splits = manifest.splits
     return {
-        "config_name": manifest["name"],
-        "features": [{"name": name, **_feature(kind)} for name, kind in manifest["features"].items()],
+        "config_name": manifest.name,
+        "features": [{"name": name, **_feature(kind)} for name, kind in manifest.features.items()],
         "splits": [
-            {"name": name, "num_bytes": split["bytes"], "num_examples": split["rows"]}
+            {"name": name, "num_bytes": split.bytes, "num_examples": split.rows}
             for name, split in splits.items()
         ],
-        "download_size": sum(file["bytes"] for split in splits.values() for file in split["files"]),
-        "dataset_size": sum(split["bytes"] for split in splits.values()),
+        "download_size": sum(file.bytes for split in splits.values() for file in split.files),
+        "dataset_size": sum(split.bytes for split in splits.values()),
     }
+
+
+def struct_fields(kind: str) -> list[tuple[str, str]]:
+    """Names and types of a column of records, as Arrow writes its type: ``list<struct<key: string>>``.
+
+    Empty for any other column.
+    """
+    struct = re.fullmatch(r"list<struct<(.*)>>", kind)
+    return (
+        [(name, of) for name, _, of in (f.partition(": ") for f in struct[1].split(", "))] if struct else []
+    )
 
 
 def _feature(kind: str) -> dict[str, Any]:
@@ -143,9 +156,8 @@ def _feature(kind: str) -> dict[str, Any]:
 
     ``list<struct<key: string>>`` gives ``{"list": [{"name": "key", "dtype": "string"}]}``.
     """
-    struct = re.fullmatch(r"list<struct<(.*)>>", kind)
-    if struct:
-        fields = (field.split(": ") for field in struct[1].split(", "))
+    fields = struct_fields(kind)
+    if fields:
         return {"list": [{"name": name, "dtype": dtype} for name, dtype in fields]}
     if kind.startswith("list<"):
         return {"list": kind[len("list<") : -1]}

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meadow.describe.cards.manifest import license_ids, row_count
 from meadow.describe.cards.markdown import hexadecimal, size
 from meadow.describe.diff import Difference
 from meadow.describe.report import svg
 from meadow.describe.report.gather import Facts, Member
 from meadow.describe.report.html import Html, count, cut, here, items, join, link, table, tag, terms, text
+from meadow.describe.shim import license_ids, row_count
 
 __all__ = ["dataset_view", "left_out", "row_count", "warnings"]
 

@@ -1,0 +1,200 @@
+"""The cards of datasets, mixtures and collections, made from manifests."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from meadow.core.licenses import QUESTIONS, License, Verdict, judge
+from meadow.core.manifest import Manifest, PartTaken
+from meadow.core.store import CARD, PLOT
+from meadow.describe.cards import frontmatter, merge
+from meadow.describe.cards.metadata import DATASET, collection_metadata, dataset_metadata
+from meadow.describe.cards.templates import render_markdown
+from meadow.describe.shim import typed
+
+#: Longest text of an example row that a card shows, in characters, and its longest list.
+_EXAMPLE_TEXT = 600
+_EXAMPLE_ITEMS = 10
+_SETTINGS = ("languages", "quality", "policy", "privacy", "contamination", "duplicates")
+
+
+def dataset_card(manifest: Manifest, words: str, existing: str | None = None) -> str:
+    """Makes the card of one dataset or mixture, for ``OUT/<name>/<version>/README.md``.
+
+    Its YAML has one config, named like the dataset, whose `data_files` lie beside the card: the
+    folder by itself is a dataset that `datasets.load_dataset(folder, name)` loads.
+
+    Args:
+        manifest: The dataset's manifest.
+        words: Markdown, as in ``cards/<dataset>.md``; where empty, those of the template.
+        existing: The card that is there, whose hand edits are kept.
+
+    Returns:
+        The card's text. The same arguments give the same text, and merging it with itself
+        changes nothing.
+    """
+    manifest = typed(manifest)
+    context = _context(manifest)
+    context["releases"] = _releases(manifest, words) if words.strip() else {}
+    return merge.make(DATASET, "dataset.md.j2", context, dataset_metadata(manifest), existing, words)
+
+
+def collection_card(manifests: Iterable[Manifest], words: str, existing: str | None = None) -> str:
+    """Makes the card of a whole output folder, ``OUT/README.md``.
+
+    Its YAML has one config per dataset with the files of its current version. There is no
+    `dataset_info` on purpose: row counts of a dataset that was replaced a moment ago would make
+    `datasets` refuse the new one. The default config is the dataset that the words name. Where it
+    is not built there is none, so that ``load_dataset(OUT)`` asks which, and never takes another
+    dataset in silence.
+
+    Args:
+        manifests: The current manifest of each dataset, in order of display.
+        words: Markdown, as in ``cards/collection.md``; where empty, those of the template. YAML in
+            front of it names the dataset that is the ``default``.
+        existing: The card that is there, whose hand edits are kept.
+
+    Returns:
+        The card's text.
+
+    Raises:
+        ValueError: Two manifests have the same name.
+    """
+    manifests = list(map(typed, manifests))
+    names = [manifest.name for manifest in manifests]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name}: two manifests; pass that of its current version only")
+    front, words = frontmatter.split(words)
+    default = str(frontmatter.load(front).get("default", ""))
+    context = {
+        "datasets": [(manifest, _card_link(manifest)) for manifest in manifests],
+        "samples": sum(manifest.sample for manifest in manifests),
+        "shown": default if default in names else next(iter(names), ""),
+    }
+    metadata = collection_metadata(manifests, default)
+    return merge.make(DATASET, "collection.md.j2", context, metadata, existing, words)
+
+
+def words_for(card_name: str, folder: Path) -> str:
+    """Finds the words of a card.
+
+    Args:
+        card_name: A builder's `card_name`, or ``collection``.
+        folder: The folder of the builder's class.
+
+    Returns:
+        ``<card_name>.md`` of the package data `meadow.words` (``cards/`` in a checkout), else
+        ``card.md`` in `folder`, where a private source has its words, else an empty string, for
+        which `dataset_card` takes those of its template.
+    """
+    places: list[Traversable] = [Path(folder) / "card.md"]
+    # A name that climbs out of the folder is nobody's card; it falls through to `folder`.
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", card_name):
+        try:
+            shipped = resources.files("meadow.words")
+        except ModuleNotFoundError:  # a checkout that is not installed, or was before `cards/` had this name
+            shipped = Path(__file__).resolve().parents[3] / "cards"
+        places.insert(0, shipped / f"{card_name}.md")
+    found = next((place for place in places if place.is_file()), None)
+    return found.read_text(encoding="utf-8-sig") if found is not None else ""
+
+
+def shortage(part: PartTaken) -> str:
+    """Says that a part of a mixture gave fewer rows than were wanted; empty where it did not."""
+    wanted, taken = part.wanted, part.taken
+    if wanted is None:
+        return f"{part.dataset}: all rows wanted, and there was none" if not taken else ""
+    if taken >= wanted:
+        return ""
+    return f"{part.dataset}: {wanted:,} rows wanted, {taken:,} taken, of {part.available:,} to draw from"
+
+
+def exam_rows(manifest: Manifest) -> list[str]:
+    """Says which parts of a mixture brought rows that hold an exam item, a sentence each."""
+    return [
+        f"{count:,} row{'' if count == 1 else 's'} of {name} hold{'s' if count == 1 else ''} an exam item: "
+        "its build only flagged them"
+        for name, count in (manifest.mixture.exam_rows if manifest.mixture else {}).items()
+    ]
+
+
+def verdict_lines(found: Verdict) -> str:
+    """What may be done with rows, as Markdown."""
+    return render_markdown("verdict.md.j2", found=found, questions=QUESTIONS).strip("\n")
+
+
+def _context(manifest: Manifest) -> dict[str, Any]:
+    """What the template of a dataset's card names, beside its releases."""
+    mixture, filters = manifest.mixture, manifest.filters
+    terms = {spdx: manifest.license_terms.get(spdx) or License.of(spdx) for spdx in manifest.license_ids}
+    bearers: dict[str, list[str]] = {}  # evidence to the licences that it is given for
+    for spdx, term in terms.items():
+        if not spdx.startswith("LicenseRef-"):
+            bearers.setdefault(" ".join(term.evidence.split()), []).append(spdx)
+    settings = {name: getattr(filters, name) for name in _SETTINGS} if filters else {}
+    context: dict[str, Any] = {
+        "m": manifest,
+        "mixture": mixture,
+        "plot": PLOT,
+        "lengths": {name: manifest.lengths[name] for name in ("input", "output") if name in manifest.lengths},
+        "example": "",
+        "notes": {stage: notes for stage, notes in manifest.notes.items() if stage != "privacy"},
+        "settings": {name: value for name, value in settings.items() if value},
+        "limits": "",
+        "terms": terms,
+        "bearers": bearers,
+        # Of a mixture, the reasons name the datasets that rows are from.
+        "found": judge(mixture.licensing if mixture else {"": manifest}),
+        "questions": QUESTIONS,
+    }
+    if manifest.example:
+        # JSON keeps each text on one line, behind its key.
+        shown = _shorten(manifest.example)
+        context["example"] = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
+    if manifest.privacy or mixture:
+        from meadow.filters.privacy import LIMITS  # late: it loads what it screens with
+
+        context["limits"] = LIMITS
+    if mixture:
+        context |= {
+            "published": any(part.published is not None for part in mixture.parts),
+            "shortages": [line for line in map(shortage, mixture.parts) if line],
+            "exam_rows": exam_rows(manifest),
+            "unchecked": list(dict.fromkeys((p.dataset, why) for p in mixture.parts for why in p.contamination.unchecked)),
+        }  # fmt: skip
+    return context
+
+
+def _shorten(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _EXAMPLE_TEXT:
+        return f"{value[:_EXAMPLE_TEXT].rstrip()} ... ({len(value) - _EXAMPLE_TEXT:,} characters more)"
+    if isinstance(value, Mapping):
+        return {key: _shorten(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        short = [_shorten(inner) for inner in value[:_EXAMPLE_ITEMS]]
+        more = len(value) - len(short)
+        return [*short, f"... ({more:,} more)"] if more else short
+    return value
+
+
+def _releases(manifest: Manifest, words: str) -> dict[str, str]:
+    """Release notes of versions that the words' changelog does not name."""
+    changelog = dict(merge.sections(words)).get("changelog", "")
+    return {
+        version: note
+        for version, note in manifest.release_notes.items()
+        if not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)", changelog)
+    }
+
+
+def _card_link(manifest: Manifest) -> str:
+    """Where a dataset's card lies, seen from the collection's; empty where a link could not name it."""
+    card = f"{manifest.name}/{manifest.version}/{CARD}"
+    return card if re.fullmatch(r"[\w./-]+", card) else ""
