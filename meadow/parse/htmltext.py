@@ -13,37 +13,23 @@ from html import unescape
 from html.entities import name2codepoint
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from meadow.parse.htmllayout import FLOW, FORMULA, VOID, Attributes, Layout
 
+if TYPE_CHECKING:
     from bs4 import Tag
 
 __all__ = ["html_to_text", "node_to_text"]
 
-# A token list is flat: text, then (closing, name, attributes, text) repeated. `closing` is "/" for
-# an end tag and "" for a start tag; `attributes` is the raw string or a mapping.
+# Cuts markup into text, then "/" or nothing, a name, attributes and text for each tag.
 _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*)((?:\s+[a-zA-Z_:][-\w:.]*=\"[^\"]*\")*)\s*/?>",
 )
-_ATTRIBUTE = re.compile(r"([-\w:.]+)=\"([^\"]*)\"")
 # The entities that Markdown renderers write; others are looked at one by one.
 _OTHER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|nbsp);|#39;| )")
 _ENTITY = re.compile(r"&(?:(#\d{2,6}|[A-Za-z]+\d*);|\s)?")
 _NAMED = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&nbsp;", "\xa0"), ("&amp;", "&"))
 
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
-_SKIPPED = frozenset("script style template title head iframe object noscript math".split())
-# What a boundary of the tag puts between two blocks: 2 a blank line, 1 a new line.
-_GAP = {
-    **dict.fromkeys("p pre blockquote ul ol dl table h1 h2 h3 h4 h5 h6 hr section article figure".split(), 2),
-    **dict.fromkeys(
-        "div li dt dd tr td th caption tbody thead tfoot center address form fieldset header footer "
-        "nav aside main details summary figcaption option legend body html".split(),
-        1,
-    ),
-}
-_SPECIAL = _SKIPPED | frozenset(_GAP) | {"br", "img", "code", "sup", "q"}
-_FAST_TAGS = _SPECIAL - _SKIPPED
+_SKIPPED = frozenset("script style template title head iframe object noscript".split())
 # Tags that change no layout; the fast path takes them out before it looks at the rest.
 _INLINE = re.compile(
     r"</?(?:a|abbr|b|big|cite|del|dfn|em|font|i|ins|kbd|s|samp|small|span|strike|strong|sub|tt|u|var)"
@@ -55,9 +41,10 @@ _OTHER_BLANK = re.compile("[\t\x0b\x0c\x1c-\x1f]")
 _PARAGRAPHS = re.compile(r"(?:<p>[^<]*</p> ?)*")
 #: Characters of odd markup that the tolerant parser gets; a post has 30,000 at most.
 _LONGEST = 100_000
-# Superscripts that are part of a word, not an exponent.
-_PLAIN_SUPERSCRIPT = frozenset(("st", "nd", "rd", "th", "®", "™", "TM", "©"))
-_BREAK = "\x00"
+
+
+# An end tag's "/" or nothing, the tag's name, its attributes, and the text that follows.
+_Token = tuple[str, str, Attributes, str]
 
 
 class _UnusualError(Exception):
@@ -97,10 +84,10 @@ def html_to_text(html: str) -> str:
         # A `<` that is in no tag, or inside an attribute, leaves the counts unequal.
         if html.count("<") == removed + len(tokens) // 4:
             try:
-                return _render(tokens, fast=True, collapsed=collapsed)
+                return _tokens_to_text(tokens, collapsed)
             except _UnusualError:
                 pass
-    return _render(_soup_tokens(_parse(html)), fast=False)
+    return node_to_text(_parse(html))
 
 
 def _single_spaced(text: str) -> str:
@@ -113,7 +100,7 @@ def _single_spaced(text: str) -> str:
 
 
 def _paragraphs(fragment: str) -> str | None:
-    """What `_render` makes of paragraphs and nothing else, which is what most posts are."""
+    """What `_tokens_to_text` makes of paragraphs and nothing else, which is what most posts are."""
     texts = (text.replace("<p>", "").strip() for text in fragment.split("</p>"))
     try:
         return "\n\n".join(_resolve(text) if "&" in text else text for text in texts if text)
@@ -121,9 +108,54 @@ def _paragraphs(fragment: str) -> str | None:
         return None
 
 
+def _tokens_to_text(tokens: list[str], collapsed: bool) -> str:
+    """Renders what `_TAG` cuts: text, then (closing, name, attributes, text) repeated.
+
+    Raises:
+        _UnusualError: A tag has no layout or no counterpart, or an entity could be read in two ways.
+    """
+    layout = Layout(collapsed=collapsed)
+    if text := tokens[0]:
+        layout.pieces.append(_resolve(text) if "&" in text else text)
+    open_tags: list[str] = []
+    for at in range(1, len(tokens), 4):
+        closing, name, attributes, text = tokens[at : at + 4]
+        on = layout.on
+        if name not in on:
+            raise _UnusualError
+        if closing:
+            if not open_tags or open_tags.pop() != name:
+                raise _UnusualError
+        elif name not in VOID:
+            open_tags.append(name)
+        if name == "p" and on is FLOW:
+            # The commonest tag by far; `on` does the same for it in more steps.
+            if layout.pieces:
+                layout.flush()
+                layout.marks.clear()
+            layout.blocks.gap = 2
+            if text and text != " ":
+                layout.pieces.append(_resolve(text) if "&" in text else text)
+            continue
+        on[name](layout, closing, attributes)
+        if text:
+            layout.add(_resolve(text) if "&" in text else text)
+    if open_tags:
+        raise _UnusualError
+    return layout.finish()
+
+
 def node_to_text(node: Tag) -> str:
     """Renders a BeautifulSoup node, children included, by the rules of `html_to_text`."""
-    return _render(_soup_tokens(node), fast=False)
+    layout = Layout()
+    for closing, name, attributes, text in _soup_tokens(node):
+        handler = layout.on.get(name)
+        if handler:
+            handler(layout, closing, attributes)
+            layout.add(text)
+        elif text:
+            layout.pieces.append(text)
+    return layout.finish()
 
 
 def _parse(html: str) -> Tag:
@@ -143,141 +175,39 @@ def _parse(html: str) -> Tag:
             return BeautifulSoup(html.replace("<!", "&lt;!"), parser)
 
 
-def _soup_tokens(root: Tag) -> list:
-    from bs4 import CData, NavigableString, Tag
+def _soup_tokens(root: Tag) -> list[_Token]:
+    from bs4.element import CData, NavigableString, Tag
 
-    tokens: list = [""]
-    stack: list = [iter(root.children)]
-    names: list[str] = []
+    tokens: list[_Token] = []
+    closing = name = text = ""
+    attributes: Attributes = ""
+    # Not by recursion: hostile markup nests without end.
+    stack = [("", iter(root.children))]
     while stack:
-        node = next(stack[-1], None)
+        node = next(stack[-1][1], None)
+        if isinstance(node, NavigableString):
+            # Not its other kinds: comments, declarations, scripts.
+            if (
+                type(node) is NavigableString
+                or isinstance(node, CData)
+                or type(node).__name__ in ("RubyTextString", "RubyParenthesisString")
+            ):
+                text += node
+            continue
+        tokens.append((closing, name, attributes, text))
+        text = ""
         if node is None:
-            stack.pop()
-            if names:
-                tokens += ("/", names.pop(), "", "")
+            closing, name, attributes = "/", stack.pop()[0], ""
         elif isinstance(node, Tag):
-            name = node.name.lower()
-            tokens += ("", name, node.attrs, "")
-            if name not in _VOID:
-                stack.append(iter(node.children))
-                names.append(name)
-            elif node.contents:
-                # html.parser nests what follows `<br>`-like tags it was told are void; keep it.
-                stack.append(iter(node.children))
-                names.append("span")
-        elif (
-            type(node) is NavigableString
-            or isinstance(node, CData)
-            or type(node).__name__ in ("RubyTextString", "RubyParenthesisString")
-        ):
-            tokens[-1] += str(node)
+            closing, name, attributes = "", node.name.lower(), node.attrs
+            if name == "math":
+                tokens.append(("", FORMULA, node.attrs, ""))
+            elif name not in VOID and name not in _SKIPPED:
+                stack.append((name, iter(node.children)))
+            elif name in VOID and node.contents:
+                # What html.parser nests into a tag that it was told is void is kept.
+                stack.append(("", iter(node.children)))
     return tokens
-
-
-def _attribute(attributes: str | Mapping[str, object], name: str) -> str:
-    if isinstance(attributes, str):
-        for key, value in _ATTRIBUTE.findall(attributes):
-            if key.lower() == name:
-                return unescape(value)
-        return ""
-    value = attributes.get(name, "")
-    return " ".join(value) if isinstance(value, list) else str(value or "")
-
-
-class _Frame:
-    """An open list item or block quote: what its lines begin with."""
-
-    __slots__ = ("first", "rest", "used", "counter", "in_list")
-
-    def __init__(self, first: str, rest: str, *, in_list: bool) -> None:
-        self.first, self.rest, self.in_list = first, rest, in_list
-        self.used = False
-
-
-class _Page:
-    """Blocks laid out so far, with the frames that are open."""
-
-    __slots__ = ("parts", "frames", "gap", "last_list", "last_quotes")
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.frames: list[_Frame] = []
-        self.gap = 0
-        self.last_list: _Frame | None = None
-        self.last_quotes: list[_Frame] = []
-
-    def emit(self, block: str) -> None:
-        frames = self.frames
-        if not frames:
-            if self.parts:
-                self.parts.append("\n\n" if self.gap > 1 else "\n")
-            self.parts.append(block)
-            self.gap, self.last_list = 0, None
-            self.last_quotes = []
-            return
-        first = rest = ""
-        outer_list = None
-        quotes = []
-        for frame in frames:
-            if frame.in_list:
-                outer_list = outer_list or frame
-                first += frame.rest if frame.used else frame.first
-                frame.used = True
-            else:
-                quotes.append(frame)
-                first += frame.first
-            rest += frame.rest
-        if self.parts:
-            # Items of one list follow each other without blank lines.
-            tight = self.gap < 2 or (outer_list is not None and self.last_list is not None)
-            shared = "".join("> " for a, b in zip(quotes, self.last_quotes, strict=False) if a is b).rstrip()
-            self.parts.append("\n" if tight else f"\n{shared}\n")
-        lines = block.split("\n")
-        self.parts.append(first + ("\n" + rest).join(lines) if len(lines) > 1 else first + block)
-        self.gap, self.last_list, self.last_quotes = 0, outer_list, quotes
-
-
-class _Table:
-    """Cells of the table being read; nested tables fold into the cell that holds them."""
-
-    __slots__ = ("caption", "rows", "header", "row", "row_is_header")
-
-    def __init__(self) -> None:
-        self.caption: list[str] = []
-        self.rows: list[list[str]] = []
-        self.header: set[int] = set()
-        self.row: list[str] | None = None
-        self.row_is_header = True
-
-    def end_row(self) -> None:
-        if self.row and any(self.row):
-            if self.row_is_header:
-                self.header.add(len(self.rows))
-            self.rows.append(self.row)
-        self.row, self.row_is_header = None, True
-
-    def text(self) -> str:
-        width = max((len(row) for row in self.rows), default=0)
-        lines = list(self.caption)
-        for index, row in enumerate(self.rows):
-            if width == 1:
-                lines.append(row[0])
-                continue
-            lines.append("| " + " | ".join(row + [""] * (width - len(row))) + " |")
-            if index == 0 and index in self.header and len(self.rows) > 1:
-                lines.append("|" + " --- |" * width)
-        return "\n".join(lines)
-
-
-def _collapse(pieces: list[str], collapsed: bool = False) -> str:
-    if collapsed and len(pieces) == 1 and pieces[0] != _BREAK:
-        return pieces.pop().strip()
-    text = "".join(pieces)
-    pieces.clear()
-    if _BREAK not in text:
-        return " ".join(text.split())
-    lines = "\n".join(" ".join(part.split()) for part in text.split(_BREAK)).strip("\n")
-    return re.sub(r"\n{3,}", "\n\n", lines) if "\n\n\n" in lines else lines
 
 
 def _resolve(text: str) -> str:
@@ -295,210 +225,3 @@ def _resolve(text: str) -> str:
     for entity, character in _NAMED:
         text = text.replace(entity, character)
     return text
-
-
-def _render(tokens: list, *, fast: bool, collapsed: bool = False) -> str:  # noqa: C901 - one loop, one branch per kind of tag
-    page = _Page()
-    buffer: list[str] = []
-    open_tags: list[str] = []
-    lists: list[list] = []  # [ordered, next number]
-    superscripts: list[int] = []
-    code: list[str] | None = None
-    skipped = 0
-    table: _Table | None = None
-    table_depth = 0
-
-    heading = ""  # the marks of the heading being read; alone they are no block
-
-    def flush() -> None:
-        if buffer:
-            block = _collapse(buffer, collapsed)
-            if block and block != heading:
-                page.emit(block)
-
-    def end_cell(force: bool = False) -> None:
-        text = _collapse(buffer).replace("\n", " ")
-        if text or force:
-            if table.row is None:
-                table.row = []
-            table.row.append(text)
-
-    text = tokens[0]
-    if text:
-        if "&" in text and fast:
-            text = _resolve(text)
-        buffer.append(text)
-    for at in range(1, len(tokens), 4):
-        closing, name, attributes, text = tokens[at : at + 4]
-        if name == "p" and fast and table is None and code is None:
-            # The commonest tag by far; what follows does the same for it in more steps.
-            if not closing:
-                open_tags.append(name)
-            elif not open_tags or open_tags.pop() != name:
-                raise _UnusualError
-            if buffer:
-                flush()
-                superscripts.clear()
-            page.gap = 2
-            if text and text != " ":
-                buffer.append(_resolve(text) if "&" in text else text)
-            continue
-        if fast:
-            if name not in _FAST_TAGS or (closing and name in _VOID):
-                raise _UnusualError
-            if name not in _VOID:
-                if not closing:
-                    open_tags.append(name)
-                elif not open_tags or open_tags.pop() != name:
-                    raise _UnusualError
-            if "&" in text:
-                text = _resolve(text)
-        if name not in _SPECIAL:
-            if text and not skipped:
-                (buffer if code is None else code).append(text)
-            continue
-        if skipped or name in _SKIPPED:
-            if name in _SKIPPED:
-                if not closing and name == "math" and not skipped:
-                    formula = _attribute(attributes, "alttext")
-                    if formula:
-                        buffer.append(f"${formula}$")
-                skipped = max(0, skipped + (-1 if closing else 1))
-            if text and not skipped:
-                (buffer if code is None else code).append(text)
-            continue
-
-        if code is not None:
-            if name == "pre" and closing:
-                block = "".join(code).strip("\n")
-                code = None
-                if table is not None:
-                    buffer.append(f" {block} ")
-                elif block.strip():
-                    page.gap = 2
-                    page.emit(f"```\n{block}\n```")
-                    page.gap = 2
-            elif name == "br" or (name in _GAP and closing):
-                code.append("\n")
-        elif name == "br":
-            buffer.append(_BREAK)
-        elif name == "code":
-            # Marks are put only around something, so that empty elements leave no debris.
-            if not closing:
-                superscripts.append(-len(buffer) - 1)
-            elif superscripts:
-                start = -superscripts.pop() - 1
-                inner = "".join(buffer[start:]) if 0 <= start <= len(buffer) else ""
-                if inner.strip():
-                    buffer[start:] = [f"`{inner}`"]
-        elif name == "sup":
-            if not closing:
-                superscripts.append(len(buffer))
-            elif superscripts:
-                start = superscripts.pop()
-                inner = "".join(buffer[start:]).strip() if 0 <= start < len(buffer) else ""
-                before = "".join(buffer[max(0, start - 1) : start]) if start > 0 else ""
-                if inner and inner not in _PLAIN_SUPERSCRIPT and before[-1:].strip():
-                    buffer[start:] = ["^" + inner]
-        elif name == "q":
-            buffer.append('"')
-        elif name == "img":
-            kind = _attribute(attributes, "class")
-            if "math" in kind or "latex" in kind or kind == "tex":
-                formula = _attribute(attributes, "alt")
-                if formula:
-                    buffer.append(f"${formula}$")
-        elif table is not None:
-            if name == "table":
-                table_depth += -1 if closing else 1
-                if table_depth:
-                    buffer.append(" ")
-                else:
-                    end_cell()
-                    table.end_row()
-                    block, table = table.text(), None
-                    superscripts.clear()
-                    if block:
-                        page.gap = 2
-                        page.emit(block)
-                        page.gap = 2
-            elif table_depth > 1:
-                buffer.append(" ")
-            elif name in ("td", "th"):
-                if closing:
-                    end_cell(force=True)
-                else:
-                    end_cell()
-                    if name == "td":
-                        table.row_is_header = False
-                superscripts.clear()
-            elif name == "tr":
-                end_cell()
-                table.end_row()
-            elif name == "caption":
-                caption = _collapse(buffer)
-                if caption:
-                    table.caption.append(caption)
-            elif name == "li" and not closing:
-                buffer.append(" - ")
-            else:
-                buffer.append(" ")
-        else:
-            flush()
-            superscripts.clear()
-            page.gap = max(page.gap, _GAP[name])
-            if name == "table":
-                if not closing:
-                    table, table_depth = _Table(), 1
-            elif name == "pre":
-                if not closing:
-                    code = []
-            elif name in ("ul", "ol"):
-                if not closing:
-                    start = _attribute(attributes, "start") if name == "ol" else ""
-                    number = int(start) if re.fullmatch(r"-?\d{1,9}", start) else 1
-                    lists.append([name == "ol", number])
-                elif lists:
-                    lists.pop()
-            elif name == "li":
-                # An item ends where the next begins, closed or not; deeper ones stay open.
-                depth = len(lists)
-                while page.frames and page.frames[-1].in_list and page.frames[-1].counter >= depth:
-                    page.frames.pop()
-                if not closing:
-                    marker = "- "
-                    if lists and lists[-1][0]:
-                        marker = f"{lists[-1][1]}. "
-                        lists[-1][1] += 1
-                    frame = _Frame(marker, " " * len(marker), in_list=True)
-                    frame.counter = depth
-                    page.frames.append(frame)
-            elif name == "blockquote":
-                if not closing:
-                    page.frames.append(_Frame("> ", "> ", in_list=False))
-                else:
-                    for index in range(len(page.frames) - 1, -1, -1):
-                        if not page.frames[index].in_list:
-                            del page.frames[index:]
-                            break
-            elif name[0] == "h" and name[1:].isdigit() and not closing:
-                heading = "#" * int(name[1])
-                buffer.append(heading + " ")
-            else:
-                heading = ""
-        if text and (buffer or code is not None or not text.isspace()):
-            (buffer if code is None else code).append(text)
-    if fast and open_tags:
-        raise _UnusualError
-    if code is not None:
-        block = "".join(code).strip("\n")
-        if block.strip():
-            page.gap = 2
-            page.emit(f"```\n{block}\n```")
-    if table is not None:
-        end_cell()
-        table.end_row()
-        page.gap = 2
-        page.emit(table.text())
-    flush()
-    return "".join(page.parts).strip("\n")
