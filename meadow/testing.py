@@ -31,6 +31,8 @@ from meadow.pipeline import build as pipeline
 
 #: A sample with fewer rows shows too little of its format.
 MINIMUM_ROWS = 25
+#: What ``meadow new`` leaves open for a person to say.
+PLACEHOLDER = "FILL IN"
 
 _RULE = """\
 {name} {version}: the rows of the sample are not those that this version is pinned to.
@@ -181,6 +183,18 @@ class BuilderTest:
             assert manifest["rows_sha256"] in card
             assert (folder / PLOT).stat().st_size > 0
 
+    def test_nothing_is_left_to_fill_in(self) -> None:
+        folder = self.builder.folder()
+        texts = {
+            path.name: path.read_text(encoding="utf-8")
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in (".py", ".jsonl", ".bib", ".tsv")
+        }
+        for config in self.builder.configs:
+            name = self.builder().card_name(config)
+            texts[f"{name}.md"] = cards.words_for(name, folder)
+        assert [name for name, text in texts.items() if PLACEHOLDER in text] == []
+
     def test_plain_datasets_loads_it_without_meadow(self, store: Store, tmp_path: Path) -> None:
         names = store.names()
         done = subprocess.run(
@@ -243,4 +257,4 @@ def _digests(store: Store) -> dict[str, str]:
     }
 
 
-__all__ = ["MINIMUM_ROWS", "BuilderTest"]
+__all__ = ["MINIMUM_ROWS", "PLACEHOLDER", "BuilderTest"]

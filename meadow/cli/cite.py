@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from meadow.cli.options import Out
+from meadow.cli import console
+from meadow.cli.options import Out, store_in
+from meadow.core.errors import Error
 
 
 def cite(
@@ -23,19 +25,18 @@ def cite(
 
     Lines that begin with % are remarks, which BibTeX passes over: all of it can go into a .bib file.
     """
-    from meadow.cli import app as cli
-    from meadow.core.store import Store, StoreError, default_out, default_raw
-    from meadow.describe import citations as citing
+    from meadow.core.store import default_raw
+    from meadow.describe import citations
 
     if version is not None and (len(names) > 1 or names == ["all"]):
-        cli._fail("--version is that of a single dataset: name only one", cli.WRONG_USE)
+        console.fail("--version is that of a single dataset: name only one", console.WRONG_USE)
     try:
-        entries, remarks = citing.gather(names, Store(out or default_out()), version, default_raw())
+        entries, remarks = citations.gather(names, store_in(out), version, default_raw())
     except KeyError as error:
-        cli._fail(str(error.args[0]), cli.WRONG_USE)
-    except (StoreError, ValueError) as error:
-        cli._fail(str(error), 1)
+        console.fail(error.args[0], console.WRONG_USE)
+    except (Error, ValueError) as error:
+        console.fail(error)
     for remark in remarks:
         # To BibTeX an entry begins at any @, even that of a folder's name.
-        cli._print(f"% {remark.replace('@', '(at)')}")
-    cli._print("\n".join([""] * bool(remarks) + ["\n\n".join(entry.text for entry in entries)]))
+        console.say(f"% {remark.replace('@', '(at)')}")
+    console.say("\n".join([""] * bool(remarks) + ["\n\n".join(entry.text for entry in entries)]))

@@ -59,19 +59,19 @@ def fetch(
     ] = None,
 ) -> None:
     """Fill the raw store that builds read; builds themselves never use the network."""
-    from meadow.cli import app as cli
+    from meadow.cli import console as cli
 
     modes = {"--list": list_, "--verify": verify, "--pack": pack is not None, "--unpack": unpack is not None}
     given = [flag for flag, on in modes.items() if on]
     if len(given) > 1:
-        cli._fail(f"{' and '.join(given)} exclude each other", cli.WRONG_USE)
+        cli.fail(f"{' and '.join(given)} exclude each other", cli.WRONG_USE)
     if given and (mirror or accept_license):
         other = "--mirror" if mirror else "--accept-license"
-        cli._fail(f"{given[0]} fetches nothing, so {other} does not go with it", cli.WRONG_USE)
+        cli.fail(f"{given[0]} fetches nothing, so {other} does not go with it", cli.WRONG_USE)
     if not names and not given:
-        cli._fail("name what to fetch: all, or sources or datasets by name; --list shows them", cli.WRONG_USE)
+        cli.fail("name what to fetch: all, or sources or datasets by name; --list shows them", cli.WRONG_USE)
     if names and unpack is not None:
-        cli._fail("--unpack installs all that the file holds: give no names", cli.WRONG_USE)
+        cli.fail("--unpack installs all that the file holds: give no names", cli.WRONG_USE)
     from meadow import fetch as fetching
     from meadow.core import store
 
@@ -93,13 +93,13 @@ def fetch(
                 show = _fetched(report, cli)
         except fetching.FetchError as error:
             progress.stop()
-            cli._fail(str(error), 1)
+            cli.fail(str(error), 1)
         except ValueError as error:
             progress.stop()
-            cli._fail(str(error), cli.WRONG_USE)
+            cli.fail(str(error), cli.WRONG_USE)
         except OSError as error:
             progress.stop()
-            cli._fail(f"{error.filename or raw}: {error.strerror or error}", 1)
+            cli.fail(f"{error.filename or raw}: {error.strerror or error}", 1)
     if not show():
         raise SystemExit(1)
 
@@ -124,7 +124,7 @@ class _Progress:
                 TextColumn("{task.fields[amount]}", markup=False),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=self._cli._console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=self._cli.console(stderr=True), transient=True)
             self._bar.start()
         return self
 
@@ -144,7 +144,7 @@ class _Progress:
             print(f"meadow: {message}", file=sys.stderr, flush=True)
 
     def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        size = self._cli._size if unit == "bytes" else "{:,}".format
+        size = self._cli.size_of if unit == "bytes" else "{:,}".format
         tail = "" if unit == "bytes" else f" {unit}"
         amount = (size(done) if total is None else f"{size(done)} of {size(total)}") + tail
         with self._lock:
@@ -164,7 +164,7 @@ class _Progress:
 
 def _fetched(report: Report, cli: Any) -> Callable[[], bool]:
     def show() -> bool:
-        console = cli._console()
+        console = cli.console()
         _table(console, [f for f in report.files if f.file and f.state != "failed"], cli)
         for note in report.notes:
             console.print(f"\n{note}")
@@ -178,7 +178,7 @@ def _fetched(report: Report, cli: Any) -> Callable[[], bool]:
 
 def _checked(report: Report, cli: Any) -> Callable[[], bool]:
     def show() -> bool:
-        console = cli._console()
+        console = cli.console()
         _table(console, [f for f in report.files if f.state != "differs"], cli)
         if any(file.state == "unknown" for file in report.files):
             console.print(
@@ -199,10 +199,10 @@ def _checked(report: Report, cli: Any) -> Callable[[], bool]:
 def _table(console: Any, files: list[Any], cli: Any) -> None:
     if not files:
         return
-    table = cli._table("file", "state", "size", "")
+    table = cli.table("file", "state", "size", "")
     for file in files:
-        table.add_row(file.what, file.state, cli._size(file.bytes) if file.bytes else "", file.detail)
-    cli._print_table(console, table)
+        table.add_row(file.what, file.state, cli.size_of(file.bytes) if file.bytes else "", file.detail)
+    cli.print_table(console, table)
 
 
 def _console_end(console: Any, report: Report) -> None:
@@ -215,17 +215,17 @@ def _listed(found: list[Any], raw: Path, cli: Any) -> Callable[[], bool]:
     def show() -> bool:
         from meadow.fetch.addresses import without_secrets
 
-        console = cli._console()
-        table = cli._table("source", "file", "state", "size", "licence", "address")
+        console = cli.console()
+        table = cli.table("source", "file", "state", "size", "licence", "address")
         for item in found:
             address = item.address
             size = address.bytes or item.bytes
             licence = f"{item.license} (to be accepted)" if item.asks else item.license
             where = without_secrets(address.url) or "none: the files are yours"
             table.add_row(
-                address.source, address.file, item.state, cli._size(size) if size else "", licence, where
+                address.source, address.file, item.state, cli.size_of(size) if size else "", licence, where
             )
-        cli._print_table(console, table)
+        cli.print_table(console, table)
         console.print(f"\nraw store: {raw}" + ("" if raw.is_dir() else " (not there)"))
         return True
 
@@ -239,12 +239,12 @@ def _packed(file: Path, raw: Path, names: list[str] | None, progress: Any, cli: 
     made = packing.pack(raw, file, names=wanted, progress=progress)
 
     def show() -> bool:
-        cli._print(
-            f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {cli._size(made.bytes)} in "
-            f"{cli._size(made.packed)}\nsha256 {made.sha256}"
+        cli.say(
+            f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {cli.size_of(made.bytes)} in "
+            f"{cli.size_of(made.packed)}\nsha256 {made.sha256}"
         )
         for left in made.left_out:
-            cli._print(f"not in it: {left}")
+            cli.say(f"not in it: {left}")
         return True
 
     return show
@@ -258,9 +258,9 @@ def _unpacked(file: Path, raw: Path, progress: Any, cli: Any) -> Callable[[], bo
 
     def show() -> bool:
         for path in made.installed:
-            cli._print(f"installed: {path}")
-        cli._print(
-            f"{len(made.installed):,} files ({cli._size(made.bytes)}) of {', '.join(made.sources)} installed, "
+            cli.say(f"installed: {path}")
+        cli.say(
+            f"{len(made.installed):,} files ({cli.size_of(made.bytes)}) of {', '.join(made.sources)} installed, "
             f"{len(made.kept):,} were there already\nraw store: {raw}"
         )
         return True

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from meadow.cli.options import Names, Out
+from meadow.cli import console
+from meadow.cli.options import Names, Out, store_in
 
 
 def prune(
@@ -18,21 +19,17 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; print what would go.")] = False,
 ) -> None:
     """Remove old versions of datasets; the current version of each always stays."""
-    from meadow.cli import app as cli
-    from meadow.core import versions as pruning
-    from meadow.core.store import Store, StoreError, default_out
+    from meadow.core import versions
 
-    try:
-        found, notes = pruning.prune(Store(out or default_out()), keep, names or (), dry_run=dry_run)
-    except StoreError as error:
-        cli._fail(str(error), 1)
+    with console.failing():
+        found, notes = versions.prune(store_in(out), keep, names or (), dry_run=dry_run)
     for each in found:
-        cli._print(
-            f"{'would remove' if dry_run else 'removed'} {each.name} {each.version} ({cli._size(each.bytes)})"
+        console.say(
+            f"{'would remove' if dry_run else 'removed'} {each.name} {each.version} ({console.size_of(each.bytes)})"
         )
     done = "would be freed" if dry_run else "freed"
     many = "1 version" if len(found) == 1 else f"{len(found)} versions"
-    cli._print(f"{many}, {cli._size(sum(each.bytes for each in found))} {done}")
+    console.say(f"{many}, {console.size_of(sum(each.bytes for each in found))} {done}")
     notes += [
         f"{each.name} {each.version} is a part of {', '.join(each.used_by)}: what is built stays whole, but building "
         "it again from its lock file needs that version"
@@ -40,4 +37,4 @@ def prune(
         if each.used_by
     ]
     for note in notes:
-        cli._print(f"note: {note}")
+        console.say(f"note: {note}")

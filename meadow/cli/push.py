@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from meadow.cli import console
+from meadow.cli.options import Out
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from meadow.hub.push import Pushed
 
-WRONG_USE = 2
 EPILOG = (
     "The token is that of `hf auth login`, or HF_TOKEN. Exit code: 0 all is there, 1 it could not be sent or was "
     "refused, 2 wrong use."
@@ -29,10 +30,7 @@ def push(
         str,
         typer.Option(metavar="ORG/NAME", help="The repository. With --one-per-dataset only ORG counts."),
     ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Output folder; default $MEADOW_OUT, else the user's cache."),
-    ] = None,
+    out: Out = None,
     private: Annotated[
         bool, typer.Option("--private", help="Make the repository private, where it is made now.")
     ] = False,
@@ -79,26 +77,29 @@ def push(
     repository) are refused, each with its reason, unless an option lets them pass.
     """
     if not repo:
-        _fail("name the repository: --repo ORG/NAME", WRONG_USE)
+        console.fail("name the repository: --repo ORG/NAME", console.WRONG_USE)
     if model is None and not names:
-        _fail("name what to push: all, or datasets by name; --model DIR pushes a model", WRONG_USE)
+        console.fail(
+            "name what to push: all, or datasets by name; --model DIR pushes a model", console.WRONG_USE
+        )
     if model is not None and (
         names or one_per_dataset or tag or parent or allow_privacy or allow_public_exam
     ):
-        _fail(
-            "--model goes with --repo, --private, --dry-run, --allow-sample and --allow-terms only", WRONG_USE
+        console.fail(
+            "--model goes with --repo, --private, --dry-run, --allow-sample and --allow-terms only",
+            console.WRONG_USE,
         )
-    from meadow.core.store import StoreError
-    from meadow.hub import HubError
     from meadow.hub.refusals import Allowed
 
     allowed = Allowed(allow_sample, frozenset(allow_terms or ()), allow_privacy, allow_public_exam)
     _quieten()
-    try:
+    with console.failing():
         if model is not None:
             from meadow.hub.models import push_model
 
-            done = [push_model(model, repo, private=private, dry_run=dry_run, allowed=allowed, say=_say)]
+            done = [
+                push_model(model, repo, private=private, dry_run=dry_run, allowed=allowed, say=console.warn)
+            ]
         else:
             from meadow.hub.push import push as send
 
@@ -112,13 +113,9 @@ def push(
                 dry_run=dry_run,
                 allowed=allowed,
                 parent=parent,
-                say=_say,
+                say=console.warn,
             )
-    except ValueError as error:
-        _fail(str(error), WRONG_USE)
-    except (HubError, StoreError, OSError) as error:
-        _fail(str(error), 1)
-    _print(_report(done, dry_run))
+    console.say(_report(done, dry_run))
 
 
 def _report(done: Iterable[Pushed], dry_run: bool) -> str:
@@ -143,19 +140,3 @@ def _quieten() -> None:
     logging.set_verbosity_error()
     if not sys.stderr.isatty():
         disable_progress_bars()
-
-
-def _say(line: str) -> None:
-    print(f"meadow: {line}", file=sys.stderr, flush=True)
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"meadow: {message}", file=sys.stderr)
-    raise SystemExit(code)
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,10 +11,11 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from string import Template
 
-#: What a template leaves open; the generated test refuses a source that still holds it.
+#: What a template leaves open; `meadow.testing.BuilderTest` refuses a source that still holds it.
 PLACEHOLDER = "FILL IN"
 
 #: Names that mean something else: to the commands, in the raw store or among the cards.
@@ -60,8 +61,8 @@ def new_source(name: str, folder: Path, tell: Callable[[str], object] = _to_stde
         install = "pip install -e ."
     # As ruff sorts them: here `meadow` is the project's own, in another package it is not.
     own = f"from {module}.builder import {cls}"
-    shared = "from meadow.describe.cards import words_for\nfrom meadow.testing import BuilderTest"
-    imports = f"{own}\n{shared}" if checkout else f"{shared}\n\n{own}"
+    door = "from meadow import BuilderTest"
+    imports = f"{door}\n{own}" if checkout else f"{door}\n\n{own}"
     fill = {
         "name": name,
         "cls": cls,
@@ -71,15 +72,15 @@ def new_source(name: str, folder: Path, tell: Callable[[str], object] = _to_stde
     }
     files = {
         source / "__init__.py": "",
-        source / "builder.py": _BUILDER,
-        source / "sample" / "records.jsonl": _SAMPLE,
+        source / "builder.py": _template("builder.py"),
+        source / "sample" / "records.jsonl": _template("records.jsonl"),
         source / "checksums.tsv": "url\tbytes\tsha256\tfile\n",
-        source / "CITATION.bib": _CITATION,
-        card: _CARD,
-        test: _TEST,
+        source / "CITATION.bib": _template("CITATION.bib"),
+        card: _template("card.md"),
+        test: _template("test.py"),
     }
     if not checkout:
-        files[root / "pyproject.toml"] = _PYPROJECT
+        files[root / "pyproject.toml"] = _template("pyproject.toml")
     there = [path for path in files if path.exists()]
     if there:
         raise FileExistsError(f"{there[0]} exists; remove it or choose another name. Nothing was written.")
@@ -99,6 +100,11 @@ def new_source(name: str, folder: Path, tell: Callable[[str], object] = _to_stde
         f"then run `python -m pytest {test.relative_to(root).as_posix()}` until it passes."
     )
     return written
+
+
+def _template(name: str) -> str:
+    """A file of the new source, with `string.Template` fields; they are no Python files of this package's own."""
+    return (resources.files("meadow.cli") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def _read(path: Path) -> str:
@@ -207,172 +213,3 @@ def _insert(lines: list[str], start: int, pattern: str, name: str, new: str) -> 
     if not lines[last].endswith("\n"):
         lines[last] += ending
     lines.insert(last + 1, f"{indent}{new}{ending}")
-
-
-_BUILDER = '''\
-"""$title: FILL IN who publishes it, since when, and what one record looks like."""
-
-from __future__ import annotations
-
-from collections.abc import Iterator
-
-from meadow.core.builder import Builder, Example, RawPattern, Rejected, Shard
-from meadow.core.licenses import License
-from meadow.core.raw import BadRecord, RawSource, json_lines
-
-
-class $cls(Builder):
-    """Questions and answers, one JSON object per line: FILL IN what is particular about them."""
-
-    name = "$name"
-    version = "1.0.0"
-    release_notes = {"1.0.0": "First version."}
-    description = "FILL IN: one sentence that says what the rows are."
-    configs = ("$name",)
-    # Relative to the source's folder in the raw store; the sample must match it too.
-    raw_files = (RawPattern("*.jsonl", "FILL IN: what the file is"),)
-    # An SPDX identifier (ready-made ones are in meadow.core.licenses), or LicenseRef-... with the terms in
-    # words as its evidence. Evidence is where the publisher says so: an address, a file, a letter.
-    license = License(
-        "FILL IN",
-        "FILL IN: the name people know the licence by",
-        "FILL IN: https://...",
-        "FILL IN: why we say that the source is under it",
-    )
-    homepage = "FILL IN: https://..."
-
-    def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
-        """One shard per file: shards are parsed independently, on any core and in any order."""
-        for file in raw.files:
-            yield Shard(file.path, (file,), self.configs)
-
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
-        """Parses one file; every record gives an Example or says why it does not."""
-        (file,) = shard.files
-        with file.open() as stream:
-            for number, record in json_lines(stream):
-                # FILL IN: the names of the fields in your records, and what else can be wrong with one.
-                where = f"{file.path}:{number}"
-                if isinstance(record, BadRecord) or not isinstance(record, dict):
-                    detail = getattr(record, "detail", "not a JSON object")
-                    yield Rejected("no JSON object", where, detail, "Repair or remove the line.")
-                    continue
-                key, question, answer = (record.get(field) for field in ("id", "question", "answer"))
-                if key is None or not isinstance(question, str) or not isinstance(answer, str):
-                    yield Rejected("field missing", where, ", ".join(record), "Add id, question and answer.")
-                    continue
-                # Stable across builds: a key of the publisher's, never a line number.
-                row = f"$name/{key}"
-                if not question.strip() or not answer.strip():
-                    yield Rejected("question or answer is empty", row)
-                    continue
-                yield Example(
-                    id=row,
-                    instruction="Answer this question truthfully",
-                    input=question.strip(),
-                    output=answer.strip(),
-                    # Rows of one group never straddle a split: a page, a thread, a patient's notes.
-                    group=str(record.get("page", row)),
-                    source_url=record.get("url"),
-                )
-'''
-
-_SAMPLE = """\
-{"id": "1", "question": "FILL IN: at least 25 records in the real raw format, all of your own writing", "answer": "FILL IN: medically correct, and given to the public domain under CC0", "url": null}
-"""
-
-_CITATION = """\
-@misc{$name,
-  title        = {{FILL IN}},
-  author       = {FILL IN},
-  year         = {FILL IN},
-  howpublished = {\\url{FILL IN}}
-}
-"""
-
-_CARD = """\
-# $title
-
-## What it is
-
-FILL IN: what one row is, who wrote it, for whom. No numbers that a build would change: it adds them.
-
-## How it was made
-
-FILL IN: from which files, by which rules. The sample that comes with the source is original writing,
-given to the public domain under CC0 for tests; it is not the real data.
-
-## Known faults
-
-FILL IN
-
-## Who should not use it, and for what
-
-FILL IN
-
-## Licence and evidence
-
-FILL IN: where the publisher states the terms, and what they ask of those who pass the rows on.
-
-## Citation
-
-FILL IN: one sentence; the build adds CITATION.bib.
-
-## Changelog
-
-- 1.0.0: first version.
-"""
-
-_TEST = '''\
-"""$title: built from its sample as a user would, and what is particular about it."""
-
-from __future__ import annotations
-
-$imports
-
-
-class Test${cls}Build(BuilderTest):
-    builder = $cls
-    # Per version, the rows_sha256 of each dataset of the sample: the failing test says what to put here.
-    pins = {}
-
-
-def test_nothing_is_left_to_fill_in() -> None:
-    folder = $cls.folder()
-    texts = {
-        path.name: path.read_text(encoding="utf-8")
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".py", ".jsonl", ".bib", ".tsv")
-    }
-    texts["the card"] = words_for("$name", folder) or "FILL IN"
-    assert [name for name, text in texts.items() if "FILL IN" in text] == []
-
-
-# Add what is particular: the traps of the format, each with a record that falls into it, and figures of
-# the real files that you counted by other means than this builder.
-'''
-
-_PYPROJECT = """\
-[build-system]
-requires = ["setuptools>=77"]
-build-backend = "setuptools.build_meta"
-
-[project]
-name = "meadow-$name"
-description = "A private source for Meadow"
-version = "1.0.0"
-requires-python = ">=3.11"
-dependencies = ["medical-meadow"]
-
-[project.optional-dependencies]
-dev = ["pytest>=8.3"]
-
-[project.entry-points."meadow.builders"]
-$name = "$module.builder:$cls"
-
-[tool.setuptools]
-packages = ["$module"]
-
-[tool.setuptools.package-data]
-$module = ["sample/**/*", "CITATION.bib", "checksums.tsv", "card.md"]
-"""

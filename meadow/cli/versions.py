@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meadow.cli.options import Names, Out
+from meadow.cli import console
+from meadow.cli.options import Names, Out, store_in
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
@@ -30,32 +32,28 @@ def versions(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List versions with their dates, rows and licences, newest first; * marks those that load by name."""
-    import json
-    from dataclasses import asdict
-
-    from meadow.cli import app as cli
     from meadow.core import versions as listing
-    from meadow.core.store import Store, StoreError, default_out
+    from meadow.core.store import StoreError
 
     names = names or []
-    store = Store(out or default_out())
+    store = store_in(out)
     found, unreadable, missing = [], [], ""
     try:
         found, unreadable = listing.local(store, names)
     except StoreError as error:
         missing = str(error)
         if repo is None:
-            cli._fail(missing + _built_by(names), 1)
+            console.fail(missing + _built_by(names))
     local = list(found)
     if repo is not None:
         there, unread = _remote(repo, names)
         found, unreadable = sorted([*found, *there], key=lambda version: version.name), [*unreadable, *unread]
     if json_:
-        cli._print(json.dumps([asdict(version) for version in found], ensure_ascii=False, indent=2))
+        console.say(json.dumps([asdict(version) for version in found], ensure_ascii=False, indent=2))
     else:
         _show(found)
         if not (found or unreadable):
-            cli._print(
+            console.say(
                 f"nothing is built in {store.root}; `python -m meadow.build NAME` builds, --list says what"
             )
         notes = [f"note: {missing}"] if missing else []
@@ -65,35 +63,29 @@ def versions(
 
             notes += [f"{each.name} {each.version}: {how(each)}" for each in there]
         for line in [""] * bool(notes) + notes:
-            cli._print(line)
+            console.say(line)
     for why in unreadable:
-        print(f"meadow: cannot be listed: {why}", file=sys.stderr)
+        console.warn(f"cannot be listed: {why}")
     if unreadable:
-        raise SystemExit(1)
+        raise SystemExit(console.FAILED)
 
 
 def _remote(repo: str, names: Iterable[str]) -> tuple[list[Version], list[str]]:
-    from meadow.cli import app as cli
-    from meadow.hub import HubError, remote
+    from meadow.hub import remote
 
-    try:
+    with console.failing():
         return remote.versions(repo, names)
-    except HubError as error:
-        cli._fail(str(error), 1)
-        raise  # not reached: the line above ends the process
 
 
 def _show(found: Iterable[Version]) -> None:
-    from meadow.cli import app as cli
-
-    table = cli._table("dataset", "version", "date", "rows", "licence", "size", "where")
+    table = console.table("dataset", "version", "date", "rows", "licence", "size", "where")
     for each in found:
         marks = " *" * each.current + " (sample)" * each.sample
         licences = "\n".join(each.licenses)
-        rows, size = f"{each.rows:,}", cli._size(each.bytes)
+        rows, size = f"{each.rows:,}", console.size_of(each.bytes)
         table.add_row(each.name, each.version + marks, each.date or "-", rows, licences, size, each.where)
     if table.row_count:
-        cli._print_table(cli._console(), table)
+        console.print_table(console.console(), table)
 
 
 def _built_by(names: Iterable[str]) -> str:
