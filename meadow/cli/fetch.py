@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from meadow.fetch import Report
+    from meadow.fetch import FetchReport
 
 
 def fetch(
@@ -162,7 +162,7 @@ class _Progress:
         print(f"meadow: {what}: {amount}", file=sys.stderr, flush=True)
 
 
-def _fetched(report: Report, cli: Any) -> Callable[[], bool]:
+def _fetched(report: FetchReport, cli: Any) -> Callable[[], bool]:
     def show() -> bool:
         console = cli.console()
         _table(console, [f for f in report.files if f.file and f.state != "failed"], cli)
@@ -176,7 +176,7 @@ def _fetched(report: Report, cli: Any) -> Callable[[], bool]:
     return show
 
 
-def _checked(report: Report, cli: Any) -> Callable[[], bool]:
+def _checked(report: FetchReport, cli: Any) -> Callable[[], bool]:
     def show() -> bool:
         console = cli.console()
         _table(console, [f for f in report.files if f.state != "differs"], cli)
@@ -205,7 +205,7 @@ def _table(console: Any, files: list[Any], cli: Any) -> None:
     cli.print_table(console, table)
 
 
-def _console_end(console: Any, report: Report) -> None:
+def _console_end(console: Any, report: FetchReport) -> None:
     for name, why in report.broken.items():
         print(f"meadow: source {name} cannot be loaded: {why}", file=sys.stderr)
     console.print(f"\nraw store: {report.raw}")
@@ -233,10 +233,10 @@ def _listed(found: list[Any], raw: Path, cli: Any) -> Callable[[], bool]:
 
 
 def _packed(file: Path, raw: Path, names: list[str] | None, progress: Any, cli: Any) -> Callable[[], bool]:
-    from meadow.fetch import packing
+    from meadow.fetch import pack
 
     wanted = None if not names or "all" in names else names
-    made = packing.pack(raw, file, names=wanted, progress=progress)
+    made = pack(raw, file, names=wanted, progress=progress)
 
     def show() -> bool:
         cli.say(
@@ -251,10 +251,9 @@ def _packed(file: Path, raw: Path, names: list[str] | None, progress: Any, cli: 
 
 
 def _unpacked(file: Path, raw: Path, progress: Any, cli: Any) -> Callable[[], bool]:
-    from meadow.fetch import locked, packing
+    from meadow.fetch import unpack
 
-    with locked(raw):
-        made = packing.unpack(file, raw, progress=progress)
+    made = unpack(file, raw, progress=progress)
 
     def show() -> bool:
         for path in made.installed:

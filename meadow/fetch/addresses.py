@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from meadow.core.builder import Builder
+from meadow.core.errors import Error
 from meadow.core.raw import safe_member
 
 #: The file that declares addresses, and the same of a mirror.
@@ -35,75 +35,8 @@ _DRIVE = "drive.google.com"
 _DRIVE_PATH = re.compile(r"/file/d/([\w-]{10,})(?:/|$)")
 
 
-class FetchError(Exception):
-    """Something that could not be fetched.
-
-    Attributes:
-        what: The source and file, ``medqa/data_clean.zip``.
-        detail: What happened.
-        remedy: What a person can do about it.
-    """
-
-    def __init__(self, what: str, detail: str, remedy: str = "") -> None:
-        super().__init__(what, detail, remedy)
-        self.what, self.detail, self.remedy = what, detail, remedy
-
-    def __str__(self) -> str:
-        said = f"{self.what}: {self.detail.rstrip('.')}."
-        return f"{said} {self.remedy}" if self.remedy else said
-
-
-class AddressError(ValueError):
+class AddressError(Error, ValueError):
     """A ``checksums.tsv`` that cannot be used, or a name that stands for nothing; says what to change."""
-
-
-class Progress(Protocol):
-    """Is told how far each file is; may be called from several threads."""
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        """`done` of `total` (None where nobody knows) bytes, or pages, of `what` are there."""
-
-    def say(self, message: str) -> None:
-        """Shows a line, such as why there is a pause."""
-
-
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        """Shows nothing."""
-
-    def say(self, message: str) -> None:
-        """Shows nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What became of one file.
-
-    Attributes:
-        source: The source it belongs to.
-        file: Its path in the source's folder.
-        state: ``fetched``, ``there`` (nothing was to be done), ``failed``, ``by hand``; of a check ``whole``,
-            ``differs``, ``missing``, ``unknown`` (nothing to compare with), ``not there``.
-        bytes: Its size.
-        sha256: Its hex SHA-256, where it was taken.
-        url: Where it came from, without any password.
-        detail: What there is to say about it.
-    """
-
-    source: str
-    file: str
-    state: str
-    bytes: int = 0
-    sha256: str | None = None
-    url: str = ""
-    detail: str = ""
-
-    @property
-    def what(self) -> str:
-        """Source and file, as in the raw store."""
-        return f"{self.source}/{self.file}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +72,14 @@ class Address:
             return self.url
         return f"https://drive.usercontent.google.com/download?id={quote(drive)}&export=download&confirm=t"
 
+    def difference(self, size: int, sha256: str, told: str = "declared") -> str:
+        """How a file differs from what is told of it, in words; empty where it does not."""
+        if self.bytes is not None and size != self.bytes:
+            return f"it has {size:,} bytes, {told} are {self.bytes:,}"
+        if self.sha256 and sha256 != self.sha256:
+            return f"its SHA-256 is {sha256}, {told} is {self.sha256}"
+        return ""
+
 
 def drive_id(url: str) -> str | None:
     """The file's id of an address on Google Drive, such as ``https://drive.google.com/file/d/ID/view``."""
@@ -166,9 +107,7 @@ def without_secrets(url: str) -> str:
 def check_path(file: str) -> str | None:
     """What is wrong with a path in a source's folder; None where it can be used."""
     parts = file.split("/")
-    if not file or not safe_member(file) or "\\" in file or _CONTROL.search(file):
-        return "it is no path within the source's folder"
-    if any(part in ("", ".") for part in parts) or re.match(r"[A-Za-z]:", file):
+    if not safe_member(file) or "\\" in file or _CONTROL.search(file) or "" in parts or "." in parts:
         return "it is no path within the source's folder"
     if any(part.startswith(".") for part in parts):
         return "a build passes over names that begin with a dot"
@@ -194,23 +133,20 @@ def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[
         if not line.strip() or line.startswith("#"):
             continue
         cells = [cell.strip() for cell in line.split("\t")]
-        if not header:
-            if tuple(cells) != COLUMNS:
-                raise AddressError(
-                    f"{origin}:{number}: the first line must be the columns {', '.join(COLUMNS)}, with tabs between"
-                )
-            header = True
-            continue
         try:
-            address = _address([*cells[:-1], line.rpartition("\t")[2]] if exact else cells, source)
+            if header:
+                address = _address([*cells[:-1], line.rpartition("\t")[2]] if exact else cells, source)
+                key = address.file if exact else address.file.lower()
+                if key in found:
+                    raise ValueError(f"{address.file} is declared twice; give each address a file of its own")
+                found[key] = address
+            elif tuple(cells) != COLUMNS:
+                raise ValueError(
+                    f"the first line must be the columns {', '.join(COLUMNS)}, with tabs between"
+                )
         except ValueError as error:
             raise AddressError(f"{origin}:{number}: {error}") from None
-        key = address.file if exact else address.file.lower()
-        if key in found:
-            raise AddressError(
-                f"{origin}:{number}: {address.file} is declared twice; give each address a file of its own"
-            )
-        found[key] = address
+        header = True
     return tuple(found.values())
 
 
@@ -254,18 +190,18 @@ def declared(builder: Builder | type[Builder]) -> tuple[Address, ...]:
 
 def lines(addresses: Iterable[Address]) -> str:
     """The text of a ``checksums.tsv``."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for a in addresses:
         size = "" if a.bytes is None else str(a.bytes)
         rows.append((f"{MEDIAWIKI if a.wiki else ''}{a.url}", size, a.sha256 or "", a.file))
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
-def record(folder: Path, source: str) -> dict[str, Address]:
-    """What earlier fetches noted in a source's folder, by file; empty where that cannot be read."""
+def record(path: Path, source: str) -> dict[str, Address]:
+    """What earlier fetches noted in a ``.fetched.tsv``, by file; empty where that cannot be read."""
     try:
-        text = (folder / RECORD).read_text(encoding="utf-8")
-        return {address.file: address for address in parse(text, source, str(folder / RECORD), exact=True)}
+        text = path.read_text(encoding="utf-8")
+        return {address.file: address for address in parse(text, source, str(path), exact=True)}
     except (OSError, ValueError):
         return {}
 
@@ -301,41 +237,43 @@ def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[W
     Raises:
         AddressError: A name stands for nothing; the message says which there are.
     """
-    chosen: dict[str, Wanted] = {}
-
-    def add(cls: type[Builder], some: tuple[Address, ...] | None = None, named: bool = True) -> None:
-        every, had = declared(cls), chosen.get(cls.name)
-        whole = some is None or (had is not None and had.whole)
-        kept = {a.file for a in (*(some or ()), *(had.addresses if had else ()))}
-        addresses = every if whole else tuple(a for a in every if a.file in kept)
-        chosen[cls.name] = Wanted(cls, addresses, whole, named or (had is not None and had.named))
-
+    files: dict[str, set[str]] = {}
+    named, whole = set(), set()
     for name in names:
         if name == "all":
-            for cls in classes.values():
-                add(cls, named=False)
-        elif name in classes:
-            add(classes[name])
+            whole.update(classes)
+            continue
+        source, some = _meant(name, classes)
+        named.add(source)
+        if some is None:
+            whole.add(source)
         else:
-            add(*_part(name, classes))
-    return [chosen[name] for name in sorted(chosen)]
+            files.setdefault(source, set()).update(some)
+    return [
+        Wanted(
+            classes[name],
+            tuple(a for a in declared(classes[name]) if name in whole or a.file in files[name]),
+            name in whole,
+            name in named,
+        )
+        for name in sorted(named | whole)
+    ]
 
 
-def _part(
-    name: str, classes: Mapping[str, type[Builder]]
-) -> tuple[type[Builder], tuple[Address, ...] | None]:
+def _meant(name: str, classes: Mapping[str, type[Builder]]) -> tuple[str, list[str] | None]:
+    """The source that a name stands for, and the files of it that are meant; None for all of them."""
+    if name in classes:
+        return name, None
     for cls in classes.values():
         if name in cls.configs:
-            return cls, None
+            return cls.name, None
     for cls in classes.values():
-        inner = name.removeprefix(f"{cls.name}/")
-        some = [a for a in declared(cls) if inner != name and a.file == inner]
-        part = name.removeprefix(f"{cls.name}_")
-        some = some or [
-            a for a in declared(cls) if part != name and a.file.lower().startswith(f"{part.lower()}.")
-        ]
+        part = f"{name.removeprefix(f'{cls.name}_')}.".lower() if name.startswith(f"{cls.name}_") else None
+        files = [address.file for address in declared(cls)]
+        some = [file for file in files if f"{cls.name}/{file}" == name]
+        some = some or [file for file in files if part and file.lower().startswith(part)]
         if some:
-            return cls, tuple(some)
+            return cls.name, some
     datasets = [config for cls in classes.values() for config in cls.configs]
     known = dict.fromkeys(("all", *classes, *datasets))
     raise AddressError(

@@ -7,12 +7,11 @@ once, and a run that was cut off goes on after the last page.
 
 What comes out is what `builders/wikidoc` reads: JSON lines of ``action=parse`` results with their revision ids,
 compressed. Beside it, ``.NAME.about.json`` says from which wiki, when, under which licence, and which pages could
-not be read.
+not be read. The module is one idea: what is asked, what is made of each refusal, and what is kept belong together.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,21 +19,21 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from meadow.core.raw import MAX_LINE
-from meadow.fetch.addresses import Address, Fetched, FetchError, Progress, Silent, without_secrets
-from meadow.fetch.download import AGENT, StoppedError, http, new_client, retry_after
+from meadow.fetch.addresses import Address, without_secrets
+from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent, sha256_of
+from meadow.fetch.pages import printable, title_of
+from meadow.fetch.transport import AGENT, HttpClient, LaterError, led_off_https, retry_after
 
 #: Seconds of replication lag at which the server is to answer with a refusal: the value that MediaWiki's
 #: manual (Manual:Maxlag parameter) recommends to whoever is not in a hurry.
 MAXLAG = 5
-#: A journal of this size is compressed into a frame: some hundred pages.
-_FRAME = 4 * 2**20
 #: When this many pages in a row cannot be read, the wiki is at fault and not the pages.
 _MOST_IN_A_ROW = 25
 #: Tries for what seldom passes: a page that makes the server fail, a host that was never reached.
@@ -42,11 +41,10 @@ _TRIES = 3
 _BUSY = frozenset(("maxlag", "ratelimited", "readonly"))
 _CLOSED = frozenset(("readapidenied", "permissiondenied", "unknown_action", "badaccess-groups", "blocked"))
 _FAULT = re.compile(r"internal_api_error|timeout|poolcounter|concurrency-limit", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WikiPatience:
     """How long to wait, in seconds.
 
     Attributes:
@@ -69,50 +67,59 @@ def fetch(
     folder: Path,
     *,
     progress: Progress | None = None,
-    patience: Patience | None = None,
+    patience: WikiPatience | None = None,
     stop: threading.Event | None = None,
 ) -> Fetched:
     """Reads all articles of a wiki (namespace 0, no redirects) into one file, or goes on with that.
 
     Args:
         address: Whose `url` is that of ``api.php``; `file` is what to write in `folder`, a ``.jsonl.zst``.
-        folder: The source's folder in the raw store; it is made where it does not exist.
+        folder: The source's folder in the raw store, which no other process fills; see `locked`.
         progress: Is told the number of pages, and why there is a pause.
         patience: How long to wait for what.
         stop: Once set, the fetch ends before the next request or in its pause.
 
     Returns:
-        The file, whole; ``there`` where it existed before, without any request. To read the wiki anew, remove it.
+        The file, whole. To read the wiki anew, remove it.
 
     Raises:
-        FetchError: The wiki does not answer, refuses, has no API there, or the disk cannot be written. What
-            was read stays, and the next call goes on with it.
-        StoppedError: `stop` was set.
+        FetchError: The wiki does not answer, refuses, or has no API there. What was read stays, and the next
+            call goes on with it.
+        FetchStoppedError: `stop` was set.
+        OSError: The disk cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     target = folder / address.file
     work = _work_of(target)
-    if target.is_file():
-        if not (work / _Journal.FRAMES).exists():  # killed between the last two steps
-            shutil.rmtree(work, ignore_errors=True)
-        url = without_secrets(address.url)
-        return Fetched(address.source, address.file, "there", target.stat().st_size, url=url)
-    wiki = _Wiki(address, folder, progress or Silent(), patience or Patience(), stop or threading.Event())
+    work.mkdir(parents=True, exist_ok=True)
+    wiki = _Wiki(address, progress or Silent(), patience or WikiPatience(), stop or threading.Event())
+    kept = _KeptPages(work, without_secrets(address.url))
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with FileLock(work / "lock", timeout=0):
-            return _finish(work, target, address, _run(work, wiki))
-    except Timeout:
-        raise FetchError(
-            address.what, "is being fetched by another process", "Wait for it: a wiki is read by one alone."
-        ) from None
-    except OSError as error:
-        raise FetchError(
-            address.what,
-            f"{error.filename or folder} cannot be written: {error.strerror or error}",
-            "Free space or choose another raw store with --raw, and run it again: it goes on after the last page.",
-        ) from error
+        site = _read(wiki, kept)
+        packed = kept.pack()
+    finally:
+        wiki.close()
+        kept.close()
+    sha256, size = sha256_of(packed), packed.stat().st_size
+    about = target.with_name(f".{target.name}.about.json")
+    notes = {"api": kept.url, **site, "begun": kept.begun, "ended": _now(), "pages": kept.pages}
+    text = json.dumps({**notes, "skipped": kept.skipped, "sha256": sha256}, indent=1, ensure_ascii=True)
+    beside = work / "about.json"
+    beside.write_text(text + "\n", encoding="utf-8", newline="\n")
+    beside.replace(about)
+    packed.replace(target)
+    shutil.rmtree(work, ignore_errors=True)
+    detail = f"{kept.pages:,} pages with their revision ids"
+    if kept.skipped:
+        detail += f"; {len(kept.skipped):,} could not be read and are listed in {about.name}"
+    return Fetched(address.source, address.file, "fetched", size, sha256, kept.url, detail)
+
+
+def by_hand(address: Address, folder: Path) -> str:
+    """How to get pages of a wiki without this."""
+    return (
+        f"By hand: save pages of {urlsplit(address.url).hostname} as .html or as an XML export (Special:Export), or "
+        f"results of the API's action=parse, one a line in a .jsonl file, and put them into {folder}."
+    )
 
 
 def agent() -> str:
@@ -130,173 +137,117 @@ def so_far(target: Path) -> int | None:
     Args:
         target: The file that it will become.
     """
-    work = _work_of(target)
     try:
-        state = json.loads((work / _Journal.STATE).read_text(encoding="utf-8"))
-        with (work / f"journal-{state['journal']:06}.jsonl").open("rb") as stream:
-            return state["pages"] + sum(line.endswith(b"\n") for line in stream)
-    except (OSError, ValueError, LookupError, TypeError):
+        with (_work_of(target) / _KeptPages.INDEX).open("rb") as stream:
+            entries = [entry for entry, _ in _whole_entries(stream)]
+    except OSError:
         return None
+    return sum("reason" not in entry for entry in entries[1:]) if entries else None
 
 
 def _work_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def _finish(work: Path, target: Path, address: Address, notes: dict[str, Any]) -> Fetched:
-    frames = work / _Journal.FRAMES
-    with frames.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    size = frames.stat().st_size
-    about = target.with_name(f".{target.name}.about.json")
-    beside = work / "about.json"
-    text = json.dumps({**notes, "sha256": digest}, indent=1, ensure_ascii=True)
-    beside.write_text(text + "\n", encoding="utf-8", newline="\n")
-    beside.replace(about)
-    frames.replace(target)
-    shutil.rmtree(work, ignore_errors=True)
-    skipped = len(notes["skipped"])
-    detail = f"{notes['pages']:,} pages with their revision ids"
-    if skipped:
-        detail += f"; {skipped:,} could not be read and are listed in {about.name}"
-    return Fetched(
-        address.source, address.file, "fetched", size, digest, without_secrets(address.url), detail
-    )
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 # --- what is on disk ------------------------------------------------------------------------------
 
 
-@dataclass
-class _State:
-    """What is known of the part that stands in frames; written anew with each of them.
+class _KeptPages:
+    """Pages on disk: their texts in one file that grows, and in another an entry for each that was dealt with.
+
+    An entry has the title by which the page was listed (it may have been moved since; to go on after its new title
+    would pass over all that lies between), where the texts end with it, and for one that could not be read why.
+    The first entry is about the wiki. What a kill or a power cut has left behind the last whole entry is cut off.
 
     Attributes:
-        url: The API that it is from.
+        url: The API that they are from.
         begun: When the first page was asked for, by this machine's clock in UTC.
-        bytes: The length of the frames; what follows in the file is of a run that was killed.
-        journal: The number of the journal that comes after them.
-        pages: Pages in them.
-        last: The title of the last page that was dealt with; empty before the first.
-        skipped: Pages that could not be read: pageid, title, reason.
+        pages: How many were read.
+        last: The title of the last one that was dealt with; empty before the first.
+        skipped: Those that could not be read: pageid, title, reason.
     """
 
-    url: str
-    begun: str
-    bytes: int = 0
-    journal: int = 0
-    pages: int = 0
-    last: str = ""
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-
-
-class _Journal:
-    """Pages on disk: each stands in a plain file at once, and every few megabytes of that become a zstd frame.
-
-    A line of the plain file is the title by which the page was listed, a tab, and the page. The page may have
-    been moved since; to go on after its new title would pass over all that lies between.
-    """
-
-    FRAMES, STATE = "frames.zst", "state.json"
+    INDEX = "index.jsonl"
 
     def __init__(self, work: Path, url: str) -> None:
-        self._work = work
-        self.state = self._read(url)
-        for old in work.glob("journal-*.jsonl"):
-            if old != self._path:
-                old.unlink()
-        with (work / self.FRAMES).open("ab") as stream:
-            stream.truncate(self.state.bytes)
-        self.pages, self.last = self.state.pages, self.state.last
-        self._file: BinaryIO = self._path.open("ab+")
-        self._file.truncate(self._replay())
-        self._file.seek(0, os.SEEK_END)
+        self.url, self.begun, self.pages, self.last = url, _now(), 0, ""
+        self.skipped: list[dict[str, Any]] = []
+        self._work, self._end = work, 0
+        self._texts = (work / "pages.jsonl").open("ab")
+        self._index = (work / self.INDEX).open("ab+")
+        size = self._take_up()
+        self._index.truncate(size)
+        self._texts.truncate(self._end)
+        if not size:
+            self._note({"url": url, "begun": self.begun})
 
-    @property
-    def _path(self) -> Path:
-        return self._work / f"journal-{self.state.journal:06}.jsonl"
-
-    def _read(self, url: str) -> _State:
-        fresh, frames = _State(url, _now()), self._work / self.FRAMES
-        try:
-            state = _State(**json.loads((self._work / self.STATE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return self._anew(fresh)
-        there = frames.stat().st_size if frames.exists() else 0
-        return state if state.url == url and there >= state.bytes else self._anew(fresh)
-
-    def _anew(self, state: _State) -> _State:
-        for old in self._work.glob("journal-*.jsonl"):
-            old.unlink()
-        (self._work / self.FRAMES).unlink(missing_ok=True)
-        self._write(state)
-        return state
-
-    def _write(self, state: _State) -> None:
-        beside = self._work / f"{self.STATE}.new"
-        with beside.open("w", encoding="utf-8") as stream:
-            json.dump(vars(state), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(self._work / self.STATE)
-
-    def _replay(self) -> int:
-        """Counts the whole lines of the journal, and says where they end."""
-        self._file.seek(0)
-        end = 0
-        for line in self._file:
-            try:
-                title = json.loads(line.partition(b"\t")[0])
-            except ValueError:
+    def _take_up(self) -> int:
+        """Takes up what an earlier run left of this wiki, as far as it is whole; the length of its entries."""
+        there, size = os.fstat(self._texts.fileno()).st_size, 0
+        self._index.seek(0)
+        for entry, length in _whole_entries(self._index):
+            if entry["end"] > there or (not size and entry.get("url") != self.url):
                 break
-            if not line.endswith(b"\n"):
-                break
-            self.pages, self.last, end = self.pages + 1, title, end + len(line)
-        return end
+            size, self._end = size + length, entry["end"]
+            self.begun = entry.get("begun", self.begun)
+            self.last = entry.get("title", self.last)
+            if "reason" in entry:
+                self.skipped.append({key: entry[key] for key in ("pageid", "title", "reason")})
+            elif "title" in entry:
+                self.pages += 1
+        return size
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        self._index.write(json.dumps({**entry, "end": self._end}).encode() + b"\n")
+        self._index.flush()
 
     def add(self, record: bytes, title: str) -> None:
         """Keeps a page."""
-        self._file.write(json.dumps(title).encode() + b"\t" + record + b"\n")
-        self._file.flush()
+        self._texts.write(record + b"\n")
+        self._texts.flush()
+        os.fsync(self._texts.fileno())  # before the entry speaks of it
+        self._end += len(record) + 1
         self.pages, self.last = self.pages + 1, title
-        if self._file.tell() >= _FRAME:
-            self.fold()
+        self._note({"title": title})
 
-    def skip(self, pages: Sequence[Mapping[str, Any]]) -> None:
+    def skip(self, pages: Sequence[dict[str, Any]]) -> None:
         """Keeps in mind that pages could not be read."""
-        if pages:
-            self.state.skipped.extend(pages)
-            self.last = pages[-1]["title"]
-            self.fold()
+        for page in pages:
+            self.skipped.append(page)
+            self.last = page["title"]
+            self._note(page)
 
-    def fold(self) -> None:
-        """Makes a frame of the journal and begins the next one."""
+    def pack(self) -> Path:
+        """Compresses all texts into one file; those stay."""
         import zstandard
 
-        self._file.seek(0)
-        data = b"".join(line.partition(b"\t")[2] for line in self._file)
-        frames = self._work / self.FRAMES
-        if data:
-            with frames.open("ab") as stream:
-                stream.write(zstandard.ZstdCompressor(level=9, write_checksum=True).compress(data))
-                stream.flush()
-                os.fsync(stream.fileno())
-        old = self._path
-        state = self.state
-        state.bytes, state.journal = frames.stat().st_size, state.journal + 1
-        state.pages, state.last = self.pages, self.last
-        # From here on the frame counts; a journal of an earlier number is removed when the fetch goes on.
-        self._write(state)
-        self._file.close()
-        old.unlink()
-        self._file = self._path.open("ab+")
+        packed = self._work / "pages.jsonl.zst"
+        with (self._work / "pages.jsonl").open("rb") as texts, packed.open("wb") as stream:
+            zstandard.ZstdCompressor(level=9, write_checksum=True).copy_stream(texts, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return packed
 
     def close(self) -> None:
-        self._file.close()
+        """Closes the files; they stay."""
+        self._texts.close()
+        self._index.close()
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _whole_entries(stream: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
+    """The entries of an index with their lengths, as far as they are whole."""
+    for line in stream:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        if not line.endswith(b"\n") or not isinstance(entry, dict) or not isinstance(entry.get("end"), int):
+            return
+        yield entry, len(line)
 
 
 # --- talking to the wiki --------------------------------------------------------------------------
@@ -306,55 +257,40 @@ class _PageError(Exception):
     """A page that cannot be read, although the wiki answers."""
 
 
-def _run(work: Path, wiki: _Wiki) -> dict[str, Any]:
+def _read(wiki: _Wiki, kept: _KeptPages) -> dict[str, Any]:
     """Reads all pages after the last one that is on disk.
 
     Returns:
-        The notes for ``.NAME.about.json``.
+        What the wiki says of itself.
     """
-    journal = _Journal(work, without_secrets(wiki.address.url))
-    try:
-        with wiki:
-            wiki.there = journal.pages
-            site = wiki.site()
-            if journal.pages:
-                wiki.say(f"goes on after {journal.pages:,} pages, at {journal.last!r}")
-            total = site.pop("articles")
-            # Of pages that fail one after the other nobody knows yet whether they are at fault or the wiki is.
-            failed: list[dict[str, Any]] = []
-            wiki.progress(journal.pages + len(journal.state.skipped), total)
-            for pageid, title in wiki.pages(after=journal.last):
-                try:
-                    record = wiki.page(pageid)
-                except _PageError as error:
-                    wiki.say(f"{title!r} cannot be read: {error}")
-                    failed.append({"pageid": pageid, "title": title, "reason": str(error)})
-                    if len(failed) >= _MOST_IN_A_ROW:
-                        raise wiki.failed(
-                            f"{len(failed)} pages in a row cannot be read, the last is {title!r}: {error}"
-                        ) from None
-                    continue
-                journal.skip(failed)
-                failed.clear()
-                journal.add(record, title)
-                wiki.there = journal.pages
-                wiki.progress(journal.pages + len(journal.state.skipped), total)
-            journal.skip(failed)
-            wiki.progress(journal.pages + len(journal.state.skipped), total)
-        if not journal.pages:
-            raise wiki.failed("names no articles that can be read", later=False)
-        journal.fold()
-    finally:
-        journal.close()
-    state = journal.state
-    return {
-        "api": state.url,
-        **site,
-        "begun": state.begun,
-        "ended": _now(),
-        "pages": state.pages,
-        "skipped": state.skipped,
-    }
+    wiki.there = kept.pages
+    site = wiki.site()
+    if kept.pages:
+        wiki.say(f"goes on after {kept.pages:,} pages, at {kept.last!r}")
+    total = site.pop("articles")
+    # Of pages that fail one after the other nobody knows yet whether they are at fault or the wiki is.
+    failed: list[dict[str, Any]] = []
+    wiki.progress(kept.pages + len(kept.skipped), total)
+    for pageid, title in wiki.pages(after=kept.last):
+        try:
+            record = wiki.page(pageid)
+        except _PageError as error:
+            wiki.say(f"{title!r} cannot be read: {error}")
+            failed.append({"pageid": pageid, "title": title, "reason": str(error)})
+            if len(failed) >= _MOST_IN_A_ROW:
+                said = f"{len(failed)} pages in a row cannot be read, the last is {title!r}: {error}"
+                raise wiki.failed(said) from None
+            continue
+        kept.skip(failed)
+        failed.clear()
+        kept.add(record, title)
+        wiki.there = kept.pages
+        wiki.progress(kept.pages + len(kept.skipped), total)
+    kept.skip(failed)
+    wiki.progress(kept.pages + len(kept.skipped), total)
+    if not kept.pages:
+        raise wiki.failed("names no articles that can be read", later=False)
+    return site
 
 
 class _Wiki:
@@ -363,46 +299,36 @@ class _Wiki:
     def __init__(
         self,
         address: Address,
-        folder: Path,
         progress: Progress,
-        patience: Patience,
+        patience: WikiPatience,
         stop: threading.Event,
     ) -> None:
-        self.address, self._folder, self._progress = address, folder, progress
-        self._patience, self._stop, self._http = patience, stop, http()
+        self.address, self._progress, self._patience, self._stop = address, progress, patience, stop
         self._host = urlsplit(address.url).hostname or address.url
+        headers = {"User-Agent": agent(), "Accept": "application/json"}
+        self._http = HttpClient(30, patience.timeout, headers, connections=1)
         #: Pages that are on disk, for what errors promise.
         self.there = 0
         self._met = False
 
-    def __enter__(self) -> _Wiki:
-        self._client = new_client(
-            headers={"User-Agent": agent(), "Accept": "application/json"},
-            limits=self._http.Limits(max_connections=1, max_keepalive_connections=1),
-            timeout=self._http.Timeout(self._patience.timeout, connect=30.0),
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+    def close(self) -> None:
+        """Closes the connection."""
+        self._http.close()
 
     def say(self, words: str) -> None:
         """Tells whoever watches."""
-        self._progress.say(f"{self.address.what}: {_plain(words)}")
+        self._progress.say(f"{self.address.what}: {printable(words)}")
 
     def progress(self, done: int, total: int | None) -> None:
         """Tells how many pages are dealt with; the wiki's own count of articles is a little off."""
         self._progress(self.address.what, done, max(total, done) if total else None, "pages")
 
     def failed(self, detail: str, *, later: bool = True) -> FetchError:
-        """The error that ends a fetch: what happened, and the ways to go on."""
+        """The error that ends a fetch: what happened, and whether it can be gone on with."""
         again = f": it goes on after {self.there:,} pages" if self.there else ""
-        remedy = f"Run the same command again later{again}. " if later else ""
-        remedy += (
-            f"By hand: save pages of {self._host} as an XML export (Special:Export), or results of the API's "
-            f"action=parse, one a line in a .jsonl file, and put them into {self._folder}."
-        )
-        return FetchError(self.address.what, f"{self._host}: {_plain(detail)}", remedy)
+        remedy = f"Run the same command again later{again}." if later else ""
+        shown = detail if self._host in detail else f"{self._host}: {detail}"
+        return FetchError(self.address.what, printable(shown), remedy)
 
     def site(self) -> dict[str, Any]:
         """What the wiki says of itself; ``articles`` is about how many pages there are to read."""
@@ -438,11 +364,9 @@ class _Wiki:
             if not isinstance(found, list):
                 raise self.failed("gives no list of its pages", later=False)
             for page in found:
-                pageid, title = (
-                    (page.get("pageid"), page.get("title")) if isinstance(page, dict) else (None, None)
-                )
-                if type(pageid) is int and isinstance(title, str) and title != after:
-                    yield pageid, title
+                match page:
+                    case {"pageid": int(pageid), "title": str(title)} if title != after:
+                        yield pageid, title
             further = answer.get("continue")
             if not further:
                 return
@@ -482,90 +406,73 @@ class _Wiki:
             _PageError: The request is for a page, and this page cannot be had.
             FetchError: The wiki cannot be read at all, or not now.
         """
-        wait, faults, one_page = self._patience.first, 0, parameters["action"] == "parse"
+        patience, faults, one_page = self._patience, 0, parameters["action"] == "parse"
         query = {**parameters, "format": "json", "formatversion": 2, "maxlag": MAXLAG}
-        for attempt in range(1, self._patience.tries + 1):
-            asked, passing = 0.0, False
+        wait, why = patience.first, ""
+        for attempt in range(1, patience.tries + 1):
             try:
-                status, headers, body = self._get(query)
-            except self._http.TransportError as error:
-                why = "no answer" if self._met else "cannot be reached"
-                why = f"{why}: {type(error).__name__}: {error}".rstrip(": ")
-                if "CERTIFICATE_VERIFY_FAILED" in why:
-                    raise FetchError(
-                        self.address.what,
-                        f"{self._host}: its certificate is not trusted: {error}",
-                        "Where your house has a certificate authority of its own, set SSL_CERT_FILE to its file.",
-                    ) from error
-            except self._http.HTTPError as error:  # such as too many redirects
-                raise self.failed(f"{type(error).__name__}: {error}", later=False) from error
-            else:
-                answer = _decoded(body)
-                if answer is not None and "error" not in answer and status == 200:
-                    return answer
-                why, passing = self._understood(status, answer, body, one_page)
-                asked = retry_after(headers.get("retry-after")) or 0.0
-            if not passing:
+                return self._answer(query, one_page)
+            except LaterError as error:
+                why, asked, busy = error.detail, error.wait or 0.0, error.busy
+            if not busy:
                 faults += 1
                 if faults >= _TRIES and not self._met:
                     raise self.failed(why)
                 if faults >= _TRIES and one_page and self._alive():
                     raise _PageError(why)
-            if attempt == self._patience.tries:
+            if attempt == patience.tries:
                 break
-            if asked > self._patience.longest:
+            if asked > patience.longest:
                 raise self.failed(f"{why}; it asks to come back in {asked / 60:.0f} minutes")
             # What the server asks for is the least; a server that goes on refusing gets ever more time.
             pause = max(asked, wait)
             self.say(f"{why}; waits {pause:.0f} s")
             self._rest(pause)
-            wait = min(2 * wait, self._patience.longest)
-        raise self.failed(f"{why}, {self._patience.tries} times in a row")
+            wait = min(2 * wait, patience.longest)
+        raise self.failed(f"{why}, {patience.tries} times in a row")
 
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise StoppedError(self.address.what)
+            raise FetchStoppedError(self.address.what)
 
     def _get(self, query: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         self._rest(0)
         begun = time.monotonic()
-        with self._client.stream("GET", self.address.url, params=query) as response:
-            if response.url.scheme == "http" and self.address.url.startswith("https:"):
-                raise self.failed(
-                    f"leads from https on to {without_secrets(str(response.url))}, which anybody on the way can "
-                    "change",
-                    later=False,
-                )
-            pieces, size = [], 0
-            for piece in response.iter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                if size > MAX_LINE:  # hangs up, which costs the connection and not the fetch
-                    return response.status_code, response.headers, b""
+        with self._http.ask(self.address.url, self.address.what, query=query) as response:
+            astray = led_off_https(response, self.address.url)
+            if astray:
+                raise self.failed(astray, later=False)
+            body = b"".join(_at_most(response.iter_bytes(), MAX_LINE))
+            if len(body) > MAX_LINE:  # hangs up, which costs the connection and not the fetch
+                return response.status_code, response.headers, b""
         self._rest(min(self._patience.pause * (time.monotonic() - begun), self._patience.first))
-        return response.status_code, response.headers, b"".join(pieces)
+        return response.status_code, response.headers, body
 
-    def _understood(
-        self, status: int, answer: dict[str, Any] | None, body: bytes, one_page: bool
-    ) -> tuple[str, bool]:
-        """Why there is no answer, in words, and whether it is only that the server is busy.
+    def _answer(self, query: Mapping[str, Any], one_page: bool) -> dict[str, Any]:
+        """The answer to one request.
 
         Raises:
+            LaterError: There is none now.
             _PageError: This page cannot be had.
             FetchError: Waiting does not help.
         """
+        status, headers, body = self._get(query)
+        answer, wait = _decoded(body), retry_after(headers.get("retry-after"))
+        if answer is not None and "error" not in answer and status == 200:
+            return answer
         error = _mapping(answer or {}, "error")
         code = str(error.get("code") or "")
         if code:
             why = f"{code}: {' '.join(str(error.get('info') or '').split())[:300]}".rstrip(": ")
             if code in _BUSY or _FAULT.search(code):
-                return why, code in _BUSY
+                raise LaterError(why, wait, busy=code in _BUSY)
             if one_page and code not in _CLOSED:
                 raise _PageError(why)
             raise self.failed(f"refuses: {why}", later=False)
-        heading = _heading(body)
+        title = title_of(body[:20_000].decode("utf-8", "replace"))
+        heading = f" ({title})" if title else ""
         if status == 429 or status >= 500:
-            return f"HTTP {status}{heading}", status in (429, 503)
+            raise LaterError(f"HTTP {status}{heading}", wait, busy=status in (429, 503))
         if status in (401, 403, 407):
             raise self.failed(f"refuses with HTTP {status}{heading}", later=False)
         if status in (404, 410):
@@ -580,16 +487,26 @@ class _Wiki:
                 "moved",
                 later=False,
             )
-        return f"HTTP {status} and no JSON", False
+        raise LaterError(f"HTTP {status} and no JSON", wait)
 
     def _alive(self) -> bool:
         """Whether the wiki answers at all, so that a fault is the page's."""
         query = {"action": "query", "meta": "siteinfo", "format": "json", "formatversion": 2}
         try:
             status, _, body = self._get(query)
-        except self._http.HTTPError:
+        except LaterError:
             return False
         return status == 200 and "query" in (_decoded(body) or {})
+
+
+def _at_most(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Chunks until they hold more than that."""
+    seen = 0
+    for chunk in chunks:
+        yield chunk
+        seen += len(chunk)
+        if seen > size:
+            return
 
 
 def _decoded(body: bytes) -> dict[str, Any] | None:
@@ -603,15 +520,3 @@ def _decoded(body: bytes) -> dict[str, Any] | None:
 def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = value.get(key)
     return found if isinstance(found, dict) else {}
-
-
-def _plain(words: str) -> str:
-    """Words of a wiki without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in words)
-
-
-def _heading(body: bytes) -> str:
-    """The title of a page of HTML, in brackets; empty where there is none."""
-    found = _TITLE.search(body[:20_000].decode("utf-8", "replace"))
-    words = " ".join(found[1].split())[:80] if found else ""
-    return f" ({words})" if words else ""

@@ -10,28 +10,30 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from meadow.core.errors import Error
+from meadow.fetch import pages
 from meadow.fetch.addresses import (
     CHECKSUMS,
     RECORD,
     Address,
     AddressError,
-    Fetched,
-    FetchError,
     check_path,
     parse,
     without_secrets,
 )
-from meadow.fetch.download import Downloader, Part, StoppedError, check_room, settle
+from meadow.fetch.download import Downloader, PartialFile, settle
+from meadow.fetch.outcome import Fetched, FetchError
+from meadow.fetch.transport import LaterError, without_addresses
 
-#: Folders within folders that are looked through; a raw store has three levels.
+#: Folders within folders that are looked through; a raw store has three levels, and a link can lead back.
 _DEPTH = 8
 _CHUNK = 2**20
+_LONGEST_LIST = 4 * 2**20
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -44,7 +46,6 @@ class Mirror(ABC):
 
     shown: str
 
-    @abstractmethod
     def addresses(self, source: str, declared: Sequence[Address], whole: bool) -> tuple[Address, ...] | None:
         """What the mirror has of a source, or may have; None where it has nothing of it.
 
@@ -56,9 +57,48 @@ class Mirror(ABC):
         Raises:
             FetchError: The mirror cannot be read, or its list cannot be used.
         """
+        known = {address.file: address for address in declared}
+        found = []
+        for address in self._listed(source, declared):
+            own = known.get(address.file, Address(source, address.file))
+            if whole or address.file in known:
+                size = address.bytes if own.bytes is None else own.bytes
+                url = self._url(source, address.file)
+                found.append(Address(source, address.file, url, size, own.sha256 or address.sha256))
+        return tuple(found) or None
+
+    def _listed(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
+        for name in (CHECKSUMS, RECORD):
+            text = self._text(source, name)
+            if text is None:
+                continue
+            origin = f"{self.shown}/{source}/{name}"
+            try:
+                listed = parse(text, source, origin, exact=name == RECORD)
+            except AddressError as error:
+                remedy = "Those who keep the mirror can mend it."
+                raise FetchError(f"{source} on the mirror", str(error), remedy) from None
+            return self._beyond(source, listed) if name == RECORD else listed
+        return self._found(source, declared)
+
+    def _beyond(self, source: str, noted: Sequence[Address]) -> Iterable[Address]:
+        """All that there is, where a record says what was fetched; here nobody can look."""
+        return noted
 
     @abstractmethod
-    def get(self, address: Address, target: Path) -> Fetched:
+    def _text(self, source: str, name: str) -> str | None:
+        """A list of the mirror; None where there is none."""
+
+    @abstractmethod
+    def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
+        """What there is where nothing is listed."""
+
+    @abstractmethod
+    def _url(self, source: str, file: str) -> str:
+        """The address of a file, as it is noted; empty for one that is none of the web."""
+
+    @abstractmethod
+    def get(self, address: Address, folder: Path) -> Fetched:
         """Copies a file; as `Downloader.get`."""
 
 
@@ -80,103 +120,76 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
     except ValueError as error:
         raise FetchError("--mirror", f"this is no address: {error}", "Name a folder or an address.") from None
     if scheme and scheme[1].lower() in ("http", "https"):
-        return _Web(where, downloader)
-    return _Files(where, downloader)
+        return _WebMirror(where, downloader)
+    return _FileMirror(where, downloader, address=scheme is not None)
 
 
-def _listed(text: str, source: str, origin: str) -> tuple[Address, ...]:
-    try:
-        return parse(text, source, origin, exact=origin.endswith(RECORD))
-    except AddressError as error:
-        raise FetchError(
-            f"{source} on the mirror", str(error), "Those who keep the mirror can mend it."
-        ) from None
-
-
-def _chosen(
-    listed: Sequence[Address], declared: Sequence[Address], whole: bool, url: Any
-) -> tuple[Address, ...]:
-    """The files of a list that are wanted, with what the source declares about them."""
-    known = {address.file: address for address in declared}
-    found = []
-    for address in listed:
-        own = known.get(address.file)
-        if own is None and not whole:
-            continue
-        size = own.bytes if own and own.bytes is not None else address.bytes
-        sha256 = own.sha256 if own and own.sha256 else address.sha256
-        found.append(Address(address.source, address.file, url(address.file), size, sha256))
-    return tuple(found)
-
-
-class _Web(Mirror):
+class _WebMirror(Mirror):
     """A web server."""
 
     def __init__(self, where: str, downloader: Downloader) -> None:
         self._downloader = downloader
         self._base = where.rstrip("/")
-        if urlsplit(where).query or urlsplit(where).fragment or not urlsplit(where).hostname:
-            raise FetchError(
-                "--mirror", f"{without_secrets(where)} is no address of a folder", "Give one without ? and #."
-            )
         self.shown = without_secrets(self._base)
-        downloader.open()
+        parts = urlsplit(where)
+        if parts.query or parts.fragment or not parts.hostname:
+            problem = f"{without_secrets(where)} is no address of a folder"
+            raise FetchError("--mirror", problem, "Give one without ? and #.")
+        downloader.http.open()
 
     def _url(self, source: str, file: str) -> str:
         return f"{self._base}/{quote(source)}/{quote(file)}"
 
-    def addresses(self, source: str, declared: Sequence[Address], whole: bool) -> tuple[Address, ...] | None:
-        for name in (CHECKSUMS, RECORD):
-            url = self._url(source, name)
-            text = self._downloader.text(url, f"{source} on the mirror")
-            if text is not None:
-                listed = _listed(text, source, without_secrets(url))
-                return _chosen(listed, declared, whole, lambda file: self._url(source, file)) or None
-        asked = [replace(a, url=self._url(source, a.file), wiki=False) for a in declared]
-        if not any(self._downloader.is_there(a.url, a.what) for a in asked):
-            return None
-        return tuple(asked)
+    def _text(self, source: str, name: str) -> str | None:
+        """403 says that there is none, too: buckets say so of a missing key, servers of a name with a dot."""
+        what = f"{source} on the mirror"
+        status, data = self._downloader.peek(self._url(source, name), what, _LONGEST_LIST + 1)
+        if len(data) > _LONGEST_LIST:
+            raise FetchError(what, f"{self.shown}/{source}/{name} is larger than {_LONGEST_LIST:,} bytes")
+        return None if status in (403, 404, 410) or pages.is_page(data) else data.decode("utf-8", "replace")
 
-    def get(self, address: Address, target: Path) -> Fetched:
-        return self._downloader.get(address, target)
+    def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
+        there = any(
+            self._downloader.peek(self._url(source, a.file), a.what)[0] not in (404, 410) for a in declared
+        )
+        return declared if there else ()
+
+    def get(self, address: Address, folder: Path) -> Fetched:
+        return self._downloader.get(address, folder)
 
 
-class _Files(Mirror):
+class _FileMirror(Mirror):
     """A folder or bucket that fsspec reads."""
 
-    def __init__(self, where: str, downloader: Downloader) -> None:
+    def __init__(self, where: str, downloader: Downloader, address: bool) -> None:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
         self._downloader = downloader
-        scheme = _SCHEME.match(where)
-        self.shown = without_secrets(where) if scheme else where
+        self.shown = without_secrets(where) if address else where
         try:
-            if scheme:
-                from fsspec.core import url_to_fs
-
-                self._fs, self._root = url_to_fs(where)
+            if address:
+                self._fs, root = url_to_fs(where)
             else:
-                from fsspec.implementations.local import LocalFileSystem
-
-                self._fs, self._root = LocalFileSystem(), str(Path(where).expanduser().absolute())
+                self._fs, root = LocalFileSystem(), str(Path(where).expanduser().absolute())
         except ImportError as error:
-            raise FetchError(
-                "--mirror", f"{self.shown} needs another package: {error}", "Install it, or use a folder."
-            ) from None
+            problem = f"{self.shown} needs another package: {error}"
+            raise FetchError("--mirror", problem, "Install it, or use a folder.") from None
         except (ValueError, OSError) as error:
             raise FetchError("--mirror", f"{self.shown} cannot be read: {error}") from None
-        self._root = self._root.rstrip("/")
-        if not scheme and not Path(self._root).is_dir():
+        self._root = root.rstrip("/")
+        if not address and not Path(self._root).is_dir():
             shown = re.sub(r"//[^/]*@", "//", where)  # an address that is none can hold a password, too
-            raise FetchError(
-                "--mirror", f"the folder {shown} does not exist", "It holds one folder per source."
-            )
+            problem = f"the folder {shown} does not exist"
+            raise FetchError("--mirror", problem, "It holds one folder per source.")
 
-    def _path(self, source: str, file: str) -> str:
-        return f"{self._root}/{source}/{file}"
+    def _url(self, source: str, file: str) -> str:
+        return ""
 
-    def addresses(self, source: str, declared: Sequence[Address], whole: bool) -> tuple[Address, ...] | None:
+    def _listed(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         try:
-            listed = self._list(source)
-        except FetchError:
+            return super()._listed(source, declared)
+        except Error:
             raise
         except Exception as error:  # each kind of store has errors of its own
             raise FetchError(
@@ -184,31 +197,25 @@ class _Files(Mirror):
                 f"{self.shown} cannot be read: {_words(error)}",
                 "See that the address is right and that you may read it.",
             ) from None
-        return _chosen(listed, declared, whole, lambda file: f"{self.shown}/{source}/{file}") or None
 
-    def _list(self, source: str) -> tuple[Address, ...]:
-        for name in (CHECKSUMS, RECORD):
-            path = self._path(source, name)
-            try:
-                text = self._fs.cat_file(path).decode("utf-8", "replace")
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            listed = _listed(text, source, f"{self.shown}/{source}/{name}")
-            # A record tells of what was fetched; what was put there by hand is in none.
-            if name == CHECKSUMS:
-                return listed
-            known = {address.file: address for address in listed}
-            return tuple(known.get(a.file, a) for a in self._found(source))
-        return tuple(self._found(source))
+    def _text(self, source: str, name: str) -> str | None:
+        try:
+            return self._fs.cat_file(f"{self._root}/{source}/{name}").decode("utf-8", "replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
-    def _found(self, source: str) -> Iterator[Address]:
+    def _beyond(self, source: str, noted: Sequence[Address]) -> Iterable[Address]:
+        # What was put there by hand is in no record.
+        known = {address.file: address for address in noted}
+        return [known.get(found.file, found) for found in self._found(source, ())]
+
+    def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         root = f"{self._root}/{source}"
-        for path, size in self._walk(root, _DEPTH):
-            file = path[len(root) + 1 :]
-            if check_path(file) is None:
-                yield Address(source, file, "", size)
+        found = ((path[len(root) + 1 :], size) for path, size in self._walk(root, _DEPTH))
+        return [Address(source, file, "", size) for file, size in found if check_path(file) is None]
 
     def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, int | None]]:
+        # Not walk() of fsspec, which passes over folders below that cannot be read.
         try:
             entries = self._fs.ls(folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -222,31 +229,33 @@ class _Files(Mirror):
             elif entry["type"] == "file":
                 yield path, entry.get("size")
 
-    def get(self, address: Address, target: Path) -> Fetched:
-        path = self._path(address.source, address.file)
-        part = Part(target)
+    def get(self, address: Address, folder: Path) -> Fetched:
+        path = f"{self._root}/{address.what}"
+        part = PartialFile(folder / address.file)
+
+        def copy() -> None:
+            try:
+                facts = self._facts(path)
+                if part.facts != facts or part.size > (facts["total"] or 0):
+                    part.begin(facts)
+                with self._fs.open(path, "rb") as stream:
+                    stream.seek(part.size)
+                    chunks = iter(lambda: stream.read(_CHUNK), b"")
+                    self._downloader.receive(chunks, address, part, facts["total"])
+            except (Error, LaterError):
+                raise
+            except FileNotFoundError:
+                raise FetchError(address.what, f"it is not on the mirror {self.shown}") from None
+            except Exception as error:  # as above
+                problem = f"copying it from {self.shown} failed: {_words(error)}"
+                remedy = "Run the command again; what is there is gone on with."
+                raise FetchError(address.what, problem, remedy) from None
+
         try:
-            facts = self._facts(path)
-            if part.size and (part.facts != facts or part.size > (facts["total"] or 0)):
-                part.drop()
-            if not part.facts:
-                part.begin(facts)
-            check_room(address, target.parent, None if facts["total"] is None else facts["total"] - part.size)
-            self._copy(path, address, part, facts["total"])
-            digest = settle(part, address)
-        except (FetchError, StoppedError):
-            raise
-        except FileNotFoundError:
-            raise FetchError(address.what, f"it is not on the mirror {self.shown}") from None
-        except Exception as error:  # as above
-            raise FetchError(
-                address.what,
-                f"copying it from {self.shown} failed: {_words(error)}",
-                "Run the command again; what is there is gone on with.",
-            ) from None
+            self._downloader.patiently(address.what, part, copy)
+            return settle(part, address)
         finally:
             part.close()
-        return Fetched(address.source, address.file, "fetched", target.stat().st_size, digest, address.url)
 
     def _facts(self, path: str) -> dict[str, Any]:
         """What tells this state of the file from others, to go on with a copy that was cut off."""
@@ -261,20 +270,8 @@ class _Files(Mirror):
             "total": info.get("size"),
         }
 
-    def _copy(self, path: str, address: Address, part: Part, total: int | None) -> None:
-        with self._fs.open(path, "rb") as stream:
-            if part.size:
-                stream.seek(part.size)
-            while data := stream.read(_CHUNK):
-                if self._downloader.stop.is_set():
-                    raise StoppedError(address.what)
-                part.write(data)
-                self._downloader.progress(address.what, part.size, total)
-        if total is not None and part.size != total:
-            raise FetchError(address.what, f"the mirror has {total:,} bytes of it and gave {part.size:,}")
-
 
 def _words(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     # Keys and signed addresses stand in some stores' errors.
-    return re.sub(r"\w+://\S+", "an address", said) or type(error).__name__
+    return without_addresses(said) or type(error).__name__

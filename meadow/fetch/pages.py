@@ -37,7 +37,6 @@ _TAGS = re.compile(r"<[^<>]*>")
 _TAG = re.compile(r"<(/?[a-zA-Z]{1,20})([^<>]{0,4000})>")
 _ATTRIBUTE = re.compile(r"""([\w-]{1,40})\s{0,9}=\s{0,9}(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.I)
-_SPACE = re.compile(r"\s+")
 
 #: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too.
 _KINDS = (
@@ -62,7 +61,8 @@ _KINDS = (
         "login",
         re.compile(
             r"<input[^<>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password|ServiceLogin|\b(?:sign|log) ?in to (?:continue|your)|"
-            r"please (?:sign|log) ?in|you need access|request access|authentication required",
+            r"please (?:sign|log) ?in|you need access|request access|authentication required|"
+            r"^(?:/\S*)?/(?:log|sign)-?in\b",  # the address that led here
             re.I,
         ),
         "its host asks to sign in",
@@ -91,7 +91,7 @@ _KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class StrayPage:
     """A page that came instead of a file.
 
     Attributes:
@@ -106,40 +106,51 @@ class Page:
     remedy: str = ""
     follow: str = ""
 
+    @property
+    def telling(self) -> bool:
+        """Whether it says more than the status it came with."""
+        return self.kind in ("quota", "expired", "login", "blocked")
+
 
 def is_page(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a web page."""
     return _PAGE.match(start[:4096]) is not None
 
 
-def explain(content: bytes, url: str) -> Page:
+def explain(content: bytes, url: str) -> StrayPage:
     """Says what a page is.
 
     Args:
         content: Its first `LOOKED_AT` bytes.
         url: Where it came from, after redirects.
     """
-    text = content.decode("utf-8", "replace")
+    text, came = content.decode("utf-8", "replace"), "a web page came instead of the file"
     follow = _lead(text, url)
     if follow:
-        asks = "a web page came instead of the file: its host asks whether to download a large file"
-        return Page("confirm", asks, "Answer it in a browser.", follow)
-    found = _TITLE.search(text)
-    title = _shown(html.unescape(found[1])) if found else ""
+        asks = f"{came}: its host asks whether to download a large file"
+        return StrayPage("confirm", asks, "Answer it in a browser.", follow)
+    title = title_of(text)
     said = f' ("{title}")' if title else ""
     asked = f"{urlsplit(url).path} {text}"
     for kind, pattern, detail, remedy in _KINDS:
         if pattern.search(title) or pattern.search(asked if kind != "gone" else _TAGS.sub(" ", text)[:2000]):
-            return Page(kind, f"a web page came instead of the file: {detail}{said}", remedy)
-    if re.search(r"/(?:log|sign)-?in\b|ServiceLogin", url, re.I):
-        _, _, detail, remedy = _KINDS[2]
-        return Page("login", f"a web page came instead of the file: {detail}{said}", remedy)
-    return Page("page", f"a web page came instead of the file{said}")
+            return StrayPage(kind, f"{came}: {detail}{said}", remedy)
+    return StrayPage("page", f"{came}{said}")
+
+
+def title_of(text: str) -> str:
+    """The title of a page, as it may be shown; empty where it has none."""
+    found = _TITLE.search(text)
+    return _shown(html.unescape(found[1])) if found else ""
+
+
+def printable(text: str) -> str:
+    """Foreign words without control characters and letters that turn a line of a terminal around."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _shown(text: str) -> str:
-    # A page is foreign: no control characters on a terminal, no letter that turns the line around.
-    return _SPACE.sub(" ", "".join(c if c.isprintable() else " " for c in text)).strip()[:80]
+    return " ".join(printable(text).split())[:80]
 
 
 def _lead(text: str, url: str) -> str:

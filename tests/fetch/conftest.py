@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from meadow.fetch.download import CA_VARIABLES, Patience
+from meadow.fetch.download import Patience
+from meadow.fetch.transport import CA_VARIABLES
 from tests.fetch import server
 
 _COUNT = itertools.count()

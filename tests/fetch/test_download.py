@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 import socket
 import struct
@@ -15,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from meadow.fetch import FetchError, Report, check, fetch, listing, mediawiki
+from meadow.fetch import FetchError, FetchReport, FetchStoppedError, check, fetch, listing, mediawiki
 from meadow.fetch.addresses import Address
-from meadow.fetch.download import Downloader, Part, Patience, StoppedError, retry_after
+from meadow.fetch.download import Downloader, PartialFile, Patience
+from meadow.fetch.transport import retry_after
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, page, records, redirect, sha256, slow, stall, status
 
@@ -43,7 +46,7 @@ def get(url: str, folder: Path, patience: Patience, file: str = "a.zip", **decla
     """Downloads one file and returns what was said; the file is then in the folder."""
     told = Told()
     with Downloader(patience, told) as downloader:
-        downloader.get(Address("s", file, url, **declared), folder / file)
+        downloader.get(Address("s", file, url, **declared), folder)
     return told
 
 
@@ -155,7 +158,7 @@ def test_a_server_that_gets_ranges_wrong_gives_the_whole_file(
 
 
 def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quick: Patience) -> None:
-    part = Part(tmp_path / "a.zip")
+    part = PartialFile(tmp_path / "a.zip")
     part.begin({"url": site.url + "/a.zip", "etag": server.etag(ZIP), "modified": None, "total": None})
     part.write(ZIP + b"more")
     part.close()
@@ -165,7 +168,7 @@ def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quic
 
 
 def test_a_run_killed_before_the_rename_needs_no_request(site: Site, tmp_path: Path, quick: Patience) -> None:
-    part = Part(tmp_path / "a.zip")
+    part = PartialFile(tmp_path / "a.zip")
     part.begin({"url": site.url + "/a.zip", "etag": server.etag(ZIP), "modified": None, "total": len(ZIP)})
     part.write(ZIP)
     part.close()
@@ -638,8 +641,8 @@ def test_a_stopped_download_keeps_what_is_there(site: Site, tmp_path: Path, quic
     url = site.put("/a.zip", ZIP, slow(0.01))
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
-    with Downloader(quick, Told(), stop) as downloader, pytest.raises(StoppedError):
-        downloader.get(Address("s", "a.zip", url), tmp_path / "a.zip")
+    with Downloader(quick, Told(), stop) as downloader, pytest.raises(FetchStoppedError):
+        downloader.get(Address("s", "a.zip", url), tmp_path)
     kept = (tmp_path / ".a.zip.http.part").read_bytes()
     assert kept
     assert ZIP.startswith(kept)
@@ -651,7 +654,7 @@ def test_a_stopped_download_keeps_what_is_there(site: Site, tmp_path: Path, quic
 # The raw store.
 
 
-def states(report: Report) -> dict[str, str]:
+def states(report: FetchReport) -> dict[str, str]:
     return {file.what: file.state for file in report.files}
 
 
@@ -737,7 +740,7 @@ def test_another_file_in_its_place_is_never_overwritten(
     report = fetch([name], raw=tmp_path, patience=quick)
     assert states(report) == {f"{name}/a.zip": "failed", f"{name}/b.zip": "failed"}
     a, b = (file.detail for file in report.files)
-    assert "a file of this name is there, but it has another SHA-256 than declared" in a
+    assert f"a file of this name is there, but its SHA-256 is {sha256(other)}, declared is {SHA}" in a
     assert f"Move {tmp_path / name / 'a.zip'} away and fetch again" in a
     assert "a file of this name is there, but it is a web page" in b
     assert "By hand" not in a + b
@@ -796,7 +799,8 @@ def test_a_wiki_that_is_gone_names_the_way_by_hand(
     assert file.state == "failed"
     assert file.detail == (
         f"{name}/pages.jsonl.zst: no connection to 127.0.0.1. Try again later. By hand: save pages of 127.0.0.1 as "
-        f".html, or export them as XML (Special:Export), into {tmp_path / name}"
+        f".html or as an XML export (Special:Export), or results of the API's action=parse, one a line in a .jsonl "
+        f"file, and put them into {tmp_path / name}."
     )
 
 
@@ -962,3 +966,39 @@ def test_a_wiki_that_is_gone_names_the_way_by_hand_once(
     name = publish((f"mediawiki+{server.gone()}/api.php", "pages.jsonl.zst"))
     report = fetch([name], raw=tmp_path)
     assert report.files[0].detail.count("By hand:") == 1
+
+
+def test_a_full_disk_keeps_what_came(
+    site: Site, tmp_path: Path, quick: Patience, publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.fetch.test_mediawiki import Wiki
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    wiki = Wiki()
+    name = publish((site.put("/a.zip", ZIP), "a.zip"), (f"mediawiki+{wiki.url}", "pages.jsonl.zst"))
+    write, fsync, wrote = PartialFile.write, os.fsync, []
+
+    def some(part: PartialFile, data: bytes) -> None:
+        if wrote:
+            full()
+        wrote.append(len(data))
+        write(part, data)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(PartialFile, "write", some)
+            patched.setattr(os, "fsync", full)
+            report = fetch([name], raw=tmp_path, patience=quick)
+        assert states(report) == {f"{name}/a.zip": "failed", f"{name}/pages.jsonl.zst": "failed"}
+        for file in report.files:
+            assert f"{file.what}: cannot write {tmp_path / name}" in file.detail
+            assert "No space left on device. Make room, or name another folder with --raw" in file.detail
+        assert (tmp_path / name / ".a.zip.http.part").stat().st_size == wrote[0]
+        assert os.fsync is fsync
+        assert not fetch([name], raw=tmp_path, patience=quick).failed
+    finally:
+        wiki.close()
+    assert site.requests[-1].range == f"bytes={wrote[0]}-"
+    assert (tmp_path / name / "a.zip").read_bytes() == ZIP

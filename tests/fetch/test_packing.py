@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 import zstandard
-from filelock import FileLock
 
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.core.raw import find
-from meadow.fetch.addresses import RECORD, FetchError, Silent
-from meadow.fetch.packing import Packed, pack, unpack
+from meadow.fetch import FetchError, Packed, locked, pack, unpack
+from meadow.fetch.addresses import RECORD
+from meadow.fetch.outcome import Silent
 
 LONG = "wikidoc/" + "/".join("abcdefghij" * 8 for _ in range(3)) + "/Fieber_über_39.html"
 FILES = {
@@ -43,7 +43,7 @@ def fill(raw: Path, files: dict[str, bytes] = FILES) -> Path:
 
 def contents(raw: Path) -> dict[str, bytes]:
     """All files of a raw store but its lock."""
-    files = (path for path in raw.rglob("*") if path.is_file() and path.name != ".unpack.lock")
+    files = (path for path in raw.rglob("*") if path.is_file() and path.name != ".fetch.lock")
     return {path.relative_to(raw).as_posix(): path.read_bytes() for path in files}
 
 
@@ -242,7 +242,7 @@ def test_again_changes_nothing(tmp_path: Path, packed: Path) -> None:
     again = unpack(packed, there)
     assert (again.installed, again.kept, again.bytes) == ((), tuple(sorted(FILES)), 0)
     changed = [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
-    assert changed in ([], [".unpack.lock"])
+    assert changed in ([], [".fetch.lock"])
 
 
 def test_a_file_that_differs_is_never_replaced(tmp_path: Path, packed: Path) -> None:
@@ -283,9 +283,8 @@ def test_an_interrupt_installs_nothing_and_the_next_run_does(tmp_path: Path, pac
 
 def test_one_at_a_time(tmp_path: Path, packed: Path) -> None:
     there = tmp_path / "there"
-    there.mkdir()
-    with FileLock(there / ".unpack.lock"):
-        refused(packed, there, "another `meadow fetch --unpack` is filling it. Wait until it is done")
+    with locked(there):
+        refused(packed, there, "another fetch is filling this raw store. Wait for it")
     unpack(packed, there)
 
 
@@ -416,7 +415,7 @@ def test_a_path_that_leads_elsewhere(tmp_path: Path, path: str) -> None:
     except ValueError:  # tarfile writes no such name
         file = write(tmp_path / "p.tar.zst", listing(forged), [])
     refused(file, tmp_path / "in" / "there", "is no pack that Meadow wrote")
-    assert sorted(p.name for p in tmp_path.rglob("*")) == [".unpack.lock", "in", "p.tar.zst", "there"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".fetch.lock", "in", "p.tar.zst", "there"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""What a fetch tells: how far it is, what became of a file, and what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from meadow.core.errors import Error
+
+_LOCK = ".fetch.lock"
+
+
+class FetchError(Error):
+    """Something that could not be fetched, packed or unpacked.
+
+    Attributes:
+        what: The source and file, ``medqa/data_clean.zip``.
+        detail: What happened.
+        remedy: What a person can do about it.
+    """
+
+    def __init__(self, what: str, detail: str, remedy: str = "") -> None:
+        super().__init__(what, detail, remedy)
+        self.what, self.detail, self.remedy = what, detail, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.detail.rstrip('.')}. {self.remedy}".rstrip()
+
+
+class FetchStoppedError(Error):
+    """A fetch was told to stop; what is there stays."""
+
+
+class Progress(Protocol):
+    """Is told how far each file is; may be called from several threads."""
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
+        """`done` of `total` (None where nobody knows) bytes, or pages, of `what` are there."""
+
+    def say(self, message: str) -> None:
+        """Shows a line, such as why there is a pause."""
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
+        """Shows nothing."""
+
+    def say(self, message: str) -> None:
+        """Shows nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one file.
+
+    Attributes:
+        source: The source it belongs to.
+        file: Its path in the source's folder.
+        state: ``fetched``, ``there`` (nothing was to be done), ``failed``, ``by hand``; of a check ``whole``,
+            ``differs``, ``missing``, ``unknown`` (nothing to compare with), ``not there``.
+        bytes: Its size.
+        sha256: Its hex SHA-256, where it was taken.
+        url: Where it came from, without any password.
+        detail: What there is to say about it.
+    """
+
+    source: str
+    file: str
+    state: str
+    bytes: int = 0
+    sha256: str | None = None
+    url: str = ""
+    detail: str = ""
+
+    @property
+    def what(self) -> str:
+        """Source and file, as in the raw store."""
+        return f"{self.source}/{self.file}"
+
+
+@dataclass
+class FetchReport:
+    """What a fetch or a check came to.
+
+    Attributes:
+        raw: The raw store.
+        files: What became of each file, sorted by source and file.
+        terms: The terms of the sources fetched, in words.
+        notes: What else there is to say, such as where files go that nobody can download.
+        refused: Sources that were not fetched, with what is missing.
+        broken: Installed sources that cannot be loaded, with the reason.
+    """
+
+    raw: Path
+    files: list[Fetched] = field(default_factory=list)
+    terms: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that was asked for is not there, or is not right."""
+        return bool(self.refused) or any(f.state in ("failed", "differs", "missing") for f in self.files)
+
+
+def sha256_of(path: Path) -> str:
+    """The hex SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(raw: Path) -> Iterator[None]:
+    """Lets one process at a time fill a raw store, which is made where it does not exist.
+
+    Raises:
+        FetchError: Another process fills it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(raw / _LOCK)
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        problem = "another fetch is filling this raw store"
+        raise FetchError(str(raw), problem, "Wait for it, or name another folder with --raw.") from None
+    except OSError as error:
+        raise unwritable(raw, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def unwritable(where: Path, error: OSError) -> FetchError:
+    """The error for a raw store, or something in it, that cannot be written; what is there stays."""
+    problem = f"cannot be written: {error.strerror or error}"
+    return FetchError(str(error.filename or where), problem, "Make room, or name another folder with --raw.")

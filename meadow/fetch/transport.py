@@ -1,0 +1,250 @@
+"""Asking over HTTP: the house's proxies and certificates, and errors in words that say what to do.
+
+Built on the library that `huggingface_hub` brings. What may pass is a `LaterError`, for whoever asks to wait; what
+stays is a `FetchError`. No message holds a password: neither that of an address nor that of a proxy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import os
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from meadow.core.version import VERSION
+from meadow.fetch.addresses import without_secrets
+from meadow.fetch.outcome import FetchError
+
+#: How requests name themselves.
+AGENT = f"meadow/{VERSION} (rebuilds medical datasets from their publishers' files)"
+#: The variables that name a private certificate authority, in the order in which they count.
+CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+
+
+class LaterError(Exception):
+    """An answer that may be another one later.
+
+    Attributes:
+        detail: What happened; empty where there is nothing to tell.
+        wait: Seconds to wait, where somebody said how many.
+        reached: Whether the host was reached.
+        busy: Whether it is only that the host has too much to do.
+    """
+
+    def __init__(
+        self, detail: str = "", wait: float | None = None, *, reached: bool = True, busy: bool = False
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.wait, self.reached, self.busy = detail, wait, reached, busy
+
+
+class HttpClient:
+    """Connections that follow redirects; one client may serve several threads.
+
+    Args:
+        connect: Seconds to wait for a connection.
+        read: Seconds to wait for the next bytes.
+        headers: Sent with every request, beside Meadow's name.
+        connections: How many there may be at once; None for as many as are asked for.
+    """
+
+    def __init__(
+        self, connect: float, read: float, headers: Mapping[str, str], connections: int | None = None
+    ) -> None:
+        self.library = _library()
+        self._read = read
+        self._settings = {
+            "headers": {"User-Agent": AGENT, **headers},
+            "timeout": self.library.Timeout(read, connect=connect),
+            "limits": self.library.Limits(max_connections=connections, max_keepalive_connections=connections),
+            "follow_redirects": True,
+            "max_redirects": 10,
+        }
+        self._client: Any = None
+        self._opening = threading.Lock()
+
+    def open(self) -> Any:
+        """The library's client; made when first needed, for a mirror in a folder needs no proxy that works.
+
+        Raises:
+            FetchError: A variable names a proxy, or certificates, that cannot be used.
+        """
+        with self._opening:
+            if self._client is None:
+                try:
+                    self._client = self.library.Client(verify=_certificates(), **self._settings)
+                except ImportError:
+                    remedy = "Run `pip install socksio`, or name an HTTP proxy."
+                    raise FetchError(
+                        _PROXY_VARIABLES, "a SOCKS proxy needs another package", remedy
+                    ) from None
+                except (ValueError, self.library.InvalidURL):
+                    # Only what the variables say comes in from outside; the library repeats it with its password.
+                    remedy = "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special letters as %XX."
+                    raise FetchError(_PROXY_VARIABLES, "this is no address of a proxy", remedy) from None
+        return self._client
+
+    def close(self) -> None:
+        """Closes all connections."""
+        if self._client is not None:
+            self._client.close()
+
+    @contextlib.contextmanager
+    def ask(
+        self, url: str, what: str, headers: Mapping[str, str] | None = None, query: Any = None
+    ) -> Iterator[Any]:
+        """Makes a request and gives the answer, whose body is still to be read.
+
+        Args:
+            url: The address; a user and a password in it are sent as such.
+            what: What errors call the matter.
+            headers: Headers of this request.
+            query: Parameters that replace the address's query.
+
+        Raises:
+            LaterError: There is no answer, or it ends early.
+            FetchError: There is none, and waiting does not help.
+        """
+        parts, secret = urlsplit(url), None
+        if "@" in parts.netloc:
+            # Kept out of the address, which errors and logs show.
+            user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+            secret = (unquote(user), unquote(password))
+            url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        client = self.open()
+        try:
+            with client.stream("GET", url, headers=headers, params=query, auth=secret) as response:
+                yield response
+        except (self.library.HTTPError, self.library.InvalidURL) as error:
+            raise self._explained(error, what, url) from None
+
+    def _explained(self, error: Exception, what: str, url: str) -> Exception:
+        """An error of the library as one of ours."""
+        library, host, proxy = self.library, urlsplit(url).hostname or url, _proxy(url)
+        if isinstance(error, library.ProxyError):
+            if "407" in str(error):
+                return asks_password(what, url)
+            return LaterError(f"the proxy does not let us through: {_cause(error)}{proxy}", reached=False)
+        if isinstance(error, library.ConnectError | library.ConnectTimeout):
+            for cause in _causes(error):
+                if isinstance(cause, ssl.SSLError):
+                    why = getattr(cause, "verify_message", "") or cause.reason or cause
+                    return FetchError(
+                        what,
+                        f"{host} shows a certificate that is not trusted: {why}{proxy}",
+                        "If your network has a certificate authority of its own, name its PEM file in SSL_CERT_FILE "
+                        "or REQUESTS_CA_BUNDLE.",
+                    )
+                if isinstance(cause, socket.gaierror):
+                    return LaterError(f"there is no host {host} to be found from here{proxy}", reached=False)
+            return LaterError(f"no connection to {host}: {_cause(error)}{proxy}", reached=False)
+        if isinstance(error, library.TimeoutException):
+            return LaterError(f"{host} has sent nothing for {self._read:g} s")
+        if isinstance(error, library.UnsupportedProtocol | library.InvalidURL):
+            led = f"{host} leads on to something that is no http or https address"
+            return FetchError(what, led, "Open the address in a browser.")
+        if isinstance(error, library.TooManyRedirects):
+            return FetchError(what, f"{host} leads round in circles", "Open the address in a browser.")
+        if isinstance(error, library.DecodingError):
+            return LaterError(f"{host} sent damaged compressed data: {error}")
+        return LaterError(f"{host} cut the connection: {_cause(error)}")
+
+
+def _library() -> ModuleType:
+    """The HTTP library that `huggingface_hub` brings: ``httpx2``, or ``httpx`` in its older releases."""
+    try:
+        import httpx2
+
+        return httpx2
+    except ImportError:
+        import httpx
+
+        return httpx
+
+
+def _certificates() -> ssl.SSLContext | bool:
+    """The authorities to trust: those that a variable of `CA_VARIABLES` names, else the usual ones."""
+    for variable in CA_VARIABLES:
+        value = os.environ.get(variable)
+        if not value:
+            continue
+        try:
+            if Path(value).is_dir():
+                return ssl.create_default_context(capath=value)
+            return ssl.create_default_context(cafile=value)
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"{value} cannot be used as certificates: {error.strerror or error}"
+            raise FetchError(variable, problem, "Name a PEM file that is there.") from None
+    return True
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, given as a number or a date; None where it says nothing."""
+    if not value:
+        return None
+    # Not isdigit(): it takes superscripts, too, of which no number can be made.
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def led_off_https(response: Any, asked: str) -> str:
+    """Where an answer came from, in words, if redirects led from https to http; else empty."""
+    if response.url.scheme != "http" or not asked.startswith("https:"):
+        return ""
+    return f"leads from https on to {without_secrets(str(response.url))}, which anybody on the way can change"
+
+
+def asks_password(what: str, url: str) -> FetchError:
+    """The error for a proxy that answers 407."""
+    return FetchError(
+        what,
+        f"the proxy asks for a user and a password{_proxy(url)}",
+        "Put them into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT.",
+    )
+
+
+def without_addresses(said: str) -> str:
+    """Words of a library without the addresses in them, which can hold keys."""
+    return re.sub(r"\w+://\S+", "an address", said)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _cause(error: BaseException) -> str:
+    """The system's words for an error, which name no address and so no password."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return without_addresses(str(error))[:200] or type(error).__name__
+
+
+def _proxy(url: str) -> str:
+    """The proxy that stands between, in brackets; empty where there is none."""
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return ""
+    return f" (through the proxy {without_secrets(proxy if '://' in proxy else f'http://{proxy}')})"
