@@ -11,8 +11,8 @@ from meadow.core.raw import find
 from meadow.core.store import default_raw
 from meadow.fetch import mediawiki, pages, terms
 from meadow.fetch.addresses import RECORD, Address, Wanted, record, wanted, without_secrets
-from meadow.fetch.download import PartialFile
 from meadow.fetch.outcome import Fetched, FetchError, FetchReport, Progress, Silent, sha256_of
+from meadow.fetch.partial import PartialFile
 
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
@@ -144,7 +144,7 @@ def listing(names: Iterable[str], *, raw: Path | None = None) -> list[Listed]:
     for source in wanted(names, available()[0]):
         licence, asks = source.builder.license.id, terms.needed(source.builder, raw) is not None
         for address in source.addresses:
-            state, size = _state(address, raw / source.name / address.file)
+            state, size = _state(address, raw / source.name)
             found.append(Listed(address, state, size, licence, asks))
         if not source.addresses:
             own = put_by_hand(source, raw)
@@ -152,7 +152,8 @@ def listing(names: Iterable[str], *, raw: Path | None = None) -> list[Listed]:
     return found
 
 
-def _state(address: Address, target: Path) -> tuple[str, int]:
+def _state(address: Address, folder: Path) -> tuple[str, int]:
+    target = folder / address.file
     if target.is_file():
         return "there", target.stat().st_size
     other = _in_another_form(target)
@@ -161,7 +162,7 @@ def _state(address: Address, target: Path) -> tuple[str, int]:
     if address.wiki:
         count = mediawiki.so_far(target)
         return ("not there" if count is None else f"{count:,} pages there"), 0
-    part = PartialFile(target)
+    part = PartialFile(folder, address)
     if not part.size:
         return "not there", 0
     total = address.bytes or part.total

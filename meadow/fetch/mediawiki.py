@@ -29,7 +29,7 @@ from meadow.core.raw import MAX_LINE
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent, sha256_of
 from meadow.fetch.pages import printable, title_of
-from meadow.fetch.transport import AGENT, HttpClient, LaterError, led_off_https, retry_after
+from meadow.fetch.transport import AGENT, HttpClient, LaterError, beginning, led_off_https, retry_after
 
 #: Seconds of replication lag at which the server is to answer with a refusal: the value that MediaWiki's
 #: manual (Manual:Maxlag parameter) recommends to whoever is not in a hurry.
@@ -389,7 +389,11 @@ class _Wiki:
         )
         parse = answer.get("parse")
         text = parse.get("text") if isinstance(parse, dict) else None
-        if not isinstance(text, str | dict) or not isinstance(parse.get("title"), str):
+        if (
+            not isinstance(parse, dict)
+            or not isinstance(text, str | dict)
+            or not isinstance(parse.get("title"), str)
+        ):
             raise _PageError("no rendered text in the answer")
         record = json.dumps({"parse": parse}, ensure_ascii=True, separators=(",", ":")).encode()
         if len(record) >= MAX_LINE:
@@ -442,7 +446,7 @@ class _Wiki:
             astray = led_off_https(response, self.address.url)
             if astray:
                 raise self.failed(astray, later=False)
-            body = b"".join(_at_most(response.iter_bytes(), MAX_LINE))
+            body = beginning(response.iter_bytes(), MAX_LINE + 1)
             if len(body) > MAX_LINE:  # hangs up, which costs the connection and not the fetch
                 return response.status_code, response.headers, b""
         self._rest(min(self._patience.pause * (time.monotonic() - begun), self._patience.first))
@@ -497,16 +501,6 @@ class _Wiki:
         except LaterError:
             return False
         return status == 200 and "query" in (_decoded(body) or {})
-
-
-def _at_most(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Chunks until they hold more than that."""
-    seen = 0
-    for chunk in chunks:
-        yield chunk
-        seen += len(chunk)
-        if seen > size:
-            return
 
 
 def _decoded(body: bytes) -> dict[str, Any] | None:

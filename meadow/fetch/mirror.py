@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -26,8 +27,9 @@ from meadow.fetch.addresses import (
     parse,
     without_secrets,
 )
-from meadow.fetch.download import Downloader, PartialFile, settle
+from meadow.fetch.download import Downloader
 from meadow.fetch.outcome import Fetched, FetchError
+from meadow.fetch.partial import PartialFile
 from meadow.fetch.transport import LaterError, without_addresses
 
 #: Folders within folders that are looked through; a raw store has three levels, and a link can lead back.
@@ -42,9 +44,11 @@ class Mirror(ABC):
 
     Attributes:
         shown: Where it is, without any password.
+        searchable: Whether one can look what there is.
     """
 
     shown: str
+    searchable = True
 
     def addresses(self, source: str, declared: Sequence[Address], whole: bool) -> tuple[Address, ...] | None:
         """What the mirror has of a source, or may have; None where it has nothing of it.
@@ -72,18 +76,16 @@ class Mirror(ABC):
             text = self._text(source, name)
             if text is None:
                 continue
-            origin = f"{self.shown}/{source}/{name}"
             try:
-                listed = parse(text, source, origin, exact=name == RECORD)
+                listed = parse(text, source, f"{self.shown}/{source}/{name}", exact=name == RECORD)
             except AddressError as error:
                 remedy = "Those who keep the mirror can mend it."
                 raise FetchError(f"{source} on the mirror", str(error), remedy) from None
-            return self._beyond(source, listed) if name == RECORD else listed
+            if name == CHECKSUMS or not self.searchable:
+                return listed
+            noted = {address.file: address for address in listed}  # and what was put there by hand
+            return [noted.get(found.file, found) for found in self._found(source, declared)]
         return self._found(source, declared)
-
-    def _beyond(self, source: str, noted: Sequence[Address]) -> Iterable[Address]:
-        """All that there is, where a record says what was fetched; here nobody can look."""
-        return noted
 
     @abstractmethod
     def _text(self, source: str, name: str) -> str | None:
@@ -127,6 +129,8 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
 class _WebMirror(Mirror):
     """A web server."""
 
+    searchable = False
+
     def __init__(self, where: str, downloader: Downloader) -> None:
         self._downloader = downloader
         self._base = where.rstrip("/")
@@ -166,6 +170,7 @@ class _FileMirror(Mirror):
         from fsspec.implementations.local import LocalFileSystem
 
         self._downloader = downloader
+        self._fs: Any
         self.shown = without_secrets(where) if address else where
         try:
             if address:
@@ -204,11 +209,6 @@ class _FileMirror(Mirror):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _beyond(self, source: str, noted: Sequence[Address]) -> Iterable[Address]:
-        # What was put there by hand is in no record.
-        known = {address.file: address for address in noted}
-        return [known.get(found.file, found) for found in self._found(source, ())]
-
     def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         root = f"{self._root}/{source}"
         found = ((path[len(root) + 1 :], size) for path, size in self._walk(root, _DEPTH))
@@ -231,31 +231,28 @@ class _FileMirror(Mirror):
 
     def get(self, address: Address, folder: Path) -> Fetched:
         path = f"{self._root}/{address.what}"
-        part = PartialFile(folder / address.file)
+        with closing(PartialFile(folder, address)) as part:
+            self._downloader.patiently(address.what, part, lambda: self._copy(path, part))
+            return part.settle()
 
-        def copy() -> None:
-            try:
-                facts = self._facts(path)
-                if part.facts != facts or part.size > (facts["total"] or 0):
-                    part.begin(facts)
-                with self._fs.open(path, "rb") as stream:
-                    stream.seek(part.size)
-                    chunks = iter(lambda: stream.read(_CHUNK), b"")
-                    self._downloader.receive(chunks, address, part, facts["total"])
-            except (Error, LaterError):
-                raise
-            except FileNotFoundError:
-                raise FetchError(address.what, f"it is not on the mirror {self.shown}") from None
-            except Exception as error:  # as above
-                problem = f"copying it from {self.shown} failed: {_words(error)}"
-                remedy = "Run the command again; what is there is gone on with."
-                raise FetchError(address.what, problem, remedy) from None
-
+    def _copy(self, path: str, part: PartialFile) -> None:
+        what = part.address.what
         try:
-            self._downloader.patiently(address.what, part, copy)
-            return settle(part, address)
-        finally:
-            part.close()
+            facts = self._facts(path)
+            if part.facts != facts or part.size > (facts["total"] or 0):
+                part.begin(facts)
+            with self._fs.open(path, "rb") as stream:
+                stream.seek(part.size)
+                chunks = iter(lambda: stream.read(_CHUNK), b"")
+                self._downloader.receive(chunks, part, facts["total"])
+        except (Error, LaterError):
+            raise
+        except FileNotFoundError:
+            raise FetchError(what, f"it is not on the mirror {self.shown}") from None
+        except Exception as error:  # as above
+            problem = f"copying it from {self.shown} failed: {_words(error)}"
+            remedy = "Run the command again; what is there is gone on with."
+            raise FetchError(what, problem, remedy) from None
 
     def _facts(self, path: str) -> dict[str, Any]:
         """What tells this state of the file from others, to go on with a copy that was cut off."""

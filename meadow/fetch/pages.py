@@ -34,8 +34,6 @@ _PAGE = re.compile(
     re.I | re.S,
 )
 _TAGS = re.compile(r"<[^<>]*>")
-_TAG = re.compile(r"<(/?[a-zA-Z]{1,20})([^<>]{0,4000})>")
-_ATTRIBUTE = re.compile(r"""([\w-]{1,40})\s{0,9}=\s{0,9}(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""")
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.I)
 
 #: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too.
@@ -125,7 +123,7 @@ def explain(content: bytes, url: str) -> StrayPage:
         url: Where it came from, after redirects.
     """
     text, came = content.decode("utf-8", "replace"), "a web page came instead of the file"
-    follow = _lead(text, url)
+    follow = _lead(content, url)
     if follow:
         asks = f"{came}: its host asks whether to download a large file"
         return StrayPage("confirm", asks, "Answer it in a browser.", follow)
@@ -153,37 +151,26 @@ def _shown(text: str) -> str:
     return " ".join(printable(text).split())[:80]
 
 
-def _lead(text: str, url: str) -> str:
+def _lead(content: bytes, url: str) -> str:
     """Where a page before a large download leads on to; empty where it is none.
 
     Only to the page's own host, or to Google's where the page is Google's.
     """
-    # Not an HTML parser: a page is foreign, and this takes time in proportion to its length, whatever is in it.
-    action, fields = None, {}
-    for tag in _TAG.finditer(text):
-        name = tag[1].lower()
-        if name not in ("form", "/form", "input") or (action is None and name != "form"):
-            continue
-        got = {
-            key.lower(): html.unescape(quoted or single or bare)
-            for key, quoted, single, bare in _ATTRIBUTE.findall(tag[2])
-        }
-        if name == "/form":
-            break
-        if name == "form" and got.get("id") == "download-form" and got.get("method", "get").lower() == "get":
-            action = got.get("action", "")
-        elif name == "input" and got.get("type") == "hidden" and got.get("name"):
-            fields[got["name"]] = got.get("value", "")
-    if action is None:
+    from lxml import etree
+    from lxml import html as documents
+
+    if b"download-form" not in content:
         return ""
     try:
-        here, to = urlsplit(url), urlsplit(urljoin(url, action))
-    except ValueError:
+        forms = documents.document_fromstring(content).forms
+        form = next(f for f in forms if f.get("id") == "download-form" and f.method == "GET")
+        here, to = urlsplit(url), urlsplit(urljoin(url, form.action or ""))
+    except (etree.LxmlError, ValueError, StopIteration):
         return ""
     google = all((p.hostname or "").endswith((".google.com", ".googleusercontent.com")) for p in (here, to))
     if to.scheme != here.scheme or not (google or to.netloc == here.netloc):
         return ""
-    query = "&".join(part for part in (to.query, urlencode(fields)) if part)
+    query = "&".join(part for part in (to.query, urlencode(form.form_values())) if part)
     return to._replace(query=query, fragment="").geturl()
 
 

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from meadow.core.version import VERSION
+from meadow.fetch import pages
 from meadow.fetch.addresses import without_secrets
 from meadow.fetch.outcome import FetchError
 
@@ -29,6 +30,8 @@ from meadow.fetch.outcome import FetchError
 AGENT = f"meadow/{VERSION} (rebuilds medical datasets from their publishers' files)"
 #: The variables that name a private certificate authority, in the order in which they count.
 CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+#: Answers that mean "later": RFC 9110 and 6585, and what proxies of large hosts add (509, 520 to 524).
+_LATER = {408, 425, 429, *range(500, 600)} - {501, 505}
 _PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
 
 
@@ -134,7 +137,7 @@ class HttpClient:
         library, host, proxy = self.library, urlsplit(url).hostname or url, _proxy(url)
         if isinstance(error, library.ProxyError):
             if "407" in str(error):
-                return asks_password(what, url)
+                return _asks_password(what, url)
             return LaterError(f"the proxy does not let us through: {_cause(error)}{proxy}", reached=False)
         if isinstance(error, library.ConnectError | library.ConnectTimeout):
             for cause in _causes(error):
@@ -189,6 +192,49 @@ def _certificates() -> ssl.SSLContext | bool:
     return True
 
 
+def check_status(response: Any, what: str) -> None:
+    """Raises what an answer other than a file means: a `LaterError`, or a `FetchError` that explains it."""
+    status, host = response.status_code, response.url.host
+    if status in (200, 206):
+        return
+    if status in _LATER:
+        word = "is busy" if status == 429 else "has trouble"
+        wait = retry_after(response.headers.get("Retry-After"))
+        raise LaterError(f"{host} {word} (HTTP {status})", wait)
+    content = b""
+    with contextlib.suppress(_library().HTTPError):
+        content = beginning(response.iter_bytes(), pages.LOOKED_AT)
+    said = pages.service_error(content)
+    said = f" ({said})" if said else ""
+    detail, remedy = f"{status} from {host}{said}", ""
+    if status == 407:
+        raise _asks_password(what, str(response.url))
+    page = pages.explain(content, str(response.url)) if pages.is_page(content) else None
+    if page and page.telling and status not in (404, 410):
+        detail, remedy = f"{status}: {page.detail}", page.remedy
+    elif "expired" in said.lower():
+        detail, remedy = f"{status}: the link has expired{said}", "Get a new link from the publisher."
+    elif status in (404, 410):
+        detail = f"{status}: it is not there (any more) at {host}{said}"
+    elif status in (401, 403):
+        detail = f"{status}: {host} does not give it to everybody{said}"
+        remedy = (
+            "Its publisher may want you to sign in or to accept its terms first; see its page in a browser."
+        )
+    elif status == 451:
+        detail = f"{status}: {host} may not give it for legal reasons{said}"
+    raise FetchError(what, f"HTTP {detail}", remedy)
+
+
+def beginning(chunks: Iterator[bytes], most: int) -> bytes:
+    """About the first `most` bytes of an answer; the rest can still be read."""
+    start, size = [], 0
+    while size < most and (chunk := next(chunks, b"")):
+        start.append(chunk)
+        size += len(chunk)
+    return b"".join(start)
+
+
 def retry_after(value: str | None) -> float | None:
     """Seconds that a ``Retry-After`` asks for, given as a number or a date; None where it says nothing."""
     if not value:
@@ -211,7 +257,7 @@ def led_off_https(response: Any, asked: str) -> str:
     return f"leads from https on to {without_secrets(str(response.url))}, which anybody on the way can change"
 
 
-def asks_password(what: str, url: str) -> FetchError:
+def _asks_password(what: str, url: str) -> FetchError:
     """The error for a proxy that answers 407."""
     return FetchError(
         what,

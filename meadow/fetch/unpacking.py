@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -112,7 +113,7 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
                 raise unwritable(raw, error) from error
 
 
-class _Limited:
+class _Limited(io.RawIOBase):
     """The unpacked stream as tar reads it; may not give more than what the next step needs."""
 
     def __init__(self, inner: BinaryIO) -> None:
@@ -132,7 +133,7 @@ def _members(plain: BinaryIO) -> _Members:
 
     limited = _Limited(plain)
     try:
-        with tarfile.open(fileobj=limited, mode="r|") as tar:  # pyright: ignore[reportArgumentType]
+        with tarfile.open(fileobj=limited, mode="r|") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # all members that it has seen would be memory without bound
                 limited.left = member.size + 2 * _MAX_HEADER  # its content, and the next header

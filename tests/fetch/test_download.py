@@ -19,7 +19,8 @@ import pytest
 
 from meadow.fetch import FetchError, FetchReport, FetchStoppedError, check, fetch, listing, mediawiki
 from meadow.fetch.addresses import Address
-from meadow.fetch.download import Downloader, PartialFile, Patience
+from meadow.fetch.download import Downloader, Patience
+from meadow.fetch.partial import PartialFile
 from meadow.fetch.transport import retry_after
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, page, records, redirect, sha256, slow, stall, status
@@ -158,7 +159,7 @@ def test_a_server_that_gets_ranges_wrong_gives_the_whole_file(
 
 
 def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quick: Patience) -> None:
-    part = PartialFile(tmp_path / "a.zip")
+    part = PartialFile(tmp_path, Address("s", "a.zip"))
     part.begin({"url": site.url + "/a.zip", "etag": server.etag(ZIP), "modified": None, "total": None})
     part.write(ZIP + b"more")
     part.close()
@@ -168,7 +169,7 @@ def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quic
 
 
 def test_a_run_killed_before_the_rename_needs_no_request(site: Site, tmp_path: Path, quick: Patience) -> None:
-    part = PartialFile(tmp_path / "a.zip")
+    part = PartialFile(tmp_path, Address("s", "a.zip"))
     part.begin({"url": site.url + "/a.zip", "etag": server.etag(ZIP), "modified": None, "total": len(ZIP)})
     part.write(ZIP)
     part.close()
@@ -497,9 +498,10 @@ def test_a_full_disk_is_told_before_the_download(
 def test_a_stream_without_an_end_does_not_fill_the_disk(
     site: Site, tmp_path: Path, quick: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from meadow.fetch import download
+    from meadow.fetch import download, partial
 
-    monkeypatch.setattr(download, "_SPARE", 100_000)
+    for module in (download, partial):
+        monkeypatch.setattr(module, "SPARE", 100_000)
     usage = shutil.disk_usage(tmp_path)
     frees = iter([10**9, 10**9, 90_000])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(frees)))

@@ -14,8 +14,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from meadow.fetch import FetchError, FetchReport, check, fetch
-from meadow.fetch.download import PartialFile, Patience
+from meadow.fetch import Address, FetchError, FetchReport, Patience, check, fetch
+from meadow.fetch.partial import PartialFile
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, records, sha256, status
 
@@ -153,7 +153,7 @@ def test_a_copy_that_was_cut_off_is_gone_on_with(tmp_path: Path, quick: Patience
 
     (raw / name).mkdir(parents=True)
     fs = fsspec.filesystem("file")
-    part = PartialFile(raw / name / "a.zip")
+    part = PartialFile(raw / name, Address(name, "a.zip"))
     facts = {
         "url": f"{copy}/{name}/a.zip",
         "etag": str(fs.ukey(str(copy / name / "a.zip"))),
@@ -168,7 +168,7 @@ def test_a_copy_that_was_cut_off_is_gone_on_with(tmp_path: Path, quick: Patience
     assert steps == [len(ZIP)]
     # Another version of the file is begun anew.
     (raw / name / "a.zip").unlink()
-    part = PartialFile(raw / name / "a.zip")
+    part = PartialFile(raw / name, Address(name, "a.zip"))
     part.begin({**facts, "etag": "older"})
     part.write(b"PK\x03\x04" + b"\0" * 50_000)
     part.close()

@@ -1,0 +1,118 @@
+"""The unfinished file beside its place, which becomes the file once it is whole and right.
+
+It is called ``.NAME.http.part``, with what is known of it in ``.NAME.http.part.json``: builds pass over names that
+begin with a dot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from meadow.fetch import pages
+from meadow.fetch.addresses import Address, without_secrets
+from meadow.fetch.outcome import Fetched, FetchError, sha256_of
+
+#: Kept free on disk beside the file, so that a full disk does not stop everything else.
+SPARE = 64 * 2**20
+
+
+class PartialFile:
+    """A file that is coming.
+
+    Args:
+        folder: The source's folder in the raw store.
+        address: What is declared of the file.
+
+    Attributes:
+        size: Bytes that are there.
+        facts: `url`, `etag`, `modified` and `total` of what is being fetched; empty at the beginning.
+    """
+
+    def __init__(self, folder: Path, address: Address) -> None:
+        self.address, self._target = address, folder / address.file
+        self._path = self._target.with_name(f".{self._target.name}.http.part")
+        self._note = self._target.with_name(f".{self._target.name}.http.part.json")
+        self._stream: BinaryIO | None = None
+        self.facts: dict[str, Any] = {}
+        self.size = 0
+        with contextlib.suppress(OSError, ValueError):
+            facts = json.loads(self._note.read_text(encoding="utf-8"))
+            self.size = self._path.stat().st_size
+            self.facts = facts if isinstance(facts, dict) and self.size else {}
+        self.size = self.size if self.facts else 0
+
+    @property
+    def total(self) -> int | None:
+        """How large it will be, if that is known."""
+        total = self.facts.get("total")
+        return total if isinstance(total, int) and total > 0 else None
+
+    def begin(self, facts: dict[str, Any]) -> None:
+        """Empties the file and notes what will be in it."""
+        self.drop()  # the note first: it must never speak of other bytes than those beside it
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch()
+        self._note.write_text(json.dumps(facts), encoding="utf-8")
+        self.facts = facts
+
+    def write(self, data: bytes) -> None:
+        """Adds bytes at the end."""
+        if self._stream is None:
+            self._stream = self._path.open("ab", buffering=0)
+        view = memoryview(data)
+        while view:
+            done = self._stream.write(view)
+            self.size += done
+            view = view[done:]
+
+    def close(self) -> None:
+        """Closes the file; it stays."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def drop(self) -> None:
+        """Removes it."""
+        self.close()
+        self._note.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        self.facts, self.size = {}, 0
+
+    def check_room(self, total: int | None) -> None:
+        """Raises `FetchError` where the disk cannot hold what is still to come."""
+        needed, free = None if total is None else total - self.size, shutil.disk_usage(self._path.parent).free
+        if (needed or 0) + SPARE > free:
+            come = "more is" if needed is None else f"{needed / 1e6:,.1f} MB are"
+            said = f"{come} still to come, and {self._path.parent} has {free / 1e6:,.1f} MB free"
+            raise FetchError(self.address.what, said, "Make room, or name another folder with --raw.")
+
+    def settle(self) -> Fetched:
+        """Checks the file, which came in full, and puts it in its place.
+
+        Raises:
+            FetchError: It is not what was declared, or no such file at all; nothing of it stays.
+        """
+        self.close()
+        address, size, sha256 = self.address, self.size, sha256_of(self._path)
+        wrong = address.difference(size, sha256)
+        remedy = (
+            "Its publisher has changed it, or something on the way has. Do not use it before you know which; "
+            "a newer release of Meadow may declare the new file."
+        )
+        if not wrong:
+            # The check looks at the name, for it knows formats by their endings.
+            wrong, remedy = pages.wrong_structure(self._path, address.file), "Try again later."
+            wrong = wrong and f"what came is no such file: {wrong}"
+        if wrong:
+            self.drop()
+            raise FetchError(address.what, wrong, remedy)
+        with self._path.open("ab") as stream:
+            os.fsync(stream.fileno())
+        self._path.replace(self._target)
+        self._note.unlink(missing_ok=True)
+        return Fetched(address.source, address.file, "fetched", size, sha256, without_secrets(address.url))
