@@ -5,14 +5,30 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meadow.cli.console import (
+    FAILED,
+    WRONG_USE,
+    console,
+    fail,
+    failing,
+    print_table,
+    say,
+    size_of,
+    table,
+    warn,
+)
+
 if TYPE_CHECKING:
-    from meadow.fetch import FetchReport
+    from rich.console import Console
+
+    from meadow.fetch import Fetched, FetchReport, Listed, Packed, Unpacked
 
 
 def fetch(
@@ -59,62 +75,48 @@ def fetch(
     ] = None,
 ) -> None:
     """Fill the raw store that builds read; builds themselves never use the network."""
-    from meadow.cli import console as cli
-
     modes = {"--list": list_, "--verify": verify, "--pack": pack is not None, "--unpack": unpack is not None}
     given = [flag for flag, on in modes.items() if on]
     if len(given) > 1:
-        cli.fail(f"{' and '.join(given)} exclude each other", cli.WRONG_USE)
+        fail(f"{' and '.join(given)} exclude each other", WRONG_USE)
     if given and (mirror or accept_license):
         other = "--mirror" if mirror else "--accept-license"
-        cli.fail(f"{given[0]} fetches nothing, so {other} does not go with it", cli.WRONG_USE)
+        fail(f"{given[0]} fetches nothing, so {other} does not go with it", WRONG_USE)
     if not names and not given:
-        cli.fail("name what to fetch: all, or sources or datasets by name; --list shows them", cli.WRONG_USE)
+        fail("name what to fetch: all, or sources or datasets by name; --list shows them", WRONG_USE)
     if names and unpack is not None:
-        cli.fail("--unpack installs all that the file holds: give no names", cli.WRONG_USE)
+        fail("--unpack installs all that the file holds: give no names", WRONG_USE)
     from meadow import fetch as fetching
-    from meadow.core import store
+    from meadow.core.store import default_raw
 
-    raw = raw or store.default_raw()
-    with _Progress(cli) as progress:
-        try:
+    raw, chosen, accept = raw or default_raw(), names or ["all"], accept_license or []
+    with failing():
+        with _FetchProgress() as progress:
             if list_:
-                show = _listed(fetching.listing(names or ["all"], raw=raw), raw, cli)
+                show = partial(_show_list, fetching.listing(chosen, raw=raw), raw)
             elif verify:
-                show = _checked(fetching.check(names or ["all"], raw=raw, progress=progress), cli)
+                show = partial(_show_check, fetching.check(chosen, raw=raw, progress=progress))
             elif pack is not None:
-                show = _packed(pack, raw, names, progress, cli)
+                some = None if "all" in chosen else chosen
+                show = partial(_show_pack, fetching.pack(raw, pack, names=some, progress=progress))
             elif unpack is not None:
-                show = _unpacked(unpack, raw, progress, cli)
+                show = partial(_show_unpack, fetching.unpack(unpack, raw, progress=progress), raw)
             else:
-                report = fetching.fetch(
-                    names or [], raw=raw, mirror=mirror, accept=accept_license or [], progress=progress
-                )
-                show = _fetched(report, cli)
-        except fetching.FetchError as error:
-            progress.stop()
-            cli.fail(str(error), 1)
-        except ValueError as error:
-            progress.stop()
-            cli.fail(str(error), cli.WRONG_USE)
-        except OSError as error:
-            progress.stop()
-            cli.fail(f"{error.filename or raw}: {error.strerror or error}", 1)
-    if not show():
-        raise SystemExit(1)
+                report = fetching.fetch(chosen, raw=raw, mirror=mirror, accept=accept, progress=progress)
+                show = partial(_show_fetch, report)
+        show()  # once the bars are off the screen
 
 
-class _Progress:
+class _FetchProgress:
     """A bar for each file on a terminal, now and then a line elsewhere; both on standard error."""
 
-    def __init__(self, cli: Any) -> None:
-        self._cli = cli
+    def __init__(self) -> None:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._last: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> _FetchProgress:
         if sys.stderr.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -124,15 +126,11 @@ class _Progress:
                 TextColumn("{task.fields[amount]}", markup=False),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=self._cli.console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=console(stderr=True), transient=True)
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Takes the bars off the screen."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -141,10 +139,10 @@ class _Progress:
         if self._bar is not None:
             self._bar.console.print(message)
         else:
-            print(f"meadow: {message}", file=sys.stderr, flush=True)
+            warn(message)
 
     def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        size = self._cli.size_of if unit == "bytes" else "{:,}".format
+        size = size_of if unit == "bytes" else "{:,}".format
         tail = "" if unit == "bytes" else f" {unit}"
         amount = (size(done) if total is None else f"{size(done)} of {size(total)}") + tail
         with self._lock:
@@ -159,109 +157,76 @@ class _Progress:
             if now - self._last.setdefault(what, now) < 10:
                 return
             self._last[what] = now
-        print(f"meadow: {what}: {amount}", file=sys.stderr, flush=True)
+        warn(f"{what}: {amount}")
 
 
-def _fetched(report: FetchReport, cli: Any) -> Callable[[], bool]:
-    def show() -> bool:
-        console = cli.console()
-        _table(console, [f for f in report.files if f.file and f.state != "failed"], cli)
-        for note in report.notes:
-            console.print(f"\n{note}")
-        _console_end(console, report)
-        for said in (*(f.detail for f in report.files if f.state == "failed"), *report.refused):
-            print(f"meadow: {said}", file=sys.stderr)
-        return not report.failed
-
-    return show
+def _show_fetch(report: FetchReport) -> None:
+    screen = console()
+    _print_files(screen, [f for f in report.files if f.file and f.state != "failed"])
+    for note in report.notes:
+        screen.print(f"\n{note}")
+    _end(screen, report, [*(f.detail for f in report.files if f.state == "failed"), *report.refused])
 
 
-def _checked(report: FetchReport, cli: Any) -> Callable[[], bool]:
-    def show() -> bool:
-        console = cli.console()
-        _table(console, [f for f in report.files if f.state != "differs"], cli)
-        if any(file.state == "unknown" for file in report.files):
-            console.print(
-                "\nunknown: nobody told size or hash; no more than the form of the file was looked at"
-            )
-        _console_end(console, report)
-        for file in report.files:
-            if file.state == "differs":
-                print(f"meadow: {file.what}: {file.detail}", file=sys.stderr)
-            elif file.state == "missing":
-                what = file.what.rstrip("/")
-                print(f"meadow: {what}: missing: {file.detail or 'it is not there'}", file=sys.stderr)
-        return not report.failed
-
-    return show
+def _show_check(report: FetchReport) -> None:
+    screen = console()
+    _print_files(screen, [f for f in report.files if f.state != "differs"])
+    if any(file.state == "unknown" for file in report.files):
+        screen.print("\nunknown: nobody told size or hash; no more than the form of the file was looked at")
+    wrong = []
+    for file in report.files:
+        if file.state == "differs":
+            wrong.append(f"{file.what}: {file.detail}")
+        elif file.state == "missing":
+            wrong.append(f"{file.what.rstrip('/')}: missing: {file.detail or 'it is not there'}")
+    _end(screen, report, wrong)
 
 
-def _table(console: Any, files: list[Any], cli: Any) -> None:
-    if not files:
-        return
-    table = cli.table("file", "state", "size", "")
+def _print_files(screen: Console, files: list[Fetched]) -> None:
+    shown = table("file", "state", "size", "")
     for file in files:
-        table.add_row(file.what, file.state, cli.size_of(file.bytes) if file.bytes else "", file.detail)
-    cli.print_table(console, table)
+        shown.add_row(file.what, file.state, size_of(file.bytes) if file.bytes else "", file.detail)
+    if files:
+        print_table(screen, shown)
 
 
-def _console_end(console: Any, report: FetchReport) -> None:
+def _end(screen: Console, report: FetchReport, wrong: Iterable[str]) -> None:
     for name, why in report.broken.items():
-        print(f"meadow: source {name} cannot be loaded: {why}", file=sys.stderr)
-    console.print(f"\nraw store: {report.raw}")
+        warn(f"source {name} cannot be loaded: {why}")
+    screen.print(f"\nraw store: {report.raw}")
+    for said in wrong:
+        warn(said)
+    if report.failed:
+        raise SystemExit(FAILED)
 
 
-def _listed(found: list[Any], raw: Path, cli: Any) -> Callable[[], bool]:
-    def show() -> bool:
-        from meadow.fetch.addresses import without_secrets
+def _show_list(found: list[Listed], raw: Path) -> None:
+    from meadow.fetch.addresses import without_secrets
 
-        console = cli.console()
-        table = cli.table("source", "file", "state", "size", "licence", "address")
-        for item in found:
-            address = item.address
-            size = address.bytes or item.bytes
-            licence = f"{item.license} (to be accepted)" if item.asks else item.license
-            where = without_secrets(address.url) or "none: the files are yours"
-            table.add_row(
-                address.source, address.file, item.state, cli.size_of(size) if size else "", licence, where
-            )
-        cli.print_table(console, table)
-        console.print(f"\nraw store: {raw}" + ("" if raw.is_dir() else " (not there)"))
-        return True
-
-    return show
+    screen, shown = console(), table("source", "file", "state", "size", "licence", "address")
+    for item in found:
+        address = item.address
+        size = address.bytes or item.bytes
+        licence = f"{item.license} (to be accepted)" if item.asks else item.license
+        where = without_secrets(address.url) or "none: the files are yours"
+        shown.add_row(address.source, address.file, item.state, size_of(size) if size else "", licence, where)
+    print_table(screen, shown)
+    screen.print(f"\nraw store: {raw}" + ("" if raw.is_dir() else " (not there)"))
 
 
-def _packed(file: Path, raw: Path, names: list[str] | None, progress: Any, cli: Any) -> Callable[[], bool]:
-    from meadow.fetch import pack
-
-    wanted = None if not names or "all" in names else names
-    made = pack(raw, file, names=wanted, progress=progress)
-
-    def show() -> bool:
-        cli.say(
-            f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {cli.size_of(made.bytes)} in "
-            f"{cli.size_of(made.packed)}\nsha256 {made.sha256}"
-        )
-        for left in made.left_out:
-            cli.say(f"not in it: {left}")
-        return True
-
-    return show
+def _show_pack(made: Packed) -> None:
+    say(
+        f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {size_of(made.bytes)} in "
+        f"{size_of(made.packed)}\nsha256 {made.sha256}"
+    )
+    for left in made.left_out:
+        say(f"not in it: {left}")
 
 
-def _unpacked(file: Path, raw: Path, progress: Any, cli: Any) -> Callable[[], bool]:
-    from meadow.fetch import unpack
-
-    made = unpack(file, raw, progress=progress)
-
-    def show() -> bool:
-        for path in made.installed:
-            cli.say(f"installed: {path}")
-        cli.say(
-            f"{len(made.installed):,} files ({cli.size_of(made.bytes)}) of {', '.join(made.sources)} installed, "
-            f"{len(made.kept):,} were there already\nraw store: {raw}"
-        )
-        return True
-
-    return show
+def _show_unpack(made: Unpacked, raw: Path) -> None:
+    for path in made.installed:
+        say(f"installed: {path}")
+    say(
+        f"{len(made.installed):,} files ({size_of(made.bytes)}) of {', '.join(made.sources)} installed, "
+        f"{len(made.kept):,} were there already\nraw store: {raw}"
+    )

@@ -36,52 +36,39 @@ _PAGE = re.compile(
 _TAGS = re.compile(r"<[^<>]*>")
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.I)
 
-#: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too.
+#: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too. The
+#: path of the address stands before the page.
 _KINDS = (
     (
         "quota",
-        re.compile(
-            r"quota exceeded|too many users have viewed or downloaded|download quota|bandwidth limit", re.I
-        ),
+        r"quota exceeded|too many users have viewed or downloaded|download quota|bandwidth limit",
         "its host has given the file to too many people lately (a quota page)",
         "Such quotas are lifted within a day or so: run the command again then.",
     ),
     (
         "expired",
-        re.compile(
-            r"link (?:has |is )?(?:expired|no longer valid)|(?:request|token|url|signature) has expired|expired link",
-            re.I,
-        ),
+        r"link (?:has |is )?(?:expired|no longer valid)|(?:request|token|url|signature) has expired|expired link",
         "the link has expired",
         "Get a new link from the publisher.",
     ),
     (
         "login",
-        re.compile(
-            r"<input[^<>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password|ServiceLogin|\b(?:sign|log) ?in to (?:continue|your)|"
-            r"please (?:sign|log) ?in|you need access|request access|authentication required|"
-            r"^(?:/\S*)?/(?:log|sign)-?in\b",  # the address that led here
-            re.I,
-        ),
+        r"<input[^<>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password|ServiceLogin|\b(?:sign|log) ?in to (?:continue|your)|"
+        r"please (?:sign|log) ?in|you need access|request access|authentication required|"
+        r"^(?:/\S*)?/(?:log|sign)-?in\b",
         "its host asks to sign in",
         "Sign in with a browser.",
     ),
     (
         "blocked",
-        re.compile(
-            r"blocked by|web ?filter|content filter|access (?:to this (?:site|page) )?(?:has been |is )?(?:blocked|denied)|"
-            r"captive portal|security policy",
-            re.I,
-        ),
+        r"blocked by|web ?filter|content filter|access (?:to this (?:site|page) )?(?:has been |is )?(?:blocked|denied)|"
+        r"captive portal|security policy",
         "a filter between here and the host, or the host itself, refuses",
         "Ask those who run the network, or use a mirror (--mirror).",
     ),
     (
         "gone",
-        re.compile(
-            r"\b(?:404|410)\b|not found|does ?n.t exist|no longer (?:available|exists)|has been (?:removed|deleted)",
-            re.I,
-        ),
+        r"\b(?:404|410)\b|not found|does ?n.t exist|no longer (?:available|exists)|has been (?:removed|deleted)",
         "the file is no longer there",
         "See the publisher's page for its new place.",
     ),
@@ -131,7 +118,8 @@ def explain(content: bytes, url: str) -> StrayPage:
     said = f' ("{title}")' if title else ""
     asked = f"{urlsplit(url).path} {text}"
     for kind, pattern, detail, remedy in _KINDS:
-        if pattern.search(title) or pattern.search(asked if kind != "gone" else _TAGS.sub(" ", text)[:2000]):
+        looked_at = _TAGS.sub(" ", text)[:2000] if kind == "gone" else asked
+        if re.search(pattern, title, re.I) or re.search(pattern, looked_at, re.I):
             return StrayPage(kind, f"{came}: {detail}{said}", remedy)
     return StrayPage("page", f"{came}{said}")
 
@@ -156,7 +144,6 @@ def _lead(content: bytes, url: str) -> str:
 
     Only to the page's own host, or to Google's where the page is Google's.
     """
-    from lxml import etree
     from lxml import html as documents
 
     if b"download-form" not in content:
@@ -165,7 +152,7 @@ def _lead(content: bytes, url: str) -> str:
         forms = documents.document_fromstring(content).forms
         form = next(f for f in forms if f.get("id") == "download-form" and f.method == "GET")
         here, to = urlsplit(url), urlsplit(urljoin(url, form.action or ""))
-    except (etree.LxmlError, ValueError, StopIteration):
+    except (documents.etree.LxmlError, ValueError, StopIteration):
         return ""
     google = all((p.hostname or "").endswith((".google.com", ".googleusercontent.com")) for p in (here, to))
     if to.scheme != here.scheme or not (google or to.netloc == here.netloc):

@@ -135,7 +135,8 @@ def _members(plain: BinaryIO) -> _Members:
     try:
         with tarfile.open(fileobj=limited, mode="r|") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # all members that it has seen would be memory without bound
+                # All members that it has seen would be memory without bound.
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
                 limited.left = member.size + 2 * _MAX_HEADER  # its content, and the next header
                 yield member, tar.extractfile(member) if member.isreg() else None
     except (_HostileError, tarfile.TarError, zstandard.ZstdError, OSError, EOFError):
