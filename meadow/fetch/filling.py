@@ -65,7 +65,7 @@ def fetch(
     report = FetchReport(raw, broken=broken)
     with locked(raw), Downloader(patience, progress) as downloader:
         terms.accept(classes.values(), accept, raw)
-        jobs: list[_Job] = []
+        jobs: list[_FetchJob] = []
         copy = None if mirror is None else open_mirror(mirror, downloader)
         if copy is None:
             downloader.http.open()  # what is wrong with a proxy's variable is said once, not for each file
@@ -95,7 +95,7 @@ def fetch(
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _FetchJob:
     """One file to get.
 
     Attributes:
@@ -113,7 +113,9 @@ class _Job:
     otherwise: str
 
 
-def _from_publisher(source: Wanted, raw: Path, report: FetchReport, downloader: Downloader) -> list[_Job]:
+def _from_publisher(
+    source: Wanted, raw: Path, report: FetchReport, downloader: Downloader
+) -> list[_FetchJob]:
     folder, jobs = raw / source.name, []
     if not source.addresses:
         report.notes.append(terms.by_hand(source.builder, raw))
@@ -129,11 +131,11 @@ def _from_publisher(source: Wanted, raw: Path, report: FetchReport, downloader: 
                 f"By hand: get {without_secrets(address.url)} with a browser{page} and put it here: "
                 f"{folder / address.file}"
             )
-        jobs.append(_Job(address, folder, get, urlsplit(address.url).hostname or "", otherwise))
+        jobs.append(_FetchJob(address, folder, get, urlsplit(address.url).hostname or "", otherwise))
     return jobs
 
 
-def _from_mirror(source: Wanted, raw: Path, report: FetchReport, copy: Mirror) -> list[_Job]:
+def _from_mirror(source: Wanted, raw: Path, report: FetchReport, copy: Mirror) -> list[_FetchJob]:
     found = copy.addresses(source.name, source.addresses, source.whole)
     if found is None:
         said = f"{source.name}: the mirror {copy.shown} has nothing of it"
@@ -143,18 +145,18 @@ def _from_mirror(source: Wanted, raw: Path, report: FetchReport, copy: Mirror) -
             report.notes.append(said)
         return []
     otherwise = f"See that {copy.shown}/{source.name}/ is whole, or ask those who keep the mirror."
-    return [_Job(address, raw / source.name, copy.get, copy.shown, otherwise) for address in found]
+    return [_FetchJob(address, raw / source.name, copy.get, copy.shown, otherwise) for address in found]
 
 
-def _run(jobs: list[_Job], report: FetchReport, stop: threading.Event) -> None:
+def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> None:
     """Works through the jobs on a few threads, and notes in the raw store what came."""
-    hosts: dict[str, list[_Job]] = defaultdict(list)
+    hosts: dict[str, list[_FetchJob]] = defaultdict(list)
     for job in reversed(jobs):  # they are taken from the end
         hosts[job.host].append(job)
     places, noting = threading.Semaphore(CONNECTIONS), threading.Lock()
     done: queue.SimpleQueue[Fetched | Exception] = queue.SimpleQueue()
 
-    def work(left: list[_Job]) -> None:
+    def work(left: list[_FetchJob]) -> None:
         while not stop.is_set():
             with places:
                 try:
@@ -188,7 +190,7 @@ def _run(jobs: list[_Job], report: FetchReport, stop: threading.Event) -> None:
             thread.join(timeout=1)
 
 
-def _one(job: _Job, noting: threading.Lock) -> Fetched:
+def _one(job: _FetchJob, noting: threading.Lock) -> Fetched:
     """Gets a file that is not there yet; what fails is a result, too."""
     address, target = job.address, job.folder / job.address.file
     try:
