@@ -12,12 +12,12 @@ from html import unescape
 from itertools import count
 from typing import Any
 
+from meadow.parse.markdown import BREAK, Blocks, Frame, Table, collapse
+
 __all__ = ["FLOW", "FORMULA", "VOID", "Attributes", "Layout"]
 
 #: A start tag's attributes, as they are written or read already.
 Attributes = str | Mapping[str, Any]
-#: The mark of a line break in text that is not laid out yet.
-BREAK = "\x00"
 #: Stands for a `math` element; no tag can have this name.
 FORMULA = "$"
 #: Elements that have no end tag.
@@ -46,126 +46,6 @@ def _attribute(attributes: Attributes, name: str) -> str:
         return ""
     value = attributes.get(name, "")
     return " ".join(value) if isinstance(value, list) else str(value or "")
-
-
-def _collapse(pieces: list[str], collapsed: bool = False) -> str:
-    """Empties a list of pieces and returns their text in single spaces; `collapsed` if it has no others."""
-    if collapsed and len(pieces) == 1 and pieces[0] != BREAK:
-        return pieces.pop().strip()
-    text = "".join(pieces)
-    pieces.clear()
-    if BREAK not in text:
-        return " ".join(text.split())
-    lines = "\n".join(" ".join(part.split()) for part in text.split(BREAK)).strip("\n")
-    return re.sub(r"\n{3,}", "\n\n", lines) if "\n\n\n" in lines else lines
-
-
-class _Frame:
-    """An open list item or block quote: what its lines begin with.
-
-    `depth` is how many lists an item stands in; a quote has -1.
-    """
-
-    __slots__ = ("first", "rest", "depth", "used")
-
-    def __init__(self, first: str, rest: str, depth: int) -> None:
-        self.first, self.rest, self.depth = first, rest, depth
-        self.used = False
-
-
-class _Blocks:
-    """Blocks laid out so far, with the frames that are open."""
-
-    __slots__ = ("parts", "frames", "gap", "last_list", "last_quotes")
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.frames: list[_Frame] = []
-        self.gap = 0
-        self.last_list: _Frame | None = None
-        self.last_quotes: list[_Frame] = []
-
-    def emit(self, block: str) -> None:
-        frames = self.frames
-        if not frames:
-            if self.parts:
-                self.parts.append("\n\n" if self.gap > 1 else "\n")
-            self.parts.append(block)
-            self.gap, self.last_list = 0, None
-            self.last_quotes = []
-            return
-        first = rest = ""
-        outer_list = None
-        quotes = []
-        for frame in frames:
-            if frame.depth >= 0:
-                outer_list = outer_list or frame
-                first += frame.rest if frame.used else frame.first
-                frame.used = True
-            else:
-                quotes.append(frame)
-                first += frame.first
-            rest += frame.rest
-        if self.parts:
-            # Items of one list follow each other without blank lines.
-            tight = self.gap < 2 or (outer_list is not None and self.last_list is not None)
-            shared = "".join("> " for a, b in zip(quotes, self.last_quotes, strict=False) if a is b).rstrip()
-            self.parts.append("\n" if tight else f"\n{shared}\n")
-        lines = block.split("\n")
-        self.parts.append(first + ("\n" + rest).join(lines) if len(lines) > 1 else first + block)
-        self.gap, self.last_list, self.last_quotes = 0, outer_list, quotes
-
-    def emit_apart(self, block: str) -> None:
-        """Emits a block between blank lines."""
-        self.gap = 2
-        self.emit(block)
-        self.gap = 2
-
-    def end_quote(self) -> None:
-        """Leaves the innermost quote and the items in it."""
-        for index in range(len(self.frames) - 1, -1, -1):
-            if self.frames[index].depth < 0:
-                del self.frames[index:]
-                return
-
-
-class _Table:
-    """Cells of the table being read; nested tables fold into the cell that holds them."""
-
-    __slots__ = ("caption", "rows", "header", "row", "row_is_header")
-
-    def __init__(self) -> None:
-        self.caption: list[str] = []
-        self.rows: list[list[str]] = []
-        self.header: set[int] = set()
-        self.row: list[str] | None = None
-        self.row_is_header = True
-
-    def end_cell(self, pieces: list[str], force: bool = False) -> None:
-        text = _collapse(pieces).replace("\n", " ")
-        if text or force:
-            if self.row is None:
-                self.row = []
-            self.row.append(text)
-
-    def end_row(self) -> None:
-        if self.row and any(self.row):
-            if self.row_is_header:
-                self.header.add(len(self.rows))
-            self.rows.append(self.row)
-        self.row, self.row_is_header = None, True
-
-    def text(self) -> str:
-        width = max((len(row) for row in self.rows), default=0)
-        lines = list(self.caption)
-        for index, row in enumerate(self.rows):
-            if width == 1:
-                lines.append(row[0])
-                continue
-            lines.append("| " + " | ".join(row + [""] * (width - len(row))) + " |")
-            if index == 0 and index in self.header and len(self.rows) > 1:
-                lines.append("|" + " --- |" * width)
-        return "\n".join(lines)
 
 
 class Layout:
@@ -197,11 +77,11 @@ class Layout:
         self.on = FLOW
         self.pieces = self._block = list[str]()
         self.marks: list[int] = []
-        self.blocks = _Blocks()
+        self.blocks = Blocks()
         self.heading = ""
         self._collapsed = collapsed
         self._lists: list[Iterator[int] | None] = []  # the numbers to come, None for bullets
-        self._open_table = _Table()
+        self._open_table = Table()
         self._depth = 0
 
     def add(self, text: str) -> None:
@@ -213,7 +93,7 @@ class Layout:
     def flush(self) -> None:
         """Ends the block being read."""
         if self._block:
-            block = _collapse(self._block, self._collapsed)
+            block = collapse(self._block, self._collapsed)
             if block and block != self.heading:
                 self.blocks.emit(block)
 
@@ -301,14 +181,14 @@ class Layout:
         if not closing:
             numbers = self._lists[-1] if self._lists else None
             marker = "- " if numbers is None else f"{next(numbers)}. "
-            frames.append(_Frame(marker, " " * len(marker), depth))
+            frames.append(Frame(marker, " " * len(marker), depth))
 
     def _blockquote(self, closing: str, attributes: Attributes) -> None:
         self._begin(2)
         if closing:
             self.blocks.end_quote()
         else:
-            self.blocks.frames.append(_Frame("> ", "> ", -1))
+            self.blocks.frames.append(Frame("> ", "> ", -1))
 
     def _heading(self, closing: str, attributes: Attributes, level: int = 0) -> None:
         self._begin(2)
@@ -342,7 +222,7 @@ class Layout:
     def _table(self, closing: str, attributes: Attributes) -> None:
         self._begin(2)
         if not closing:
-            self.on, self._open_table, self._depth = _TABLE, _Table(), 1
+            self.on, self._open_table, self._depth = _TABLE, Table(), 1
 
     def _table_in_table(self, closing: str, attributes: Attributes) -> None:
         self._depth += -1 if closing else 1
@@ -371,7 +251,7 @@ class Layout:
             self._open_table.row_is_header = False
 
     def _caption(self, closing: str, attributes: Attributes) -> None:
-        if caption := _collapse(self.pieces):
+        if caption := collapse(self.pieces):
             self._open_table.caption.append(caption)
 
     def _li_in_table(self, closing: str, attributes: Attributes) -> None:
