@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,22 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip(f"no real raw data in {REAL} (set MEADOW_TEST_REAL to point elsewhere)")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def real_store(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a raw store of the named real files alone: what else lies beside them changes no test."""
+
+    def store(*paths: str) -> Path:
+        root = tmp_path_factory.mktemp("real")
+        for path in paths:
+            if not (real / path).is_file():
+                pytest.skip(f"no real file {path} in {real}")
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).symlink_to(real / path)
+        return root
+
+    return store
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import sqlite3
 import struct
@@ -17,18 +16,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from meadow.builders.flashcards import collection, sample_source
+from meadow.builders.flashcards import collection
 from meadow.builders.flashcards.builder import CLOZE, QUESTION, Flashcards
 from meadow.core.builder import Example, Rejected
 from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
-
-REAL = Path(
-    os.environ.get("MEADOW_TEST_REAL") or Path(__file__).resolve().parents[2].parent / "shared" / "real"
-)
-needs_real = pytest.mark.skipif(
-    not (REAL / "flashcards").is_dir(), reason=f"no real flashcards in {REAL}; set MEADOW_TEST_REAL"
-)
+from tests.samples import flashcards as sample
 
 BACK = "{{FrontSide}}\n\n<hr id=answer>\n\n"
 
@@ -699,11 +692,17 @@ def test_other_text_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, list[Example | Rejected] | RawFileError]:
+def packages(real_store: Callable[..., Path]) -> Path:
+    names = ("Example_Deck.apkg", "corrupt.anki2", "media.apkg", "schema250.anki2", "templates.apkg")
+    return real_store(*(f"flashcards/{name}" for name in names))
+
+
+@pytest.fixture(scope="module")
+def found(packages: Path) -> dict[str, list[Example | Rejected] | RawFileError]:
     """What each real file gives, or why it is refused."""
     builder = Flashcards()
     out: dict[str, list[Example | Rejected] | RawFileError] = {}
-    for shard in builder.shards(find(builder, REAL)):
+    for shard in builder.shards(find(builder, packages)):
         name = shard.files[0].name
         try:
             out[name] = list(builder.examples(shard))
@@ -712,33 +711,29 @@ def found() -> dict[str, list[Example | Rejected] | RawFileError]:
     return out
 
 
-@needs_real
-class TestReal:
-    @staticmethod
-    def tables(name: str, tmp_path: Path) -> sqlite3.Connection:
-        """The collection of a package, opened with nothing of ours."""
-        with zipfile.ZipFile(REAL / "flashcards" / name) as archive:
-            if "collection.anki21b" in archive.namelist():
-                data = (
-                    zstandard.ZstdDecompressor()
-                    .decompressobj()
-                    .decompress(archive.read("collection.anki21b"))
-                )
-            else:
-                data = archive.read("collection.anki2")
-        path = tmp_path / "c.db"
-        path.write_bytes(data)
-        db = sqlite3.connect(path)
-        db.create_collation("unicase", lambda a, b: (a > b) - (a < b))
-        return db
+def tables(file: Path, path: Path) -> sqlite3.Connection:
+    """The collection of a package, opened with nothing of ours, by way of a file at `path`."""
+    with zipfile.ZipFile(file) as archive:
+        if "collection.anki21b" in archive.namelist():
+            data = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read("collection.anki21b"))
+        else:
+            data = archive.read("collection.anki2")
+    path.write_bytes(data)
+    db = sqlite3.connect(path)
+    db.create_collation("unicase", lambda a, b: (a > b) - (a < b))
+    return db
 
+
+class TestReal:
     def test_damaged_and_future_files_are_left_out(self, found: dict) -> None:
         assert found["corrupt.anki2"].reason == "damaged file"
         assert found["schema250.anki2"].reason == "schema newer than known"
         assert "250" in found["schema250.anki2"].detail
 
-    def test_the_modern_package_gives_its_notes_as_they_stand(self, found: dict, tmp_path: Path) -> None:
-        db = self.tables("Example_Deck.apkg", tmp_path)
+    def test_the_modern_package_gives_its_notes_as_they_stand(
+        self, found: dict, packages: Path, tmp_path: Path
+    ) -> None:
+        db = tables(packages / "flashcards" / "Example_Deck.apkg", tmp_path / "c.db")
         rows = db.execute("SELECT guid, flds FROM notes ORDER BY id").fetchall()
         assert len(rows) == 4
         assert [(r.id, r.input, r.output) for r in found["Example_Deck.apkg"]] == [
@@ -747,8 +742,10 @@ class TestReal:
         ((deck,),) = db.execute("SELECT DISTINCT d.name FROM decks d JOIN cards c ON c.did = d.id").fetchall()
         assert {r.extra["deck"] for r in found["Example_Deck.apkg"]} == {deck}
 
-    def test_every_card_of_the_legacy_package_is_read_once(self, found: dict, tmp_path: Path) -> None:
-        db = self.tables("templates.apkg", tmp_path)
+    def test_every_card_of_the_legacy_package_is_read_once(
+        self, found: dict, packages: Path, tmp_path: Path
+    ) -> None:
+        db = tables(packages / "flashcards" / "templates.apkg", tmp_path / "c.db")
         cards = db.execute(
             "SELECT n.guid, c.ord FROM cards c JOIN notes n ON n.id = c.nid ORDER BY n.id, c.ord"
         )
@@ -757,8 +754,10 @@ class TestReal:
         assert [row.id for row in found["templates.apkg"]] == wanted
         assert len({row.group for row in found["templates.apkg"] if isinstance(row, Example)}) <= 48
 
-    def test_the_legacy_funnel_is_what_the_tables_say(self, found: dict, tmp_path: Path) -> None:
-        db = self.tables("templates.apkg", tmp_path)
+    def test_the_legacy_funnel_is_what_the_tables_say(
+        self, found: dict, packages: Path, tmp_path: Path
+    ) -> None:
+        db = tables(packages / "flashcards" / "templates.apkg", tmp_path / "c.db")
         models = json.loads(db.execute("SELECT models FROM col").fetchone()[0])
         per = Counter(
             (models[str(mid)]["name"], ord_)
@@ -776,8 +775,8 @@ class TestReal:
         assert kept["Thaischrift"] == per["Thaischrift", 0] == 23
         assert kept["Conjugations Test Multi-Cloze"] == 9
 
-    def test_filtered_cards_keep_their_own_deck(self, found: dict, tmp_path: Path) -> None:
-        db = self.tables("templates.apkg", tmp_path)
+    def test_filtered_cards_keep_their_own_deck(self, found: dict, packages: Path, tmp_path: Path) -> None:
+        db = tables(packages / "flashcards" / "templates.apkg", tmp_path / "c.db")
         names = {
             int(k): d["name"]
             for k, d in json.loads(db.execute("SELECT decks FROM col").fetchone()[0]).items()
@@ -828,17 +827,17 @@ def contents(path: Path) -> dict[str, object]:
 def test_the_sample_is_what_its_source_writes(tmp_path: Path) -> None:
     folder = Flashcards.folder() / "sample"
     for name in ("one.apkg", "two.apkg"):
-        sample_source.write_package(tmp_path / name)
+        sample.write_package(tmp_path / name)
     assert (tmp_path / "one.apkg").read_bytes() == (tmp_path / "two.apkg").read_bytes()
-    assert contents(tmp_path / "one.apkg") == contents(folder / sample_source.PACKAGE)
-    assert (folder / sample_source.TEXT).read_bytes() == sample_source.text_export()
-    assert sorted(p.name for p in folder.iterdir()) == sorted((sample_source.PACKAGE, sample_source.TEXT))
+    assert contents(tmp_path / "one.apkg") == contents(folder / sample.PACKAGE)
+    assert (folder / sample.TEXT).read_bytes() == sample.text_export()
+    assert sorted(p.name for p in folder.iterdir()) == sorted((sample.PACKAGE, sample.TEXT))
 
 
 def test_the_sample_media_are_real_files() -> None:
     from PIL import Image
 
-    with zipfile.ZipFile(Flashcards.folder() / "sample" / sample_source.PACKAGE) as archive:
+    with zipfile.ZipFile(Flashcards.folder() / "sample" / sample.PACKAGE) as archive:
         names = {name: key for key, name in json.loads(archive.read("media")).items()}
         image = Image.open(io.BytesIO(archive.read(names["meadow_heart.png"])))
         assert image.getpixel((0, 0)) == (200, 30, 30)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import pickle
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,6 @@ from meadow.core.builder import Example, Option, Rejected
 from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
-REAL = Path(
-    os.environ.get("MEADOW_TEST_REAL", Path(__file__).resolve().parents[2].parent / "shared" / "real")
-)
 FOUR = "4_options/phrases_no_exclude_"
 
 
@@ -348,13 +345,19 @@ def test_the_sample_is_whole_and_the_two_datasets_agree() -> None:
 
 
 @pytest.fixture(scope="module")
-def real() -> tuple[dict[str, list[Example]], list[Rejected]]:
-    return read(REAL)
+def files(real_store: Callable[..., Path]) -> Path:
+    folder = "medqa/questions/US"
+    return real_store(f"{folder}/dev.jsonl", f"{folder}/{FOUR}dev.jsonl")
 
 
 @pytest.fixture(scope="module")
-def raw() -> dict[str, list[dict[str, Any]]]:
-    folder = REAL / "medqa" / "questions" / "US"
+def found(files: Path) -> tuple[dict[str, list[Example]], list[Rejected]]:
+    return read(files)
+
+
+@pytest.fixture(scope="module")
+def raw(files: Path) -> dict[str, list[dict[str, Any]]]:
+    folder = files / "medqa" / "questions" / "US"
     names = {
         "medqa/validation": "dev.jsonl",
         "medqa_4_options/validation": f"{FOUR}dev.jsonl",
@@ -365,38 +368,37 @@ def raw() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-@pytest.mark.skipif(not (REAL / "medqa").is_dir(), reason=f"no real MedQA files at {REAL}")
 class TestRealFiles:
     """The publisher's dev split, against figures taken straight from its lines."""
 
-    def test_every_record_is_kept(self, real: Any, raw: Any) -> None:
-        rows, rejected = real
+    def test_every_record_is_kept(self, found: Any, raw: Any) -> None:
+        rows, rejected = found
         assert rejected == []
         assert {key: len(found) for key, found in rows.items()} == {
             "medqa/validation": 1272,
             "medqa_4_options/validation": 1272,
         }
-        for key, found in rows.items():
-            assert [r.output for r in found] == [f"{r['answer_idx']}: {r['answer']}" for r in raw[key]]
-            assert len({r.id for r in found}) == len({r.group for r in found}) == 1272
+        for key, kept in rows.items():
+            assert [r.output for r in kept] == [f"{r['answer_idx']}: {r['answer']}" for r in raw[key]]
+            assert len({r.id for r in kept}) == len({r.group for r in kept}) == 1272
 
-    def test_letters_differ_and_texts_do_not(self, real: Any, raw: Any) -> None:
-        five, four = real[0]["medqa/validation"], real[0]["medqa_4_options/validation"]
+    def test_letters_differ_and_texts_do_not(self, found: Any, raw: Any) -> None:
+        five, four = found[0]["medqa/validation"], found[0]["medqa_4_options/validation"]
         pairs = list(zip(five, four, strict=True))
         assert sum(a.answer_key != b.answer_key for a, b in pairs) == 617
         assert all(a.output.split(": ", 1)[1] == b.output.split(": ", 1)[1] for a, b in pairs)
         assert all(a.group == b.group for a, b in pairs)
 
-    def test_steps_are_tallied(self, real: Any) -> None:
+    def test_steps_are_tallied(self, found: Any, files: Path) -> None:
         # Counted on the text of the lines, without parsing them.
-        text = (REAL / "medqa" / "questions" / "US" / "dev.jsonl").read_text("utf-8")
+        text = (files / "medqa" / "questions" / "US" / "dev.jsonl").read_text("utf-8")
         tally = {s: text.count(f'"meta_info": "{s}"') for s in ("step1", "step2&3")}
         assert tally == {"step1": 701, "step2&3": 571}
-        assert Counter(r.extra["meta_info"] for r in real[0]["medqa/validation"]) == tally
+        assert Counter(r.extra["meta_info"] for r in found[0]["medqa/validation"]) == tally
 
-    def test_texts_are_those_of_the_file_but_for_outer_blanks(self, real: Any, raw: Any) -> None:
-        for key, found in real[0].items():
-            for row, source in zip(found, raw[key], strict=True):
+    def test_texts_are_those_of_the_file_but_for_outer_blanks(self, found: Any, raw: Any) -> None:
+        for key, rows in found[0].items():
+            for row, source in zip(rows, raw[key], strict=True):
                 question, _, rest = row.input.rpartition(f"\n\nA: {row.options[0].text}\nB: ")
                 assert rest
                 assert question == source["question"].strip()

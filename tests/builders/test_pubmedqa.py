@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,6 @@ from meadow.builders.pubmedqa.builder import PubMedQA
 from meadow.core.builder import Example, Option, Rejected, Shard
 from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
-
-REAL = Path(
-    os.environ.get("MEADOW_TEST_REAL") or Path(__file__).resolve().parents[2].parent / "shared" / "real"
-)
 
 
 def record(**changes: object) -> dict:
@@ -322,13 +319,12 @@ def test_the_sample_is_whole() -> None:
     assert all(3 <= len(r["CONTEXTS"]) == len(r["LABELS"]) for r in raw.values())
 
 
-def test_real_files() -> None:
-    folder = REAL / "pubmedqa"
-    if not folder.is_dir():
-        pytest.skip(f"no real raw files in {folder}")
+def test_real_files(real_store: Callable[..., Path]) -> None:
+    root = real_store("pubmedqa/ori_pqal.json", "pubmedqa/test_ground_truth.json")
+    folder = root / "pubmedqa"
     raw = json.loads((folder / "ori_pqal.json").read_bytes())
     test = json.loads((folder / "test_ground_truth.json").read_bytes())
-    rows, rejected = read(REAL)
+    rows, rejected = read(root)
     found = rows["pubmedqa"]
     assert rejected == []
     assert [row.group for row in found] == list(raw)

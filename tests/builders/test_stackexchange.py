@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -435,8 +436,12 @@ def test_many_ranges_and_buckets_give_the_same_rows(site: Path, monkeypatch: pyt
         ("3dprinting.meta.stackexchange.com", 158, 261, 4),
     ],
 )
-def test_real_sites(real: Path, tmp_path: Path, name: str, questions: int, answers: int, others: int) -> None:
-    rows = [r.attrib for r in ElementTree.parse(real / "stackexchange" / name / "Posts.xml").getroot()]
+def test_real_sites(
+    real_store: Callable[..., Path], tmp_path: Path, name: str, questions: int, answers: int, others: int
+) -> None:
+    path = f"stackexchange/{name}/Posts.xml"
+    root = real_store(path)
+    rows = [r.attrib for r in ElementTree.parse(root / path).getroot()]
     kinds = Counter(r["PostTypeId"] for r in rows)
     assert (kinds["1"], kinds["2"], len(rows) - kinds["1"] - kinds["2"]) == (questions, answers, others)
     ids = {r["Id"] for r in rows if r["PostTypeId"] == "1"}
@@ -444,7 +449,7 @@ def test_real_sites(real: Path, tmp_path: Path, name: str, questions: int, answe
         r["Id"]: r for r in rows if r["PostTypeId"] == "2" and int(r["Score"]) >= 5 and r["ParentId"] in ids
     }
 
-    report = pipeline.build([f"stackexchange_{name}"], raw=real, out=tmp_path)
+    report = pipeline.build([f"stackexchange_{name}"], raw=root, out=tmp_path)
     assert report.failed == {}
     [manifest] = report.manifests
     assert {key: manifest["funnel"][key] for key in ("read", "kept", "dropped")} == {

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,6 @@ from meadow.core.builder import Example, Rejected, Shard
 from meadow.core.raw import RawFileError, find
 from meadow.testing import BuilderTest
 
-REAL = Path(
-    os.environ.get("MEADOW_TEST_REAL") or Path(__file__).resolve().parents[2].parent / "shared" / "real"
-)
 LONG = "A sentence that is long enough to be an answer of its own in this test."
 PATIENT = "wikidoc_patient_information"
 
@@ -200,8 +198,7 @@ def test_patient_heading_gets_the_disease_once(heading: str, asked: str) -> None
     assert patient_question(heading, "Asthma") == asked
 
 
-@pytest.mark.skipif(not (REAL / "wikidoc").is_dir(), reason=f"no real raw files at {REAL}")
-def test_published_wordings_are_kept() -> None:
+def test_published_wordings_are_kept(real_store: Callable[..., Path]) -> None:
     """The five wordings that make up most of the published set, from headings with and without the disease."""
     wordings = {
         "When to seek urgent medical care?": r"When to seek urgent medical care when I have (.+?) ?\?+",
@@ -210,7 +207,8 @@ def test_published_wordings_are_kept() -> None:
         "What are the symptoms?": r"What are the symptoms of (.+?) ?\?",
         "What causes?": r"What causes (.+?) ?\?",
     }
-    published = json.loads((REAL / "wikidoc" / "medical_meadow_small.json").read_text("utf-8"))
+    name = "wikidoc/medical_meadow_small.json"
+    published = json.loads((real_store(name) / name).read_text("utf-8"))
     same = 0
     for asked in (" ".join(row["input"].split()) for row in published):
         for heading, wording in wordings.items():
@@ -453,13 +451,14 @@ def test_saved_page_under_another_licence_is_left_out(tmp_path: Path) -> None:
     assert [row.extra["page"] for row in rows(root)] == ["B"]
 
 
-@pytest.mark.skipif(not (REAL / "wikidoc").is_dir(), reason=f"no real raw files at {REAL}")
-def test_real_page() -> None:
-    source = find(WikiDoc, REAL)
+def test_real_page(real_store: Callable[..., Path]) -> None:
+    names = ("Sexually_transmitted_disease.excerpt.html", "medical_meadow_small.json")
+    root = real_store(*(f"wikidoc/{name}" for name in names))
+    source = find(WikiDoc, root)
     assert [file.name for file in source.files] == ["Sexually_transmitted_disease.excerpt.html"]
     # The published, processed set is no raw file.
     assert [file.name for file in source.unused] == ["medical_meadow_small.json"]
-    found = records(REAL)
+    found = records(root)
     kept = [r for r in found if isinstance(r, Example)]
     assert [(r.id, r.input) for r in kept] == [
         ("wikidoc/5874/Overview", "What is Sexually transmitted disease?"),

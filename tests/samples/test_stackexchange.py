@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from meadow.builders.stackexchange import sample_source
 from meadow.parse.htmltext import html_to_text
-
-SAMPLE = Path(sample_source.__file__).parent / "sample"
+from tests.samples import stackexchange
+from tests.samples.stackexchange import SAMPLE
 
 
 def rows(path: str) -> list[dict[str, str]]:
@@ -22,10 +21,10 @@ POSTS = {site: rows(f"{site}/Posts.xml") for site in ("health.example", "fitness
 
 
 def test_the_files_are_what_the_script_writes(tmp_path: Path) -> None:
-    sample_source.write(tmp_path)
+    stackexchange.write(tmp_path)
     written = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*.xml")}
     shipped = {p.relative_to(SAMPLE).as_posix(): p.read_bytes() for p in SAMPLE.rglob("*.xml")}
-    assert written == shipped, "run `python -m meadow.builders.stackexchange.sample_source`"
+    assert written == shipped, "run `python -m tests.samples.stackexchange`"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 r"""The sample's source: two invented question-and-answer sites, in the format of the Stack Exchange dump.
 
-``python -m meadow.builders.stackexchange.sample_source`` writes the files under ``sample/``; a test
+``python -m tests.samples.stackexchange`` writes the files under ``builders/stackexchange/sample/``; a test
 checks that they are what this script writes. People and posts are invented; the text is original and
 dedicated to the public domain (CC0). The licence attributes stand there because real dumps have
 them. Site names end in ``.example``, which no real site can.
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+
+SAMPLE = Path(__file__).resolve().parents[2] / "builders" / "stackexchange" / "sample"
 
 QUESTION, ANSWER, TAG_EXCERPT, TAG_WIKI = 1, 2, 4, 5
 
@@ -1408,4 +1410,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).parent / "sample")
+    write(SAMPLE)

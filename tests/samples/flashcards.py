@@ -1,6 +1,6 @@
 r"""The sample's source: the notes of an invented deck, and the package and text export made of them.
 
-``python -m meadow.builders.flashcards.sample_source`` writes the files under ``sample/``; a test checks that
+``python -m tests.samples.flashcards`` writes the files under ``builders/flashcards/sample/``; a test checks that
 they hold what this script writes. The cards are original and dedicated to the public domain (CC0).
 
 On purpose there are, beside ordinary cards: nested, hinted, repeated and empty clozes, a note type with
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import genanki
+
+SAMPLE = Path(__file__).resolve().parents[2] / "builders" / "flashcards" / "sample"
 
 #: 2025-01-01 00:00 UTC. Notes need a date of change; a fixed one keeps the package the same.
 MODIFIED = 1735689600
@@ -481,9 +483,8 @@ def _wav() -> bytes:
 
 def main() -> None:
     """Writes the sample's files."""
-    folder = Path(__file__).parent / "sample"
-    write_package(folder / PACKAGE)
-    (folder / TEXT).write_bytes(text_export())
+    write_package(SAMPLE / PACKAGE)
+    (SAMPLE / TEXT).write_bytes(text_export())
 
 
 if __name__ == "__main__":
