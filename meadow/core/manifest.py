@@ -281,6 +281,10 @@ class Licensing(Record):
         counts = self.licenses or dict.fromkeys(self.license_terms, 0)
         return sorted(counts, key=lambda spdx: (-counts[spdx], spdx))
 
+    def terms(self, spdx: str) -> License:
+        """The terms of a licence; where none are listed, those that Meadow knows."""
+        return self.license_terms.get(spdx) or License.of(spdx)
+
 
 class MixtureRecord(Record):
     """How a mixture came about.

@@ -6,15 +6,17 @@ versions together (see `diff`), whatever the rows weigh.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meadow.core.manifest import Manifest
 from meadow.core.store import StoreError, version_key
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class ChangedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RowExcerpt:
     """A row that was added, removed, or moved to another split.
 
     Attributes:
@@ -116,9 +118,9 @@ class Difference:
     moved: tuple[tuple[str, str, int], ...]
     columns: Mapping[str, Pair]
     changed_columns: Mapping[str, int]
-    added_rows: tuple[Row, ...]
-    removed_rows: tuple[Row, ...]
-    moved_rows: tuple[Row, ...]
+    added_rows: tuple[RowExcerpt, ...]
+    removed_rows: tuple[RowExcerpt, ...]
+    moved_rows: tuple[RowExcerpt, ...]
     changed_rows: tuple[ChangedRow, ...]
     licenses: Mapping[str, Pair]
     funnel: Mapping[str, Pair]
@@ -142,7 +144,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(inner) for inner in value]
-    if isinstance(value, (Row, ChangedRow, Change)):
+    if isinstance(value, (RowExcerpt, ChangedRow, Change)):
         return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return value
 
@@ -172,12 +174,12 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
     counts = [side.counts() for side in sides]
     return Difference(
         name=name,
-        old=before["version"],
-        new=after["version"],
-        sample=(bool(before.get("sample")), bool(after.get("sample"))),
+        old=before.version,
+        new=after.version,
+        sample=(before.sample, after.sample),
         splits={split: (counts[0].get(split), counts[1].get(split)) for split in splits},
-        columns=_differing(before.get("features"), after.get("features")),
-        licenses=_differing(before.get("licenses"), after.get("licenses")),
+        columns=_differing(before.features, after.features),
+        licenses=_differing(before.licenses, after.licenses),
         funnel=_differing(_funnel(before), _funnel(after)),
         settings=_differing(_settings(before), _settings(after)),
         raw=_differing(_raw(before), _raw(after)),
@@ -186,31 +188,33 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
     )
 
 
-def _differing(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, Pair]:
-    before, after = before or {}, after or {}
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Pair]:
     names = dict.fromkeys((*before, *after))
     return {n: (before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)}
 
 
-def _funnel(manifest: Mapping[str, Any]) -> dict[str, int]:
-    funnel = manifest.get("funnel") or {}
-    found = {key: funnel[key] for key in ("read", "kept") if key in funnel}
-    return {**found, **{f"left out: {why}": n for why, n in sorted((funnel.get("dropped") or {}).items())}}
+def _funnel(manifest: Manifest) -> dict[str, int]:
+    funnel = manifest.funnel
+    left = {f"left out: {why}": count for why, count in sorted(funnel.dropped.items())}
+    return {"read": funnel.read, "kept": funnel.kept, **left}
 
 
-def _settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(manifest.get("parameters") or {})
-    found |= {f"filter {key}": value for key, value in (manifest.get("filters") or {}).items()}
-    return found | {f"built with {key}": value for key, value in (manifest.get("built_with") or {}).items()}
+def _settings(manifest: Manifest) -> dict[str, Any]:
+    filters = manifest.filters.model_dump(mode="json") if manifest.filters else {}
+    return {
+        **manifest.parameters,
+        **{f"filter {name}": value for name, value in filters.items()},
+        **{f"built with {name}": version for name, version in manifest.built_with},
+    }
 
 
-def _raw(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {f["path"]: {"bytes": f["bytes"], "sha256": f["sha256"]} for f in manifest.get("raw") or ()}
+def _raw(manifest: Manifest) -> dict[str, Any]:
+    return {file.path: {"bytes": file.bytes, "sha256": file.sha256} for file in manifest.raw}
 
 
-def _notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
-    low, high = sorted((version_key(before["version"]), version_key(after["version"])))
-    notes = {**(before.get("release_notes") or {}), **(after.get("release_notes") or {})}
+def _notes(before: Manifest, after: Manifest) -> dict[str, str]:
+    low, high = sorted((version_key(before.version), version_key(after.version)))
+    notes = {**before.release_notes, **after.release_notes}
     between = (v for v in notes if v.replace(".", "").isdigit() and low < version_key(v) <= high)
     return {version: notes[version] for version in sorted(between, key=version_key)}
 
@@ -218,11 +222,11 @@ def _notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str
 class RowFiles:
     """The rows of one version, by number: those of its files in order, one after the other."""
 
-    def __init__(self, store: Store, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, manifest: Manifest) -> None:
         import pyarrow.parquet as pq
 
         self.manifest = manifest
-        files = store.files(manifest["name"], manifest["version"])
+        files = store.files(manifest.name, manifest.version)
         self.paths: list[Path] = []
         self.splits: list[str] = []
         sizes = []
@@ -272,25 +276,19 @@ class RowFiles:
             return read_rows(self.paths, rows)
 
 
-class _reading:  # noqa: N801 - used like a function
+@contextlib.contextmanager
+def _reading(manifest: Manifest, path: Path) -> Iterator[None]:
     """Turns errors of Parquet files into one that names the dataset and the remedy."""
+    import pyarrow as pa
 
-    def __init__(self, manifest: Mapping[str, Any], path: Path) -> None:
-        self.manifest, self.path = manifest, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: object) -> None:
-        import pyarrow as pa
-
-        if isinstance(error, (OSError, pa.ArrowException, LookupError)):
-            name, version = self.manifest["name"], self.manifest["version"]
-            reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-            raise StoreError(
-                f"{name}/{version}/{self.path.name} {reason}; build {name} again with "
-                f"`python -m meadow.build {name}`"
-            ) from error
+    try:
+        yield
+    except (OSError, pa.ArrowException, LookupError) as error:
+        name, version = manifest.name, manifest.version
+        reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise StoreError(
+            f"{name}/{version}/{path.name} {reason}; build {name} again with `python -m meadow.build {name}`"
+        ) from error
 
 
 def read_rows(paths: Sequence[Path], rows: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -318,16 +316,10 @@ def read_rows(paths: Sequence[Path], rows: Sequence[int]) -> dict[int, dict[str,
 
 
 def _compare(old: RowFiles, new: RowFiles, limit: int) -> dict[str, Any]:
-    digest = old.manifest.get("rows_sha256")
-    if digest and digest == new.manifest.get("rows_sha256"):  # the same rows, splits and order
+    if old.manifest.rows_sha256 == new.manifest.rows_sha256:  # the same rows, splits and order
         kinds = ("added_rows", "removed_rows", "moved_rows", "changed_rows", "moved")
-        return {
-            "added": 0,
-            "removed": 0,
-            "changed": 0,
-            "same": old.rows,
-            "changed_columns": {},
-        } | dict.fromkeys(kinds, ())
+        counts = {"added": 0, "removed": 0, "changed": 0, "same": old.rows, "changed_columns": {}}
+        return counts | dict.fromkeys(kinds, ())
     at_old, at_new = _match(old.hashes("id"), new.hashes("id"))
     added = np.ones(new.rows, bool)
     added[at_new] = False
@@ -376,7 +368,7 @@ def _changed(
     old: RowFiles, new: RowFiles, at_old: np.ndarray, at_new: np.ndarray, limit: int
 ) -> tuple[np.ndarray, dict[str, int], list[int]]:
     """Which common rows changed, how many in which column, and the numbers of those to show."""
-    before, after = old.manifest.get("features") or {}, new.manifest.get("features") or {}
+    before, after = old.manifest.features, new.manifest.features
     changed = np.zeros(len(at_old), bool)
     columns: dict[str, int] = {}
     first: dict[str, list[int]] = {}
@@ -416,10 +408,12 @@ def _moved(
     return tuple(sorted(found, key=lambda item: (-item[2], item[0], item[1]))), moves
 
 
-def _row(side: RowFiles, number: int, rows: Mapping[int, Mapping[str, Any]]) -> Row:
+def _row(side: RowFiles, number: int, rows: Mapping[int, Mapping[str, Any]]) -> RowExcerpt:
     row = rows[number]
     words = " ".join(str(row.get("input") or row.get("output") or "").split())
-    return Row(row["id"], side.split_of(number), words if len(words) <= EXCERPT else words[:EXCERPT] + "...")
+    return RowExcerpt(
+        row["id"], side.split_of(number), words if len(words) <= EXCERPT else words[:EXCERPT] + "..."
+    )
 
 
 def _changed_row(
@@ -435,13 +429,11 @@ def _changed_row(
 
 def _excerpts(before: Any, after: Any) -> tuple[str | None, str | None]:
     """Both values as text, from a little before where they begin to differ."""
-    texts = [_text(before), _text(after)]
-    if None in texts:
-        start = 0
-    else:
-        start = len(os.path.commonprefix(texts))  # type: ignore[type-var]
-        start = 0 if max(map(len, texts)) <= EXCERPT else max(0, start - _BEFORE)
-    return tuple(None if t is None else _cut(t, start) for t in texts)  # type: ignore[return-value]
+    one, other = _text(before), _text(after)
+    start = 0
+    if one is not None and other is not None and max(len(one), len(other)) > EXCERPT:
+        start = max(0, len(os.path.commonprefix([one, other])) - _BEFORE)
+    return _cut(one, start), _cut(other, start)
 
 
 def _text(value: Any) -> str | None:
@@ -450,7 +442,9 @@ def _text(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _cut(text: str, start: int) -> str:
+def _cut(text: str | None, start: int) -> str | None:
+    if text is None:
+        return None
     end = start + EXCERPT
     return ("..." if start else "") + text[start:end] + ("..." if len(text) > end else "")
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meadow.core.store import Store, StoreError
-from meadow.describe.diff import Change, Row, diff, hashes
+from meadow.describe.diff import Change, RowExcerpt, diff, hashes
 from tests.cli.test_cli import SCRIPT, on_terminal, run
 from tests.stores import LEVEL, put, row
 
@@ -64,8 +64,8 @@ def test_counts_and_examples(out: Path) -> None:
     assert found.splits == {"train": (11, 11), "validation": (2, 1), "test": (None, 1)}
     assert [(r.id, r.split) for r in found.added_rows] == [("ward/new", "train"), ("ward/t", "test")]
     assert found.removed_rows == (
-        Row("ward/0", "train", "What is 0?"),
-        Row("ward/1", "train", "What is 1?"),
+        RowExcerpt("ward/0", "train", "What is 0?"),
+        RowExcerpt("ward/1", "train", "What is 1?"),
     )
     assert found.moved == (("validation", "train", 1),)
     assert [r.id for r in found.moved_rows] == ["ward/v2"]
@@ -152,17 +152,6 @@ def test_no_common_row_and_no_row(tmp_path: Path) -> None:
     assert (found.added, found.removed, found.same) == (0, 1, 0)
     found = diff(Store(tmp_path), "ward", "3", "2")
     assert (found.added, found.removed, found.same) == (1, 0, 0)
-
-
-def test_old_manifests(tmp_path: Path) -> None:
-    for version in ("1.0.0", "1.0.1"):
-        manifest = put(tmp_path, {"train": [row(version)]}, version=version)
-        for key in ("parameters", "raw", "funnel", "licenses", "release_notes", "built_with", "sample"):
-            del manifest[key]
-        path = tmp_path / "ward" / version / "manifest.json"
-        path.write_text(json.dumps(manifest), encoding="utf-8")
-    found = diff(Store(tmp_path), "ward", "1.0.0", "1.0.1")
-    assert (found.added, found.removed, found.raw) == (1, 1, {})
 
 
 def test_what_is_not_there(out: Path) -> None:

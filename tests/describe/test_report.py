@@ -25,6 +25,7 @@ from meadow.core.store import Store, StoreError
 from meadow.describe.report import PAGE, write_report
 from meadow.describe.report.gather import gather, raw_files
 from meadow.pipeline import build as pipeline
+from tests import manifests
 from tests.cli.test_cli import SCRIPT, run
 from tests.stores import put, row
 
@@ -129,8 +130,8 @@ def fill(out: Path) -> None:
         contamination={
             "policy": "drop",
             "exams": [
-                {"exam": "usmle_self_assessment", "version": "1.0.0", "split": "step1", "sample": True, "items": 13, "items_hit": 1, "rows_hit": 2, "rows_dropped": 2, "sha256": "d4" * 32},
-                {"exam": "mmlu.jsonl", "version": None, "split": None, "sample": False, "items": 272, "items_hit": 0, "rows_hit": 0, "rows_dropped": 0, "sha256": "e5" * 32},
+                {"exam": "usmle_self_assessment", "version": "1.0.0", "split": "step1", "sample": True, "items": 13, "unjudged": 0, "items_hit": 1, "rows_hit": 2, "rows_dropped": 2, "sha256": "d4" * 32},
+                {"exam": "mmlu.jsonl", "version": "", "split": "", "sample": False, "items": 272, "unjudged": 0, "items_hit": 0, "rows_hit": 0, "rows_dropped": 0, "sha256": "e5" * 32},
             ],
             "unchecked": ["medqa: it is not built in this folder"],
         },
@@ -139,6 +140,7 @@ def fill(out: Path) -> None:
             "clusters": 3, "compared_with": ["wikidoc"],
         },
         license_verdict={
+            **manifests.as_json()["license_verdict"],
             "rows": 44,
             "commercial": {"answer": "unsettled", "because": ["LicenseRef-disputed is not settled (5 rows)."]},
             "attribution": {"answer": "owed", "because": ["CC-BY-SA-4.0 asks for it."]},
@@ -314,10 +316,32 @@ def test_hostile_text_is_only_shown(tmp_path: Path) -> None:
             funnel={"read": 3, "kept": 2, "dropped": {HOSTILE: 1}, "stages": [{"stage": HOSTILE, "read": 3, "kept": 2, "dropped": {HOSTILE: 1}}]},
             notes={HOSTILE: {HOSTILE: 1}},
             privacy={"policy": "mask", "rows": 1, "findings": {HOSTILE: 1}},
-            contamination={"policy": HOSTILE, "exams": [{"exam": HOSTILE, "items": 1}], "unchecked": [HOSTILE]},
+            contamination={
+                "policy": HOSTILE,
+                "exams": [{**dict.fromkeys(("exam", "version", "split", "sha256"), HOSTILE), "sample": True, **dict.fromkeys(("items", "unjudged", "items_hit", "rows_hit", "rows_dropped"), 1)}],
+                "unchecked": [HOSTILE],
+            },
             duplicates={"policy": HOSTILE, "fields": [HOSTILE], "compared_with": [HOSTILE], "exact": 1, "near": 0},
-            license_verdict={HOSTILE: {"answer": HOSTILE, "because": [HOSTILE]}},
-            mixture={"parts": [{HOSTILE: HOSTILE}], HOSTILE: HOSTILE},
+            license_verdict={
+                "rows": 2,
+                **dict.fromkeys(
+                    ("commercial", "redistribution", "adaptation", "attribution", "training"),
+                    {"answer": HOSTILE, "because": [HOSTILE]},
+                ),
+            },
+            generators={HOSTILE: 1},
+            mixture={
+                **dict.fromkeys(("name", "definition_sha256", "counts_from"), HOSTILE),
+                "seed": 0, "complete": False, "exam_rows": {HOSTILE: 1}, "licensing": {},
+                "parts": [{
+                    **dict.fromkeys(("dataset", "version", "ids_sha256", "rows_sha256", "note"), HOSTILE),
+                    "split": [HOSTILE], "wanted": 1, "available": 1, "taken": 1, "sample": False,
+                    "contamination": {"policy": HOSTILE, "exams": [HOSTILE], "unchecked": [HOSTILE]},
+                    "privacy": {"policy": HOSTILE}, "duplicates": {"policy": HOSTILE},
+                }],
+                "missing": [{"dataset": HOSTILE, "reason": HOSTILE}],
+                "not_in_meadow": [{"name": HOSTILE, "published": None, "reason": HOSTILE}],
+            },
             beside={
                 "rejected": [{**dict.fromkeys(("id", "reason", "excerpt", "source", "file", "detail", "remedy"), HOSTILE)}],
                 "duplicates": [{"cluster": 1, "id": HOSTILE, "kept": False, "similarity": 0.9}],
@@ -383,18 +407,10 @@ def test_raw_file_of_a_row() -> None:
     assert raw_files("wikidoc/Gout/1", ["wikidoc/pages.jsonl"]) == ("wikidoc/pages.jsonl",)
 
 
-def test_old_manifests_and_damaged_files(out: Path) -> None:
+def test_manifests_without_checks_and_damaged_files(out: Path) -> None:
     ward = out / "ward" / "1.1.0"
     manifest = json.loads((ward / "manifest.json").read_text(encoding="utf-8"))
-    for key in (
-        "filters",
-        "notes",
-        "privacy",
-        "contamination",
-        "duplicates",
-        "license_verdict",
-        "parameters",
-    ):
+    for key in ("filters", "notes", "privacy", "contamination", "duplicates"):
         del manifest[key]
     del manifest["funnel"]["stages"]
     (ward / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")

@@ -23,8 +23,8 @@ from meadow import api as loader
 from meadow import mix as mixtures
 from meadow.core import rows
 from meadow.core.store import Store, StoreError
-from meadow.describe.report.facts import warnings
 from meadow.describe.report.gather import gather
+from meadow.describe.report.warnings import warnings
 from meadow.filters import Filters
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing

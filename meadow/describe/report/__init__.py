@@ -1,7 +1,7 @@
 """What a store holds, as one HTML page that needs no network: `write_report`.
 
-`gather` reads facts out of manifests and Parquet files, `svg` draws, `page` writes HTML, and `terminal`
-prints a `meadow.describe.diff.Difference`.
+`gather` reads facts out of manifests and Parquet files, `warnings` says what must be known first, `svg` measures
+pictures, and `page` fills the templates.
 """
 
 from __future__ import annotations

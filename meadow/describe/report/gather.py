@@ -18,18 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from meadow.core import rows as columns
+from meadow.core.manifest import Manifest
 from meadow.core.store import ATTRIBUTION, CONTAMINATION, DUPLICATES, REJECTED, Store, StoreError
 from meadow.describe.diff import BATCH, Difference, RowFiles, diff, hashes
-from meadow.describe.report.html import MOST
 
-#: Characters of rows that a page shows: of one dataset, and of all together.
+#: Characters of a text that a page shows, of the rows of one dataset, and of all rows together.
+MOST = 5_000
 _TEXT, _ALL_TEXT = 400_000, 6_000_000
 #: Clusters, members of one, exam hits, rows of a difference, and rejects per reason that are shown.
 _CLUSTERS, _MEMBERS, _HITS, _CHANGES, _REJECTS = 8, 5, 20, 6, 2
 #: Reasons with examples.
 _REASONS = 25
-#: What a manifest must have to be shown at all.
-_NEEDED = ("name", "version", "splits", "funnel")
 _UNREADABLE = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, StoreError)
 
 
@@ -105,7 +105,7 @@ class Facts:
     """
 
     name: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     versions: list[Version] = field(default_factory=list)
     rows: list[ShownRow] = field(default_factory=list)
     rows_cut: int = 0
@@ -156,19 +156,17 @@ def gather(store: Store, *, rows: int = 50, seed: int = 0) -> Gathered:
         try:
             manifest = store.manifest(name)
         except StoreError:
-            manifest = None
-        if not isinstance(manifest, dict) or any(key not in manifest for key in _NEEDED):
-            found.problems.append(
-                f"{name}: the manifest of {store.versions(name)[-1]} cannot be read; build {name} again"
-            )
+            version = store.versions(name)[-1]
+            found.problems.append(f"{name}: the manifest of {version} cannot be read; build {name} again")
             continue
-        found.datasets.append(_facts(store, name, manifest, rows, seed, budget))
+        found.datasets.append(_facts(store, manifest, rows, seed, budget))
     return found
 
 
-def _facts(store: Store, name: str, manifest: Mapping[str, Any], rows: int, seed: int, budget: int) -> Facts:
+def _facts(store: Store, manifest: Manifest, rows: int, seed: int, budget: int) -> Facts:
+    name = manifest.name
     facts = Facts(name, manifest, _versions(store, name))
-    folder = store.folder(name, manifest["version"])
+    folder = store.folder(name, manifest.version)
     reader = _Reader(facts, store.root)
     reader(DUPLICATES, lambda: _clusters(facts, folder))
     reader(REJECTED, lambda: _rejects(facts, folder))
@@ -178,8 +176,7 @@ def _facts(store: Store, name: str, manifest: Mapping[str, Any], rows: int, seed
     if len(facts.versions) > 1:
         before = facts.versions[1].version
         reader("difference", lambda: _difference(facts, store, before))
-    after = store.manifest(name, manifest["version"])
-    if after.get("rows_sha256") != manifest.get("rows_sha256"):
+    if store.manifest(name, manifest.version).rows_sha256 != manifest.rows_sha256:
         raise StoreError(f"{name} was built anew while it was being read; write the report again")
     return facts
 
@@ -203,16 +200,15 @@ def _versions(store: Store, name: str) -> list[Version]:
     for version in reversed(store.versions(name)):
         try:
             manifest = store.manifest(name, version)
-            rows = sum(split["rows"] for split in manifest["splits"].values())
-            note = (manifest.get("release_notes") or {}).get(version, "")
-            found.append(Version(version, rows, manifest["funnel"]["read"], str(note)))
-        except _UNREADABLE:
+        except StoreError:
             continue
+        note = manifest.release_notes.get(version, "")
+        found.append(Version(version, manifest.rows, manifest.funnel.read, note))
     return found
 
 
 def _difference(facts: Facts, store: Store, before: str) -> None:
-    facts.difference = diff(store, facts.name, before, facts.manifest["version"], limit=_CHANGES)
+    facts.difference = diff(store, facts.name, before, facts.manifest.version, limit=_CHANGES)
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -229,9 +225,8 @@ def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> 
     best, where = np.empty(0, np.uint64), np.empty(0, np.int64)
     sites: Counter = Counter()
     start = 0
-    columns = [c for c in ("id", "source_url") if c in facts.manifest.get("features", ("id", "source_url"))]
     for path in files.paths:
-        for batch in _batches(path, columns):
+        for batch in _batches(path, ("id", "source_url")):
             ids = batch.column("id")
             best = np.concatenate((best, hashes(ids, seed)))
             where = np.concatenate((where, np.arange(start, start + len(ids))))
@@ -242,15 +237,15 @@ def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> 
             if len(wanted_ids):
                 for at in np.flatnonzero(pc.is_in(ids, wanted_ids).to_numpy(zero_copy_only=False)).tolist():
                     survivors[start + at] = ids[at].as_py()
-            if "source_url" in columns:
+            if "source_url" in batch.schema.names:
                 _count_sites(batch.column("source_url"), sites)
             start += batch.num_rows
     facts.sites = sorted(sites.items(), key=lambda item: (-item[1], item[0]))
     order = where[np.lexsort((where, best))].tolist()[:count]
     read = files.read([*order, *survivors])
-    raw = [file["path"] for file in facts.manifest.get("raw") or ()]
+    raw = [file.path for file in facts.manifest.raw]
     for number in order:
-        row = read[number]
+        row = {**dict.fromkeys(columns.COLUMNS), **read[number]}
         budget -= sum(min(len(value), MOST) for value in row.values() if isinstance(value, str))
         if budget < 0 and facts.rows:
             facts.rows_cut += 1

@@ -8,20 +8,62 @@ it works without the script, which only offers to choose the theme.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from meadow.describe.report.facts import dataset_view, left_out, row_count, warnings
-from meadow.describe.report.gather import Facts, Gathered
-from meadow.describe.report.html import Html, count, here, items, join, table, tag, terms, text
-from meadow.describe.report.random_rows import rows_view
+import jinja2
 
-_FOLDER = Path(__file__).parent
-#: Datasets that a warning names.
-_NAMED = 12
+from meadow.core.licenses import QUESTIONS
+from meadow.core.manifest import FunnelStage
+from meadow.describe.cards import markdown
+from meadow.describe.cards.templates import FOLDER, count, environment
+from meadow.describe.report import svg
+from meadow.describe.report.gather import MOST, Facts, Gathered
+from meadow.describe.report.warnings import NOT_DONE, warnings
+
+_HERE = Path(__file__).parent
+#: Characters of a text that are shown at once.
+_FOLD = 500
+_STAGES = {
+    "source": "Source",
+    "quality": "Quality",
+    "language": "Language",
+    "license": "Licence",
+    "privacy": "Privacy",
+    "contamination": "Contamination",
+    "duplicates": "Duplicates",
+    # Those of mixtures.
+    "conditions": "Conditions",
+    "sampling": "Sampling",
+    "groups": "Groups",
+}
+_SECTIONS = {
+    "splits": "Splits",
+    "funnel": "What was left out",
+    "lengths": "Lengths",
+    "languages": "Languages and notes",
+    "sources": "Sources",
+    "mixture": "Mixture",
+    "licences": "Licences",
+    "duplicates": "Duplicates",
+    "contamination": "Contamination by exams",
+    "privacy": "Private details",
+    "versions": "Versions",
+    "raw": "Raw files and checksums",
+}
+#: Columns of a row that have a place of their own, or none; any other is shown under its name.
+_PLACED = {
+    *("instruction", "input", "output", "id", "task", "options", "answer_key", "group"),
+    *("source_url", "source_date", "authors", "license", "generator"),
+}
+#: What hides, turns or breaks text: controls but tab and newline, direction marks, noncharacters.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
 def page(found: Gathered) -> str:
@@ -30,35 +72,83 @@ def page(found: Gathered) -> str:
     Returns:
         An HTML document that refers to nothing outside itself but by links.
     """
-    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    views = [
+        _view(facts, identity)
+        for facts, identity in zip(found.datasets, _identities(found.datasets), strict=True)
+    ]
+    about: dict[str, list[dict[str, Any]]] = {}
+    for view in views:
+        for warning in view["warnings"]:
+            about.setdefault(warning, []).append(view)
+    return _environment().get_template("report.html.j2").render(
+        policy=(
+            f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        **{"style": style, "script": script, "views": views, "warnings": about, "problems": found.problems},
+        **{"seed": found.seed, "fold": _FOLD, "most": MOST, "placed": _PLACED, "stages": _STAGES},
+        questions=QUESTIONS,
+    )  # fmt: skip
+
+
+def _text(value: object) -> str:
+    """Data as inert text; characters that hide or turn it are written as escapes."""
+    shown = str(value).replace("\r\n", "\n")
+    return escape(_HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", shown))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return environment(
+        FOLDER,
+        _text,
+        {
+            "percent": svg.percent,
+            "size": markdown.size,
+            "hex": markdown.hexadecimal,
+            "is_url": markdown.is_url,
+            "cut": _cut,
+            "words": _words,
+            "told": _told,
+            "plain": lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+            "number": lambda value: count(value) if type(value) is int else _words(value),
+            "most_first": lambda counts: sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+            "on": lambda check: check is not None and check.policy != "off",
+        },
     )
-    identities = _identities(found.datasets)
-    views = [_overview(found, identities)]
-    for facts, identity in zip(found.datasets, identities, strict=True):
-        views += (dataset_view(facts, identity), rows_view(facts, identity, found.seed))
-    head = join((
-        Html('<meta charset="utf-8">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{text(policy)}">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html('<meta name="referrer" content="no-referrer">'),
-        Html('<meta name="generator" content="Meadow">'),
-        tag("title", "Meadow report"),
-        Html(f"<style>{style}</style>"),
-    ), "\n")  # fmt: skip
-    top = tag("header", tag("div", here("Meadow report", "overview"), Html('<button id="theme" type="button" hidden>Theme</button>')), cls="top")  # fmt: skip
-    foot = tag("footer", tag("p", "Nothing here is medical advice. Written by Meadow from manifests and Parquet files; it loads nothing from the network."))  # fmt: skip
-    body = join((top, tag("main", *views, foot), Html(f"<script>{script}</script>")), "\n")
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _cut(value: object, most: int = 300) -> str:
+    """The beginning of a text that is to stay short."""
+    words = str(value)
+    return words if len(words) <= most else words[:most].rstrip() + " ..."
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    )
+
+
+def _told(value: object) -> str:
+    """A value of a mixture's part; of a check, its policy and the exams at hand."""
+    if not isinstance(value, dict):
+        return _words(value)
+    return ": ".join(_words(each) for each in (value["policy"], value.get("exams")) if each)
 
 
 def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _identities(datasets: Sequence[Facts]) -> list[str]:
+def _identities(datasets: Iterable[Facts]) -> list[str]:
     """An element id for each dataset: its name, where that can be one."""
     found: dict[str, None] = {}
     for facts in datasets:
@@ -70,81 +160,42 @@ def _identities(datasets: Sequence[Facts]) -> list[str]:
     return list(found)
 
 
-def _overview(found: Gathered, identities: Sequence[str]) -> Html:
-    rows = sum(row_count(facts.manifest) for facts in found.datasets)
-    train = sum(row_count(f.manifest) for f in found.datasets if not f.manifest.get("test_only"))
-    lost = sum(left_out(facts.manifest) for facts in found.datasets)
-    samples = sum(bool(facts.manifest.get("sample")) for facts in found.datasets)
-    tiles = [
-        ("Datasets", count(len(found.datasets))),
-        ("Rows", count(rows)),
-        ("Rows but exams", count(train)),
-        ("Left out", count(lost)),
-        ("From samples", f"{samples} of {len(found.datasets)}"),
-    ]
-    return tag(
-        "section",
-        tag("h1", "Datasets in this folder"),
-        tag("p", "What each dataset holds, what was left out and why, and under which terms its rows are.", cls="lead"),
-        terms(tiles, "tiles"),
-        _datasets(found, identities),
-        _all_warnings(found, identities),
-        id="overview",
-        cls="view first",
-        tabindex="-1",
-    )  # fmt: skip
-
-
-def _datasets(found: Gathered, identities: Sequence[str]) -> Html:
-    rows = []
-    for facts, identity in zip(found.datasets, identities, strict=True):
-        m = facts.manifest
-        name = join((here(facts.name, identity), *_tags(facts)), " ")
-        exams, private = m.get("contamination"), m.get("privacy")
-        duplicates = m.get("duplicates")
-        rows.append([
-            name,
-            m["version"],
-            count(row_count(m)),
-            count(left_out(m)),
-            ", ".join(m.get("licenses") or ()) or "-",
-            count(facts.hit_rows) if _on(exams) else "-",
-            count(duplicates.get("exact", 0) + duplicates.get("near", 0)) if _on(duplicates) else "-",
-            count(private.get("rows", 0)) if _on(private) else "-",
-            here(count(len(facts.rows)), f"{identity}-rows"),
-        ])  # fmt: skip
-    header = (
-        *("Dataset", "Version", "Rows", "Left out", "Licences"),
-        *("Exam hits", "Duplicates", "Private", "To read"),
+def _view(facts: Facts, identity: str) -> dict[str, Any]:
+    """What the templates name of one dataset."""
+    m = facts.manifest
+    stages = m.funnel.stages or (
+        FunnelStage(stage="Left out", read=m.funnel.read, kept=m.funnel.kept, dropped=m.funnel.dropped),
     )
-    caption = "In rows; a dash where they were not checked"
-    shown = table(caption, header, rows, numbers=(2, 3, 5, 6, 7, 8), wide=(0, 4))
-    return tag("div", tag("h2", "All datasets", id="datasets"), shown, cls="card")
-
-
-def _on(report: Mapping[str, Any] | None) -> bool:
-    return bool(report) and report.get("policy") != "off"
-
-
-def _tags(facts: Facts) -> Iterator[Html]:
-    if facts.manifest.get("sample"):
-        yield tag("span", "sample", cls="tag alert")
-    if facts.manifest.get("test_only"):
-        yield tag("span", "exam", cls="tag")
-    if facts.manifest.get("mixture"):
-        yield tag("span", "mixture", cls="tag")
-
-
-def _all_warnings(found: Gathered, identities: Sequence[str]) -> Html:
-    """Warnings, each once with the datasets that it is about."""
-    about: dict[str, list[Html]] = {}
-    for facts, identity in zip(found.datasets, identities, strict=True):
-        for warning in warnings(facts):
-            about.setdefault(warning, []).append(here(facts.name, identity))
-    lines = [text(problem) for problem in found.problems]
-    for warning, names in about.items():
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        lines.append(join((warning, " ", join(names[:_NAMED], ", "), more)))
-    if not lines:
-        return Html("")
-    return tag("div", tag("h2", "To know before use", id="warnings"), items(lines, "warnings"), cls="card")
+    steps = [(_STAGES.get(stage.stage, stage.stage), stage) for stage in stages]
+    lengths = {name: found for name, found in m.lengths.items() if found.histogram}
+    evidence: dict[str, list[str]] = {}
+    for spdx in m.license_ids:
+        evidence.setdefault(m.terms(spdx).evidence.strip(), []).append(spdx)
+    # What was done to the rows of a mixture, its parts say.
+    hidden = {key for key in NOT_DONE if m.mixture and not getattr(m, key)}
+    hidden |= {key for key, there in (("lengths", lengths), ("mixture", m.mixture)) if not there}
+    mixture: Mapping[str, Any] = m.mixture.model_dump(mode="json", exclude_unset=True) if m.mixture else {}
+    return {
+        "f": facts,
+        "m": m,
+        "id": identity,
+        "left_out": m.funnel.read - m.funnel.kept,
+        "warnings": warnings(facts),
+        "sections": {key: title for key, title in _SECTIONS.items() if key not in hidden},
+        "funnel": svg.funnel(m.funnel, steps),
+        "reasons": [
+            (name if m.funnel.stages else "-", reason, rows)
+            for name, stage in steps
+            for reason, rows in sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
+            if rows
+        ],
+        "histograms": svg.histograms(lengths),
+        "sites": [(site or "no address", rows) for site, rows in facts.sites],
+        "columns": dict.fromkeys(
+            key for part in mixture.get("parts", ()) for key in part if "sha256" not in key
+        ),
+        "parts": mixture.get("parts"),
+        "mixture": {key: value for key, value in mixture.items() if key not in ("parts", "licensing")},
+        "evidence": evidence,
+        "written": [file for split in m.splits.values() for file in split.files[:300]],
+    }
