@@ -24,7 +24,7 @@ def diff(
 ) -> None:
     """Show rows added, removed, changed and moved between two versions, and what else differs."""
     from meadow.describe import diff as versions
-    from meadow.describe.report.terminal import printed
+    from meadow.describe.diff_text import printed
 
     with console.failing():
         found = versions.diff(store_in(out), name, v1, v2, limit=limit)
