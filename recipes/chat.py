@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(argv)
 
-    from meadow.chat import ChatError, Settings
+    from meadow.chat import ChatError, ChatSettings
 
-    settings = Settings(
+    settings = ChatSettings(
         options.max_new_tokens, options.temperature, options.top_k, options.top_p, options.seed
     )
     problems = list(settings.problems())
@@ -70,9 +70,9 @@ def _run(options: argparse.Namespace, settings: object) -> int:
 
     if options.web:
         # A missing library is told before minutes of loading.
-        from meadow.chat import page
+        from meadow.chat import page, serving
 
-        page.check(options.port)
+        serving.check(options.port)
     chat = open_chat(
         options.model,
         template=options.template,
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace, settings: object) -> int:
     given = {"instruction": options.instruction, "system": options.system}
     if options.web:
         made = page.build(chat, settings, adapter=options.adapter or "both", **given)
-        return page.serve(made, options.port)
+        return serving.serve(made, options.port)
     from meadow.chat.terminal import Terminal
 
     return Terminal(chat, settings, adapter=options.adapter or "on", **given).run()

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.models import Loaded, ModelError, prompts
+from meadow.core.errors import Error
+from meadow.models import Loaded, ModelError, load, prompts
 
-__all__ = ["DISCLAIMER", "Chat", "ChatError", "Prompt", "Settings", "Turn", "open_chat"]
+__all__ = ["DISCLAIMER", "Chat", "ChatError", "ChatPrompt", "ChatSettings", "Turn", "open_chat"]
 
 #: Stands wherever an answer can be read.
 DISCLAIMER = (
@@ -26,12 +27,12 @@ DISCLAIMER = (
 _ANSWER_SHARE = 0.5
 
 
-class ChatError(Exception):
+class ChatError(Error):
     """A question that cannot be asked, or an answer that cannot go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class ChatSettings:
     """How answers are written.
 
     Attributes:
@@ -69,7 +70,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ChatPrompt:
     """What a model is shown.
 
     Attributes:
@@ -105,9 +106,7 @@ class Chat:
     def __init__(self, loaded: Loaded, template: prompts.Template | None = None) -> None:
         self._model, self._tokenizer, self.source = loaded.model, loaded.tokenizer, loaded.source
         self._model.eval()
-        if template is None:
-            named = "chat" if getattr(self._tokenizer, "chat_template", None) else "plain"
-            template = loaded.template or prompts.get(named)
+        template = template or loaded.template or prompts.usual(self._tokenizer)
         self.template = prompts.settled(template, self._tokenizer)
         self.trained = loaded.template is not None and self.template == prompts.settled(
             loaded.template, self._tokenizer
@@ -115,7 +114,8 @@ class Chat:
         self.multi_turn = template.kind == "chat"
         # Fails here, and not at the first question, if the template does not suit the tokenizer.
         self._stop_ids = self._stops()
-        self.takes_system = self.multi_turn and self._shows_system()
+        frame = prompts.frame(self.template, self._tokenizer)
+        self.takes_system = isinstance(frame, prompts.ChatFrame) and frame.takes_system()
         self.has_adapter = hasattr(self._model, "disable_adapter")
         config = self._model.config.get_text_config()
         self._limit: int | None = getattr(config, "max_position_embeddings", None)
@@ -132,7 +132,7 @@ class Chat:
         instruction: str = "",
         system: str = "",
         room: int = 512,
-    ) -> Prompt:
+    ) -> ChatPrompt:
         """What the model is shown for a question.
 
         Args:
@@ -154,7 +154,7 @@ class Chat:
         for forgotten in range(len(before) + 1):
             ids, text = self._rendered(before[forgotten:], question, instruction, system)
             if most is None or len(ids) <= most:
-                return Prompt(tuple(ids), text, forgotten)
+                return ChatPrompt(tuple(ids), text, forgotten)
         raise ChatError(
             f"the question is too long: with the template it has {len(ids):,} tokens, and the model reads "
             f"{self._limit:,}, of which {self._limit - most:,} are for the answer; shorten it"
@@ -163,40 +163,25 @@ class Chat:
     def _rendered(
         self, before: Sequence[Turn], question: str, instruction: str, system: str
     ) -> tuple[list[int], str]:
-        asked = (instruction, question) if instruction.strip() else (question, "")
-        if not self.multi_turn:
-            ids = prompts.prompt_ids(self.template, self._tokenizer, *asked)
-            return ids, prompts.prompt_text(self.template, self._tokenizer, *asked)
-        frame = prompts._frame(self.template, self._tokenizer)
+        def asked(question: str) -> tuple[str, str]:
+            return (instruction.strip(), question.strip()) if instruction.strip() else (question.strip(), "")
+
+        frame = prompts.frame(self.template, self._tokenizer)
+        if not isinstance(frame, prompts.ChatFrame):
+            ids = prompts.prompt_ids(self.template, self._tokenizer, *asked(question))
+            return ids, prompts.prompt_text(self.template, self._tokenizer, *asked(question))
         said = []
         if words := system.strip() or self.template.system:
-            said.append({"role": "system", "content": frame._plain(words)})
+            said.append(("system", words))
         for turn in before:
-            first = (instruction, turn.question) if instruction.strip() else (turn.question, "")
-            said.append({"role": "user", "content": frame._plain(self.template.fill(*map(str.strip, first)))})
-            said.append({"role": "assistant", "content": frame._plain(turn.answer.strip())})
-        said.append({"role": "user", "content": frame._plain(self.template.fill(*map(str.strip, asked)))})
-        text = prompts._rendered(self.template, self._tokenizer, said, add_generation_prompt=True)
-        # What training puts between the last question and the answer, such as an empty block of thoughts.
-        text += frame._tail.removeprefix(self._plain_tail())
-        return prompts._ids(self._tokenizer, text, special=True), text
-
-    def _plain_tail(self) -> str:
-        """What the chat template itself puts behind a question."""
-        said = [{"role": "user", "content": "qzuserzq"}]
-        text = prompts._rendered(self.template, self._tokenizer, said, add_generation_prompt=True)
-        return text.partition("qzuserzq")[2]
-
-    def _shows_system(self) -> bool:
-        said = [{"role": "system", "content": "qzsystemzq"}, {"role": "user", "content": "qzuserzq"}]
-        try:
-            return "qzsystemzq" in prompts._rendered(self.template, self._tokenizer, said)
-        except prompts.PromptError:
-            return False
+            said.append(("user", self.template.fill(*asked(turn.question))))
+            said.append(("assistant", turn.answer.strip()))
+        said.append(("user", self.template.fill(*asked(question))))
+        return frame.conversation(said)
 
     # ---- answers ----
 
-    def answer(self, prompt: Prompt, settings: Settings, *, adapter: bool = True) -> Iterator[str]:
+    def answer(self, prompt: ChatPrompt, settings: ChatSettings, *, adapter: bool = True) -> Iterator[str]:
         """Writes an answer; yields what is new of it each time.
 
         Args:
@@ -224,7 +209,9 @@ class Chat:
         if len(text) > len(shown):
             yield text[len(shown) :]
 
-    def answers(self, asked: Sequence[tuple[Prompt, bool]], settings: Settings) -> Iterator[tuple[int, str]]:
+    def answers(
+        self, asked: Sequence[tuple[ChatPrompt, bool]], settings: ChatSettings
+    ) -> Iterator[tuple[int, str]]:
         """Writes several answers side by side, a token of each in turn.
 
         Args:
@@ -268,7 +255,7 @@ class Chat:
         more = getattr(settings, "eos_token_id", None)
         return frozenset(stops | set(more if isinstance(more, (list, tuple)) else [more])) - {None}
 
-    def _tokens(self, ids: Sequence[int], settings: Settings, adapter: bool) -> Iterator[int]:
+    def _tokens(self, ids: Sequence[int], settings: ChatSettings, adapter: bool) -> Iterator[int]:
         import torch
 
         device = self._model.get_input_embeddings().weight.device
@@ -307,7 +294,7 @@ class Chat:
             given = torch.tensor([[token]], device=device)
 
 
-def _choose(logits: Any, settings: Settings, generator: Any) -> int:
+def _choose(logits: Any, settings: ChatSettings, generator: Any) -> int:
     import torch
 
     if settings.temperature == 0:
@@ -334,10 +321,8 @@ def open_chat(path: str, *, template: str | None = None, **options: Any) -> Chat
     Raises:
         ChatError: It cannot be loaded, or not be asked with this template.
     """
-    from meadow import models
-
     try:
         chosen = None if template is None else prompts.get(template)
-        return Chat(models.load(path, **options), chosen)
+        return Chat(load(path, **options), chosen)
     except (ModelError, prompts.PromptError) as error:
         raise ChatError(str(error)) from error

@@ -1,6 +1,5 @@
-"""Asking a model on a page in the browser, on this machine alone.
+"""The page in the browser on which a model is asked.
 
-The page is served to 127.0.0.1 and to nobody else, loads nothing from anywhere, and is told by its own headers not to.
 Answers are shown as the text that they are: markup in them draws no picture and opens no link.
 """
 
@@ -8,109 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from meadow.chat import DISCLAIMER, Chat, ChatError, Settings, Turn
+from meadow.chat import DISCLAIMER, Chat, ChatError, ChatSettings, Turn
+from meadow.chat.serving import gradio
 from meadow.chat.terminal import about
-from meadow.models import offline, prompts
+from meadow.models import prompts
 
-__all__ = ["HOST", "build", "check", "launch", "serve"]
+__all__ = ["build"]
 
-#: The only address that the page is served at.
-HOST = "127.0.0.1"
-#: The first port that is tried where none is given, and how many are.
-PORT, _PORTS = 7860, 100
 #: Seconds between two updates of an answer: a browser draws no more than it can show.
 _PACE = 0.05
 _BOTH, _ON, _OFF = "Side by side", "Adapter on", "Adapter off"
-_INSTALL = "pip install -c constraints.txt '.[web]'"
-
-# The page's scripts write styles and evaluate templates of their own; nothing may come from, or go, elsewhere.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; media-src 'self' blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-# The disclaimer is fixed to the window, not sticky: Gradio's containers scroll in ways that sticky does not survive.
-_CSS = """
-#disclaimer { position: fixed; top: 0; left: 0; right: 0; z-index: 1000; margin: 0; padding: 0; min-width: 0; }
-#disclaimer div { margin: 0; padding: 0; }
-#disclaimer p { margin: 0; padding: 8px 16px; background: #7a1f1f; color: #ffffff; font-size: 14px;
-  line-height: 1.35; }
-.gradio-container { padding-top: 48px !important; }
-#about p { margin: 2px 0; overflow-wrap: anywhere; }
-#about h1 { font-size: 22px; margin: 4px 0 8px; }
-#template button { text-align: left; }
-#sent textarea { font-family: monospace; font-size: 13px; }
-.message { overflow-wrap: anywhere; }
-.message .md { white-space: pre-wrap; }
-footer { display: none !important; }
-@media (max-width: 640px) {
-  #about { margin-top: 24px !important; }
-  #disclaimer p { font-size: 13px; padding: 6px 10px; }
-  #answers-on, #answers-off { height: 30vh !important; }
-}
-@media (max-width: 340px) { #about { margin-top: 60px !important; } }
-@media (forced-colors: active) { #disclaimer p { border: 2px solid; } }
-@media print { #disclaimer { position: static; } }
-"""
-
-
-class _LocalOnly:
-    """Answers only what was asked of this machine by its own name, and forbids pages to load from elsewhere.
-
-    Without it a page on the web could have its name point to 127.0.0.1 and talk to the model.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
-    ) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-        if host.rpartition(":")[0] not in (HOST, "localhost") and host not in (HOST, "localhost"):
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-                return
-            start = {
-                "type": "http.response.start",
-                "status": 421,
-                "headers": [(b"content-type", b"text/plain")],
-            }
-            await send(start)
-            await send({"type": "http.response.body", "body": b"This page is served to this machine only.\n"})
-            return
-
-        async def sending(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                more = ((b"content-security-policy", _POLICY.encode()), (b"referrer-policy", b"no-referrer"))
-                message = {**message, "headers": [*message["headers"], *more]}
-            await send(message)
-
-        await self._app(scope, receive, sending)
-
-
-def _gradio() -> Any:
-    offline()
-    try:
-        import gradio
-    except ImportError as error:
-        raise ChatError(
-            f"the page needs gradio, which is not installed ({error}): {_INSTALL}; without --web it works in the "
-            "terminal"
-        ) from error
-    return gradio
 
 
 def build(
     chat: Chat,
-    settings: Settings | None = None,
+    settings: ChatSettings | None = None,
     *,
     instruction: str = "",
     system: str = "",
@@ -131,8 +46,8 @@ def build(
     Raises:
         ChatError: Gradio is not installed.
     """
-    gr = _gradio()
-    settings = settings or Settings()
+    gr = gradio()
+    settings = settings or ChatSettings()
     mode = {"on": _ON, "off": _OFF, "both": _BOTH}[adapter] if chat.has_adapter else _ON
 
     def sides(chosen: str) -> list[bool]:
@@ -155,7 +70,7 @@ def build(
         most: float,
         temperature: float,
     ) -> Iterator[tuple[Any, ...]]:
-        given = Settings(int(most), float(temperature), settings.top_k, settings.top_p, settings.seed)
+        given = ChatSettings(int(most), float(temperature), settings.top_k, settings.top_p, settings.seed)
         said = {side: list(turns) for side, turns in said.items()}
         asked, places, sent, notes = [], [], [], list(given.problems())
         try:
@@ -318,84 +233,3 @@ def _note(text: str) -> str:
 
 def _upper(line: str) -> str:
     return line[:1].upper() + line[1:]
-
-
-def check(port: int | None = None) -> None:
-    """Makes sure that a page could be served, before a model is loaded for it.
-
-    Raises:
-        ChatError: Gradio is not installed, or the port is taken.
-    """
-    _gradio()
-    _free_port(port)
-
-
-def launch(page: Any, port: int | None = None) -> str:
-    """Serves a page to this machine, and returns its address at once.
-
-    Args:
-        page: What `build` made.
-        port: The port; None: the first free one from `PORT` on.
-
-    Raises:
-        ChatError: The port, or all of those, are taken.
-    """
-    gr = _gradio()
-    from starlette.middleware import Middleware
-
-    try:
-        _, address, _ = page.queue(api_open=False, max_size=16).launch(
-            server_name=HOST,
-            server_port=_free_port(port),
-            share=False,
-            inbrowser=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=True,
-            footer_links=[],
-            ssr_mode=False,
-            mcp_server=False,
-            pwa=False,
-            run_history=False,
-            enable_monitoring=False,
-            strict_cors=True,
-            allowed_paths=[],
-            # Fonts of the machine: those of the web would have to be fetched.
-            theme=gr.themes.Default(
-                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-            ),
-            css=_CSS,
-            app_kwargs={"middleware": [Middleware(_LocalOnly)]},
-        )
-    except OSError as error:
-        raise ChatError(f"the page cannot be served at {HOST}: {error}; choose another --port") from error
-    return address
-
-
-def _free_port(port: int | None) -> int:
-    import socket
-
-    tried = [port] if port is not None else list(range(PORT, PORT + _PORTS))
-    for number in tried:
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, number))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    what = f"port {port} is" if port is not None else f"ports {PORT} to {PORT + _PORTS - 1} are"
-    raise ChatError(f"{what} taken, or not allowed: choose another one with --port")
-
-
-def serve(page: Any, port: int | None = None, say: Callable[[str], None] = print) -> int:
-    """Serves a page until Ctrl-C; returns the exit code."""
-    address = launch(page, port)
-    say(f"{address}  (this machine only; Ctrl-C ends it)")
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        page.close(verbose=False)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from meadow.chat import DISCLAIMER, Chat, ChatError, Settings, Turn
+from meadow.chat import DISCLAIMER, Chat, ChatError, ChatSettings, Turn
 from meadow.models import prompts
 
 __all__ = ["Terminal", "about"]
@@ -55,7 +55,7 @@ class Terminal:
     """
 
     chat: Chat
-    settings: Settings = field(default_factory=Settings)
+    settings: ChatSettings = field(default_factory=ChatSettings)
     instruction: str = ""
     system: str = ""
     adapter: str = "on"

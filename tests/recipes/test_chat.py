@@ -24,14 +24,14 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra train")
 
 from meadow import models  # noqa: E402
-from meadow.chat import DISCLAIMER, Chat, ChatError, Prompt, Settings, Turn, open_chat  # noqa: E402
+from meadow.chat import DISCLAIMER, Chat, ChatError, ChatPrompt, ChatSettings, Turn, open_chat  # noqa: E402
 from meadow.chat.terminal import Terminal  # noqa: E402
 from meadow.models import prompts  # noqa: E402
 from meadow.recipes import chat as recipe  # noqa: E402
 from tests import families  # noqa: E402
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "chat.py"
-SHORT = Settings(max_new_tokens=12)
+SHORT = ChatSettings(max_new_tokens=12)
 #: How long a test waits for another process.
 PATIENCE = 120
 
@@ -140,7 +140,7 @@ def test_the_oldest_turns_are_left_out_when_there_is_no_place(plain: Chat) -> No
 # ---- answers ----
 
 
-def greedy(chat: Chat, prompt: Prompt, count: int, *, off: bool = False) -> str:
+def greedy(chat: Chat, prompt: ChatPrompt, count: int, *, off: bool = False) -> str:
     """What transformers itself writes."""
     import contextlib
 
@@ -156,7 +156,7 @@ def greedy(chat: Chat, prompt: Prompt, count: int, *, off: bool = False) -> str:
 
 def test_answers_come_in_pieces_and_are_the_models(plain: Chat) -> None:
     prompt = plain.prompt("What is gout?")
-    pieces = list(plain.answer(prompt, Settings(max_new_tokens=40)))
+    pieces = list(plain.answer(prompt, ChatSettings(max_new_tokens=40)))
     assert len(pieces) > 10
     assert "".join(pieces) == greedy(plain, prompt, 40)
     # Half a character is never shown.
@@ -172,7 +172,7 @@ def test_an_answer_ends_where_the_template_says(plain: Chat) -> None:
         models.Loaded(plain._model, plain._tokenizer, None, {}),
         dataclasses.replace(plain.template, stop=(stop,)),
     )
-    pieces = list(chat.answer(prompt, Settings(max_new_tokens=40)))
+    pieces = list(chat.answer(prompt, ChatSettings(max_new_tokens=40)))
     assert "".join(pieces).rstrip() == before
     so_far = ""
     for piece in pieces:
@@ -184,7 +184,7 @@ def test_sampling_follows_its_seed(plain: Chat) -> None:
     prompt = plain.prompt("What is gout?")
 
     def written(**settings: Any) -> str:
-        return "".join(plain.answer(prompt, Settings(max_new_tokens=16, **settings)))
+        return "".join(plain.answer(prompt, ChatSettings(max_new_tokens=16, **settings)))
 
     assert written(temperature=1.0, seed=1) == written(temperature=1.0, seed=1)
     assert written(temperature=1.0, seed=1) != written(temperature=1.0, seed=2)
@@ -494,7 +494,7 @@ def test_the_page_asks_and_answers(
     assert "Template: medalpaca (the one it was trained with)" in page.locator("#about").inner_text()
     question = "Which <img src=http://example.org/x.png> lowers\nuric acid? ![x](http://example.org/y.png)"
     ask(page, question)
-    settings = Settings(max_new_tokens=30)
+    settings = ChatSettings(max_new_tokens=30)
     prompt = adapted.prompt(question)
     for side, on in (("on", True), ("off", False)):
         wanted = " ".join("".join(adapted.answer(prompt, settings, adapter=on)).split())

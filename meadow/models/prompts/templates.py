@@ -1,0 +1,209 @@
+"""Templates: how a question is put to a model, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from meadow.core.errors import Error
+
+#: The file of a model folder that holds the template the model was trained with.
+FILE = "meadow_template.json"
+
+_PLACE = re.compile(r"\{(instruction|input)\}")
+_FORMAT = 1
+
+
+class PromptError(Error):
+    """A template that is unknown or malformed, or that cannot be used with a tokenizer."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a question is put to a model.
+
+    Attributes:
+        name: What it is called by.
+        kind: ``text``: the prompt is the text below. ``chat``: the text below is the user's message, and the
+            model's own chat template says what stands around it.
+        with_input: Text with ``{instruction}`` and ``{input}``, once each; the answer follows its end.
+        without_input: The same for rows without an input; both end with the same words.
+        answer_lead: What stands between prompt and answer and belongs to the answer's first token. A space
+            where the prompt ends with a word or a colon: tokenizers keep a space with the word after it.
+        system: A chat's system message; empty: none.
+        bos: ``tokenizer``: as the tokenizer itself begins a sequence; ``always`` or ``never``. Of no
+            meaning for a chat, whose template says it.
+        stop: Texts that end an answer when the model goes on to the next question by itself.
+        chat_template: The chat template (Jinja); None: the tokenizer's own.
+        source: Where the words come from.
+    """
+
+    name: str
+    kind: Literal["text", "chat"]
+    with_input: str
+    without_input: str
+    answer_lead: str = ""
+    system: str = ""
+    bos: Literal["tokenizer", "always", "never"] = "tokenizer"
+    stop: tuple[str, ...] = ()
+    chat_template: str | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        found = list(_problems(self))
+        if found:
+            raise PromptError(f"template {self.name!r}: {'; '.join(found)}")
+
+    @property
+    def tail(self) -> str:
+        """The fixed words after the last thing that a row says; for a text, what an answer follows."""
+        return _PLACE.split(self.with_input)[-1]
+
+    def fill(self, instruction: str, input: str = "") -> str:  # noqa: A002
+        """The text with a row's words in place; braces and backslashes in those are left as they are."""
+        words = {"instruction": instruction, "input": input}
+        return _PLACE.sub(lambda place: words[place[1]], self.with_input if input else self.without_input)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole definition, for JSON."""
+        return {"format": _FORMAT, **dataclasses.asdict(self), "stop": list(self.stop)}
+
+    @classmethod
+    def from_dict(cls, found: Any) -> Template:
+        """The template of such a definition.
+
+        Raises:
+            PromptError: It is none; the message names what is wrong with it.
+        """
+        if not isinstance(found, dict):
+            raise PromptError("a template is a JSON object with name, kind, with_input and without_input")
+        names = {field.name for field in dataclasses.fields(cls)}
+        given = {key: value for key, value in found.items() if key != "format"}
+        problems = []
+        if found.get("format", _FORMAT) != _FORMAT:
+            problems.append(f"format {found['format']!r} is not {_FORMAT}: it was written by another Meadow")
+        if unknown := sorted(set(given) - names):
+            problems.append(f"unknown: {', '.join(unknown)} (known: {', '.join(sorted(names))})")
+        required = ("name", "kind", "with_input", "without_input")
+        if missing := [key for key in required if key not in given]:
+            problems.append(f"missing: {', '.join(missing)}")
+        stop = given.get("stop", [])
+        if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
+            problems.append("stop is no list of texts")
+        for key in sorted(names - {"stop"} & set(given)):
+            may_be_none = key == "chat_template"
+            if not isinstance(given[key], str) and not (may_be_none and given[key] is None):
+                problems.append(f"{key} is no text")
+        if problems:
+            raise PromptError("; ".join(problems))
+        return cls(**{**given, "stop": tuple(stop)})
+
+
+def _problems(template: Template) -> Iterator[str]:
+    if template.kind not in ("text", "chat"):
+        yield f"kind {template.kind!r} is neither 'text' nor 'chat'"
+    if template.bos not in ("tokenizer", "always", "never"):
+        yield f"bos {template.bos!r} is none of 'tokenizer', 'always', 'never'"
+    if sorted(_PLACE.findall(template.with_input)) != ["input", "instruction"]:
+        yield "with_input must hold {instruction} and {input} once each"
+    if _PLACE.findall(template.without_input) != ["instruction"]:
+        yield "without_input must hold {instruction} once, and no {input}"
+    if template.kind == "text":
+        ends = [_PLACE.split(text)[-1] for text in (template.with_input, template.without_input)]
+        if ends[0] != ends[1]:
+            yield f"with_input and without_input must end alike, not with {ends[0]!r} and {ends[1]!r}"
+        if not ends[0].strip():
+            yield "words must stand between the last placeholder and the answer, such as '\\nAnswer:'"
+
+
+_NO_INPUT = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+_PAIRED = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request."
+)
+_ASK = "\n\n### Instruction:\n{instruction}"
+_GIVEN = "\n\n### Input:\n{input}"
+
+#: The templates by name.
+TEMPLATES: Mapping[str, Template] = MappingProxyType(
+    {
+        template.name: template
+        for template in (
+            Template(
+                "medalpaca",
+                "text",
+                _PAIRED + _ASK + _GIVEN + "\n\n### Response:\n",
+                # The published handler left an empty "### Input:" section here, after a primer that
+                # promises an input.
+                _NO_INPUT + _ASK + "\n\n### Response:\n",
+                stop=("\n### ", "### Instruction:"),
+                source="medAlpaca, prompt_templates/medalpaca.json and handler.py; without the empty input "
+                "section that its handler wrote",
+            ),
+            Template(
+                "alpaca",
+                "text",
+                _PAIRED + _ASK + _GIVEN + "\n\n### Response:",
+                _NO_INPUT + _ASK + "\n\n### Response:",
+                stop=("\n### ", "### Instruction:"),
+                source="Stanford Alpaca, train.py: the answer follows the colon with nothing between",
+            ),
+            Template(
+                "chat",
+                "chat",
+                "{instruction}\n\n{input}",
+                "{instruction}",
+                source="the chat template of the model's own tokenizer",
+            ),
+            Template(
+                "plain",
+                "text",
+                "{instruction}\n\n{input}\n\nAnswer:",
+                "{instruction}\n\nAnswer:",
+                answer_lead=" ",
+                source="words enough for a model that was trained on no instructions",
+            ),
+        )
+    }
+)
+
+
+def get(name: str) -> Template:
+    """The template of that name, or of a JSON file as `save` writes them.
+
+    Raises:
+        PromptError: There is none; the message lists those there are.
+    """
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    if name.endswith(".json"):
+        return _read(Path(name))
+    raise PromptError(
+        f"no template is named {name!r}; there are: {', '.join(TEMPLATES)}, or the path of a .json file as "
+        f"{FILE} in a model folder"
+    )
+
+
+def load(folder: Path | str) -> Template | None:
+    """The template that a model folder holds; None where it holds none.
+
+    Raises:
+        PromptError: The file is damaged; the message names it.
+    """
+    path = Path(folder) / FILE
+    return _read(path) if path.is_file() else None
+
+
+def _read(path: Path) -> Template:
+    try:
+        return Template.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise PromptError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, PromptError) as error:
+        raise PromptError(f"{path}: no template: {error}") from error
