@@ -10,27 +10,25 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from meadow.models.environment import missing_extra, offline
-from meadow.models.folder import ModelError
+from meadow.models.environment import offline
+from meadow.models.errors import ModelError, explained
 
 __all__ = ["TINY", "make_tiny", "tiny_folder"]
 
 #: The name that recipes take for it.
 TINY = "tiny"
 #: Raised when what is made under the same arguments changes.
-_EDITION = 1
+_EDITION = 2
 
 _VOCABULARY = 2048
-_SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
-#: How byte-level tokenizers of recent LLaMA models cut text before merging, with digits in threes.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
+#: The ids of the tokenizer's special tokens.
+_SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+#: A byte-level BPE as recent LLaMA models have it, with a chat template. It was trained once, on the samples of this
+#: repository (CC0): whatever the text, it has tokens for it.
+_TOKENIZER = Path(__file__).parent / "tiny_tokenizer"
 #: 2048 x 64 twice, and two layers of 49,280: 360,768 parameters. Every width is a multiple of
 #: 32, without which bitsandbytes cannot use 4 bits on a processor.
 _SHAPE: dict[str, Any] = {
@@ -44,17 +42,9 @@ _SHAPE: dict[str, Any] = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": False,
 }
-_CHAT = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ '[system]\n' + message['content'] + '\n' }}"
-    "{% elif message['role'] == 'user' %}{{ '[user]\n' + message['content'] + '\n' }}"
-    "{% elif message['role'] == 'assistant' %}{{ '[assistant]\n' }}"
-    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '[assistant]\n' }}{% endif %}"
-)
 
 
-def make_tiny(folder: Path | str, *, seed: int = 0, texts: Iterable[str] | None = None) -> Path:
+def make_tiny(folder: Path | str, *, seed: int = 0) -> Path:
     """Writes the tiny model into a folder: configuration, safetensors, tokenizer with a chat template.
 
     The same arguments give the same weights, tokens and bytes.
@@ -62,7 +52,6 @@ def make_tiny(folder: Path | str, *, seed: int = 0, texts: Iterable[str] | None 
     Args:
         folder: Where to; it is made, and must be empty.
         seed: Of the random weights.
-        texts: What its tokenizer is trained on; None: the text samples in this package.
 
     Returns:
         The folder.
@@ -75,9 +64,8 @@ def make_tiny(folder: Path | str, *, seed: int = 0, texts: Iterable[str] | None 
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ModelError(f"{folder} is not empty: give another folder for the tiny model")
-        _write(folder, seed, _samples() if texts is None else texts)
-    except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
+        with explained():
+            _write(folder, seed)
     except OSError as error:
         raise ModelError(f"{folder} cannot be written: {error.strerror or error}") from error
     return folder
@@ -93,7 +81,7 @@ def tiny_folder(seed: int = 0) -> Path:
 
     given = os.environ.get("MEADOW_MODELS")
     root = Path(given).expanduser() if given else user_cache_path("meadow", appauthor=False) / "models"
-    what = json.dumps([_EDITION, seed, _VOCABULARY, _SHAPE, _CHAT, _WORDS], sort_keys=True).encode()
+    what = json.dumps([_EDITION, seed, _VOCABULARY, _SHAPE], sort_keys=True).encode()
     folder = root / f"tiny-{hashlib.sha256(what).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
@@ -119,87 +107,17 @@ def tiny_folder(seed: int = 0) -> Path:
     return folder
 
 
-def _write(folder: Path, seed: int, texts: Iterable[str]) -> None:
+def _write(folder: Path, seed: int) -> None:
     offline()
     import torch
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    tokenizer = _tokenizer(texts)
-    config = LlamaConfig(
-        vocab_size=_VOCABULARY,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **_SHAPE,
-    )
+    config = LlamaConfig(vocab_size=_VOCABULARY, **_SPECIAL, **_SHAPE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config).to(torch.float32)
-    model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
-    )
+    model.generation_config = GenerationConfig(**_SPECIAL)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _tokenizer(texts: Iterable[str]) -> Any:
-    """A byte-level BPE: whatever the text, it has tokens for it."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    made.decoder = decoders.ByteLevel()
-    made.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=_VOCABULARY,
-            special_tokens=list(_SPECIAL),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    begin = made.token_to_id("<s>")
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", begin)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        padding_side="right",
-        model_max_length=_SHAPE["max_position_embeddings"],
-        clean_up_tokenization_spaces=False,
-        chat_template=_CHAT,
-    )
-
-
-def _samples() -> list[str]:
-    """The samples in this package that are plain text, and the templates' own words."""
-    from importlib.resources import as_file, files
-
-    from meadow.models import prompts
-
-    texts = [template.with_input for template in prompts.TEMPLATES.values()] * 20
-    for source, pattern in (
-        ("medqa", "**/*.jsonl"),
-        ("pubmedqa", "*.json"),
-        ("usmle", "*.json"),
-        ("wikidoc", "*.jsonl"),
-        ("stackexchange", "**/Posts.xml"),
-    ):
-        with as_file(files(f"meadow.builders.{source}") / "sample") as folder:
-            for path in sorted(folder.glob(pattern)):
-                # JSON escapes line ends and everything beyond ASCII: what is trained on is text, not its code.
-                found = path.read_text(encoding="utf-8")
-                texts += [found.replace("\\n", "\n").replace('\\"', '"')]
-    return texts
+    shutil.copytree(_TOKENIZER, folder, dirs_exist_ok=True)

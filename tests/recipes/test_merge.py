@@ -25,7 +25,7 @@ def test_an_adapter_becomes_a_model(tmp_path: Path) -> None:
     from meadow import models
     from tests.train.test_merging import logits, make_adapter
 
-    base = models.make_tiny(tmp_path / "base", texts=["fever and cough"] * 20)
+    base = models.make_tiny(tmp_path / "base")
     adapter = make_adapter(tmp_path / "run", base)
     command = [sys.executable, SCRIPT, "--model", adapter, "--output", tmp_path / "a" / "merged"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -39,7 +39,7 @@ def test_an_adapter_becomes_a_model(tmp_path: Path) -> None:
 
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "exists, and nothing is overwritten" in again.stderr
-    other = models.make_tiny(tmp_path / "other", seed=3, texts=["fever and cough"] * 20)
+    other = models.make_tiny(tmp_path / "other", seed=3)
     from meadow.recipes import merge
 
     assert merge.main(["--model", str(adapter), "--output", str(tmp_path / "b"), "--base", str(other)]) == 1

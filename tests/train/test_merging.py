@@ -22,7 +22,7 @@ from tests.train.test_record import a_run  # noqa: E402
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model."""
-    return models.make_tiny(tmp_path_factory.mktemp("base") / "llama-tiny", texts=["fever and cough"] * 20)
+    return models.make_tiny(tmp_path_factory.mktemp("base") / "llama-tiny")
 
 
 def make_adapter(folder: Path, base: Path, quantization: str | None = None, **lora: Any) -> Path:
@@ -150,7 +150,7 @@ def test_another_place_for_the_base_is_fine_if_it_is_the_same_model(
 
 
 def test_an_adapter_of_another_base_is_refused_by_its_fingerprint(adapter: Path, tmp_path: Path) -> None:
-    other = models.make_tiny(tmp_path / "other", seed=7, texts=["fever and cough"] * 20)
+    other = models.make_tiny(tmp_path / "other", seed=7)
     with pytest.raises(models.ModelError, match="fingerprint") as error:
         merging.merge(adapter, tmp_path / "merged", base=other)
     assert models.fingerprint(other)[:12] in str(error.value)
