@@ -5,9 +5,11 @@ safetensors unless the caller allows pickles. Heavy libraries are imported when 
 """
 
 from meadow.models.environment import describe_hardware, missing_extra, offline
-from meadow.models.folder import ModelError, adapter_base, check_folder, fingerprint
-from meadow.models.loading import Loaded, choose_pad, load, load_tokenizer, save
+from meadow.models.errors import ModelError
+from meadow.models.folder import adapter_base, check_folder, fingerprint
+from meadow.models.loading import Loaded, load, save
 from meadow.models.tiny import make_tiny, tiny_folder
+from meadow.models.tokenizers import choose_pad, load_tokenizer
 
 __all__ = [
     "Loaded",

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelError", "adapter_base", "check_folder", "fingerprint", "is_adapter", "read_json"]
+from meadow.models.errors import ModelError, explained
+from meadow.models.prompts import FILE
+
+__all__ = [
+    "adapter_base", "check_adapter", "check_folder", "existing_folder", "fingerprint", "has_tokenizer",
+    "is_adapter", "read_json", "some",
+]  # fmt: skip
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -51,14 +56,6 @@ _NO_WEIGHTS = (
     "scaler.pt",
 )
 _LFS = b"version https://git-lfs"
-#: The most bytes that the header of a safetensors file may have, by its specification.
-_HEADER = 100_000_000
-#: Bytes that are read at once for a fingerprint.
-_CHUNK = 1 << 22
-
-
-class ModelError(Exception):
-    """A model that cannot be used; the message says why and what to do."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -83,6 +80,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter, to be put on a base model."""
     return (folder / ADAPTER).is_file()
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer of its own."""
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def existing_folder(path: Path | str, what: str = "model") -> Path:
@@ -143,9 +145,8 @@ def _hint(folder: Path) -> str:
         )
     if any(folder.glob("*.gguf")):
         return "; GGUF files are for llama.cpp: give the folder of the model that they were made from"
-    inner = [entry.name for entry in sorted(folder.iterdir()) if (entry / CONFIG).is_file()]
-    inner += [entry.name for entry in sorted(folder.iterdir()) if (entry / ADAPTER).is_file()]
-    return f"; did you mean {folder / inner[-1]}?" if inner else ""
+    inner = [path.parent for name in (CONFIG, ADAPTER) for path in sorted(folder.glob(f"*/{name}"))]
+    return f"; did you mean {inner[-1]}?" if inner else ""
 
 
 def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
@@ -184,15 +185,15 @@ def _weights(folder: Path, allow_pickle: bool) -> Iterator[str]:
         names = sorted(set(map(str, read_json(index).get("weight_map", {}).values())))
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            yield f"weights are missing: {_some(missing)} of {len(names)} files that {index.name} names"
+            yield f"weights are missing: {some(missing)} of {len(names)} files that {index.name} names"
         if outside := [name for name in names if Path(name).name != name]:
-            yield f"{index.name} names files outside the folder: {_some(outside)}"
+            yield f"{index.name} names files outside the folder: {some(outside)}"
         files = [folder / name for name in names if (folder / name).is_file()]
     elif not files:
         pickles = sorted(path.name for path in _pickles(folder))
         if pickles and not allow_pickle:
             yield (
-                f"its weights are pickles ({_some(pickles)}), which can run code when they are opened: convert "
+                f"its weights are pickles ({some(pickles)}), which can run code when they are opened: convert "
                 "them to safetensors on a machine where that does no harm, or allow them (--allow-pickle) if "
                 "you trust who made them"
             )
@@ -259,7 +260,8 @@ def _pickles(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -277,31 +279,17 @@ def _pointer(path: Path) -> str:
 
 def _damage(path: Path) -> str | None:
     """What is wrong with a safetensors file, judged by its header and its size; None if nothing is."""
+    with explained():
+        from safetensors import SafetensorError, safe_open
+    if _is_pointer(path):
+        return _pointer(path)
     try:
-        if _is_pointer(path):
-            return _pointer(path)
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else _HEADER + 1
-            if length > _HEADER or 8 + length > size:
-                return f"{path.name} is no safetensors file, or was cut off ({size:,} bytes): copy it again"
-            header = json.loads(file.read(length))
-        needed = (
-            8
-            + length
-            + max(
-                (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
-                default=0,
-            )
-        )
+        with safe_open(path, framework="np"):
+            return None
     except OSError as error:
         return f"{path.name} cannot be read: {error.strerror or error}"
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return f"{path.name} has a damaged header: copy it again"
-    if size != needed:
-        return f"{path.name} has {size:,} bytes where its header says {needed:,}: copy it again"
-    return None
+    except SafetensorError as error:
+        return f"{path.name} is no safetensors file, or was cut off, or has a damaged header ({error}): copy it again"
 
 
 def fingerprint(folder: Path | str) -> str:
@@ -314,8 +302,6 @@ def fingerprint(folder: Path | str) -> str:
     Raises:
         ModelError: There is no such folder, it holds none of those files, or one cannot be read.
     """
-    from meadow.models.prompts import FILE
-
     folder = existing_folder(folder)
     weights = list(folder.glob("*.safetensors")) or list(_pickles(folder))
     names = {path.name: path for path in weights}
@@ -341,7 +327,6 @@ def _sha256(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _hashed(path: str, size: int, changed: int, inode: int) -> str:
-    digest = hashlib.sha256()
     if Path(path).name in _STAMPED:
         try:
             found = json.loads(Path(path).read_bytes())
@@ -350,6 +335,4 @@ def _hashed(path: str, size: int, changed: int, inode: int) -> str:
         except (ValueError, AttributeError):
             pass  # no JSON object: its bytes are all there is to go by
     with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

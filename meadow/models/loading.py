@@ -12,11 +12,12 @@ from typing import Any
 
 from meadow.models import folder as folders
 from meadow.models import prompts
-from meadow.models.environment import missing_extra, offline
-from meadow.models.folder import ModelError
+from meadow.models.environment import offline
+from meadow.models.errors import ModelError, explained, line
 from meadow.models.tiny import TINY, tiny_folder
+from meadow.models.tokenizers import check_vocabulary, choose_pad, load_tokenizer
 
-__all__ = ["DTYPES", "QUANTIZATIONS", "Loaded", "choose_pad", "load", "load_tokenizer", "save"]
+__all__ = ["DTYPES", "QUANTIZATIONS", "Loaded", "load", "places", "save", "template_of"]
 
 QUANTIZATIONS = ("8bit", "4bit")
 #: What a number type may be called, and what torch calls it.
@@ -28,8 +29,6 @@ DTYPES = {
     "float16": "float16",
     "fp16": "float16",
 }
-#: Tokens that vocabularies keep for padding, in the order they are tried.
-_PADS = ("<pad>", "[PAD]", "<|pad|>", "<PAD>", "<|finetune_right_pad_id|>", "<|padding|>", "<|PAD_TOKEN|>")
 
 
 @dataclass
@@ -89,13 +88,12 @@ def load(
         raise ModelError(f"quantization {quantization!r} is unknown: {', '.join(QUANTIZATIONS)}, or none")
     if dtype not in ("auto", *DTYPES):
         raise ModelError(f"dtype {dtype!r} is unknown: auto, {', '.join(DTYPES)}")
-    model_folder, adapter_folder = _places(path, adapter, base)
+    model_folder, adapter_folder = places(path, adapter, base)
     config = folders.check_folder(model_folder, allow_pickle=allow_pickle)
-    adapter_config = None
     if adapter_folder is not None:
-        adapter_config = folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
+        folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
     _quantized_already(model_folder, config, quantization)
-    template = _template(adapter_folder, model_folder)
+    template = template_of(adapter_folder, model_folder)
     source: dict[str, Any] = {
         "path": str(path),
         "base": str(model_folder),
@@ -106,7 +104,7 @@ def load(
     }
     if adapter_folder is not None:
         _belongs(adapter_folder, model_folder, source["fingerprint"])
-    try:
+    with explained():
         import torch
         import transformers
 
@@ -114,10 +112,8 @@ def load(
             import bitsandbytes  # noqa: F401 - transformers needs it
         if adapter_folder is not None:
             import peft  # noqa: F401 - to say early that it is missing
-    except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
     tokenizer_folder = model_folder
-    if adapter_folder is not None and _has_tokenizer(adapter_folder):
+    if adapter_folder is not None and folders.has_tokenizer(adapter_folder):
         tokenizer_folder = adapter_folder
     tokenizer = load_tokenizer(tokenizer_folder)
     target = _device(device)
@@ -126,7 +122,7 @@ def load(
     if quantization == "4bit" and str(target) == "cpu":
         _keep_unpacked(model, training)
     rows = model.get_input_embeddings().weight.shape[0]
-    _vocabulary(tokenizer, tokenizer_folder, model_folder, rows)
+    check_vocabulary(tokenizer, tokenizer_folder, model_folder, rows)
     rule = choose_pad(tokenizer, rows)
     _mend_generation(model)
     for settings in (model.config, model.generation_config):
@@ -134,7 +130,7 @@ def load(
             settings.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right" if training else "left"
     if adapter_folder is not None:
-        model = _adapted(model, adapter_folder, adapter_config, model_folder, training)
+        model = _adapted(model, adapter_folder, model_folder, training)
     model.train(training)
     bos = prompts.begins_with_bos(prompts.TEMPLATES["plain"], tokenizer)
     source |= {
@@ -147,10 +143,19 @@ def load(
     return Loaded(model, tokenizer, template, source)
 
 
-def _places(
-    path: Path | str, adapter: Path | str | None, base: Path | str | None
+def places(
+    path: Path | str, adapter: Path | str | None = None, base: Path | str | None = None
 ) -> tuple[Path, Path | None]:
-    """The folders of model and adapter."""
+    """The folders of a model and of the adapter on it, which is None where there is none.
+
+    Args:
+        path: As `load` takes it.
+        adapter: The same.
+        base: The same.
+
+    Raises:
+        ModelError: They are not there, or contradict each other.
+    """
     folder = _folder(path, "model")
     if not folders.is_adapter(folder):
         if base is not None:
@@ -188,8 +193,13 @@ def _belongs(adapter: Path, base: Path, found: str) -> None:
         )
 
 
-def _template(*places: Path | None) -> prompts.Template | None:
-    for place in places:
+def template_of(*candidates: Path | None) -> prompts.Template | None:
+    """The template that the first of some folders holds; None where none does.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    for place in candidates:
         if place is not None:
             try:
                 found = prompts.load(place)
@@ -198,125 +208,6 @@ def _template(*places: Path | None) -> prompts.Template | None:
             if found is not None:
                 return found
     return None
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in folders.TOKENIZER_FILES)
-
-
-def load_tokenizer(folder: Path | str) -> Any:
-    """The tokenizer of a model folder, with an EOS, and with BOS before a text where LLaMA has it.
-
-    A folder with only ``tokenizer.model`` and no word on BOS gets it, if it is a LLaMA's: the model was trained
-    with it, and recent versions of transformers leave it out then.
-
-    Raises:
-        ModelError: There is none, it cannot be read, or it has no EOS.
-    """
-    offline()
-    folder = folders.existing_folder(folder)
-    if not _has_tokenizer(folder):
-        raise ModelError(
-            f"{folder} holds no tokenizer ({', '.join(folders.TOKENIZER_FILES[:2])}): copy the model's own there"
-        )
-    path = folder / folders.TOKENIZER_CONFIG
-    config = folders.read_json(path) if path.is_file() else {}
-    if config.get("auto_map"):
-        raise ModelError(f"{path} asks for code of its own to be run (auto_map), which is never done")
-    # An empty text for a special token, as early LLaMA conversions have it, recurses without end inside.
-    empty = [key for key in ("bos_token", "eos_token", "unk_token") if _content(config.get(key)) == ""]
-    if empty:
-        raise ModelError(
-            f"{path}: {', '.join(empty)} is empty, as in early conversions of LLaMA: set bos_token to <s>, "
-            "eos_token to </s> and unk_token to <unk> (for other models: see their vocabulary)"
-        )
-    if "tokenizer.json" not in os.listdir(folder) and (folder / "tokenizer.model").is_file():
-        # Converting it needs both; without them transformers asks for tiktoken, which does not help.
-        try:
-            import google.protobuf  # noqa: F401 - to say that they are missing
-            import sentencepiece  # noqa: F401
-        except ImportError as error:
-            raise ModelError(missing_extra(error)) from error
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, use_fast=True
-        )
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes the library raise
-        raise ModelError(f"{folder}: its tokenizer cannot be read: {_line(error)}") from error
-    if tokenizer.eos_token_id is None:
-        raise ModelError(
-            f"{folder}: its tokenizer has no end-of-sequence token, so that a model could never learn to stop: "
-            f"set eos_token in {folders.TOKENIZER_CONFIG}"
-        )
-    silent = "add_bos_token" not in config and not (folder / "tokenizer.json").is_file()
-    if (
-        silent
-        and tokenizer.bos_token == "<s>"
-        and type(tokenizer).__name__.startswith(("Llama", "CodeLlama"))
-    ):
-        tokenizer.add_bos_token = True
-        tokenizer.update_post_processor()
-    return tokenizer
-
-
-def _content(token: Any) -> Any:
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def choose_pad(tokenizer: Any, rows: int | None = None) -> str:
-    """Gives a tokenizer the token to pad with, if it has no good one.
-
-    In this order: its own pad token, if that is not EOS; a token that its vocabulary keeps for padding; the
-    unknown token, which byte-level and byte-fallback vocabularies never produce; EOS, which is safe only
-    because attention and labels are masked by position everywhere here, never by the id. Token 0 is never
-    taken for being 0, and no embedding is added.
-
-    Args:
-        tokenizer: It is changed.
-        rows: How many tokens the model knows; one beyond is not taken.
-
-    Returns:
-        By which rule it was chosen.
-    """
-
-    def known(number: int | None) -> bool:
-        return number is not None and (rows is None or number < rows)
-
-    other = {tokenizer.eos_token_id, tokenizer.bos_token_id}
-    if known(tokenizer.pad_token_id) and tokenizer.pad_token_id not in other:
-        return "the tokenizer's own pad token"
-    vocabulary = tokenizer.get_vocab()
-    for token in _PADS:
-        if known(vocabulary.get(token)) and vocabulary[token] not in other:
-            tokenizer.pad_token = token
-            return "a token that the vocabulary keeps for padding"
-    if known(tokenizer.unk_token_id) and tokenizer.unk_token_id not in other:
-        tokenizer.pad_token = tokenizer.unk_token
-        return "the unknown token, for there is no pad token"
-    tokenizer.pad_token = tokenizer.eos_token
-    return "the end-of-sequence token, for there is neither a pad nor an unknown token"
-
-
-def _vocabulary(tokenizer: Any, place: Path, model: Path, rows: int) -> None:
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    # Added tokens that a tokenizer merely lists, such as a pad beyond the embeddings, are common; ordinary
-    # ones beyond them mean another model's tokenizer.
-    if tokenizer.vocab_size > rows:
-        raise ModelError(
-            f"the tokenizer of {place} has {tokenizer.vocab_size:,} tokens (the highest {highest:,}) and the "
-            f"model of {model} knows {rows:,}: it is another model's tokenizer"
-        )
-    for name in ("bos_token_id", "eos_token_id"):
-        number = getattr(tokenizer, name)
-        if number is not None and number >= rows:
-            raise ModelError(
-                f"the tokenizer of {place} has {name} {number:,}, and the model of {model} knows {rows:,} "
-                "tokens: it is another model's tokenizer"
-            )
 
 
 def _quantized_already(folder: Path, config: dict[str, Any], quantization: str | None) -> None:
@@ -395,35 +286,26 @@ def _model(
     elif quantization:
         settings["device_map"] = "cpu"
     pickled = allow_pickle and not any(folder.glob("*.safetensors"))
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=not pickled,
-            dtype=dtype,
-            output_loading_info=True,
-            **settings,
-        )
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"{folder} does not fit the memory of {device}: load it in 8 or 4 bits, or on another device"
-        ) from error
-    except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
-    except Exception as error:  # noqa: BLE001 - whatever a foreign folder makes the library raise
-        raise ModelError(f"{folder} cannot be loaded as a causal language model: {_line(error)}") from error
-    wrong = []
-    if missing := sorted(found.get("missing_keys") or ()):
-        wrong.append(f"weights are missing: {folders._some(missing)}")
-    if mismatched := sorted(
-        str(key[0] if isinstance(key, tuple) else key) for key in found.get("mismatched_keys") or ()
-    ):
-        wrong.append(f"weights have another shape than {folders.CONFIG} says: {folders._some(mismatched)}")
-    if wrong:
+    with explained(f"{folder} cannot be loaded as a causal language model"):
+        try:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=not pickled,
+                dtype=dtype,
+                output_loading_info=True,
+                **settings,
+            )
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{folder} does not fit the memory of {device}: load it in 8 or 4 bits, or on another device"
+            ) from error
+    if missing := sorted(found["missing_keys"]):
         # transformers only warns, and goes on with random numbers in their place.
         raise ModelError(
-            f"{folder}: {'; '.join(wrong)}; the model is not whole, or its {folders.CONFIG} another's"
+            f"{folder}: weights are missing: {folders.some(missing)}; the model is not whole, or its "
+            f"{folders.CONFIG} another's"
         )
     return model
 
@@ -457,22 +339,16 @@ def _keep_unpacked(model: Any, training: bool) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _adapted(model: Any, folder: Path, config: dict[str, Any] | None, base: Path, training: bool) -> Any:
+def _adapted(model: Any, folder: Path, base: Path, training: bool) -> Any:
     from peft import PeftModel
 
-    try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            adapted = PeftModel.from_pretrained(
-                model, str(folder), is_trainable=training, local_files_only=True
-            )
-    except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
-    except Exception as error:  # noqa: BLE001 - whatever a foreign adapter makes the library raise
-        raise ModelError(f"the adapter {folder} does not fit the model {base}: {_line(error)}") from error
+    unfit = f"the adapter {folder} does not fit the model {base}"
+    with explained(unfit), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=training, local_files_only=True)
     for warning in heard:
         if "missing adapter keys" in str(warning.message):
-            raise ModelError(f"the adapter {folder} is not whole: {_line(warning.message)}")
+            raise ModelError(f"the adapter {folder} is not whole: {line(warning.message)}")
     return adapted
 
 
@@ -512,11 +388,5 @@ def save(model: Any, tokenizer: Any, template: prompts.Template | None, folder: 
         # safetensors reports a full disk as an error of its own.
         if type(error).__name__ != "SafetensorError":
             raise
-        raise ModelError(f"{folder} cannot be written: {_line(error)}") from error
+        raise ModelError(f"{folder} cannot be written: {line(error)}") from error
     return folder
-
-
-def _line(error: Any) -> str:
-    """The first words of a library's message, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else text[:300] + "..."
