@@ -125,9 +125,9 @@ def adapted(base: Path, folder: Path) -> None:
 
 def ours(folder: Path, template: str | None, exam: Path, out: Path) -> dict[str, Mapping[str, Any]]:
     """Predictions of the `loglikelihood` protocol by item."""
+    from meadow.score.asking import run
     from meadow.score.local import LocalBackend
     from meadow.score.predictions import Predictions
-    from meadow.score.protocols import run
 
     backend = LocalBackend(models.load(folder, device="cpu"), prompts.get(template) if template else None)
     with Predictions(out, {"model": backend.identity}) as found:
