@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from meadow.models import prompts
-from meadow.score import ScoreSettings, ScoringError, endpoint, score
+from meadow.models import http, prompts
+from meadow.score import ScoreSettings
+from meadow.score.backend import Prompt
 from meadow.score.endpoint import EndpointBackend, EndpointError
 from meadow.score.predictions import read
-from meadow.score.protocols import Prompt
+from recipes.score_usmle import score
 
 KEY = "sk-very-secret-0123456789"
 ASK = [Prompt("Answer", f"Question {n}?\n\nA: yes\nB: no", id=f"x/{n}") for n in range(12)]
@@ -172,7 +173,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "_FIRST_WAIT", 0.01)
     monkeypatch.delenv("MEADOW_API_KEY", raising=False)
     found = Server()
     yield found
@@ -238,7 +239,7 @@ def test_likelihoods_are_those_of_the_texts_tokens(server: Server, way: str) -> 
                 want = [_logprob(tokens, i) for i in range(start, len(tokens))]
                 assert value.sum == pytest.approx(sum(v or 0 for v in want))
                 assert (value.tokens, value.characters) == (len(want), len(text))
-        assert backend._way == way and not told
+        assert backend._endpoint.way == way and not told
 
 
 def test_a_token_that_prompt_and_answer_share_is_told(server: Server) -> None:
@@ -279,8 +280,8 @@ def test_a_server_is_waited_for_as_long_as_it_asks(server: Server) -> None:
     _ask(server)
     assert time.monotonic() - start >= 0.4
     later = email.utils.formatdate(time.time() + 2, usegmt=True)
-    assert 0 < endpoint._seconds(later) <= 2  # type: ignore[operator]
-    assert [endpoint._seconds(text) for text in ("-3", "soon", None, "nan", "1.5")] == [
+    assert 0 < http._seconds(later) <= 2  # type: ignore[operator]
+    assert [http._seconds(text) for text in ("-3", "soon", None, "nan", "1.5")] == [
         0.0,
         None,
         None,
@@ -416,15 +417,15 @@ def test_addresses_that_cannot_be_used(server: Server, url: str, says: str) -> N
 
 
 def test_addresses_are_completed() -> None:
-    assert endpoint._address("http://box:8000") == (False, "box", 8000, "/v1")
-    assert endpoint._address("box:8000/v1/") == (False, "box", 8000, "/v1")
-    assert endpoint._address("https://box/api/v1/chat/completions") == (True, "box", 443, "/api/v1")
-    assert endpoint._address("http://[::1]:11434") == (False, "::1", 11434, "/v1")
+    assert http._address("http://box:8000") == (False, "box", 8000, "/v1")
+    assert http._address("box:8000/v1/") == (False, "box", 8000, "/v1")
+    assert http._address("https://box/api/v1/chat/completions") == (True, "box", 443, "/api/v1")
+    assert http._address("http://[::1]:11434") == (False, "::1", 11434, "/v1")
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(server: Server) -> None:
     backend = EndpointBackend(server.url, retries=0)
-    backend._local.connection.sock.shutdown(socket.SHUT_RDWR)
+    backend._server._local.connection.sock.shutdown(socket.SHUT_RDWR)
     assert backend.generate(ASK[:1], max_new_tokens=5) == ["B: no"]
 
 
@@ -470,7 +471,7 @@ def test_an_exam_by_an_endpoint_with_faults(
         template="alpaca",
         concurrency=3,
     )
-    with pytest.raises(ScoringError, match="item q"):
+    with pytest.raises(EndpointError, match="item q"):
         score(other)
     there = len(read(tmp_path / "other")[1])
     assert 5 <= there < 24
