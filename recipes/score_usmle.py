@@ -28,157 +28,109 @@ sent anywhere but to ``--endpoint``.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from meadow import score as scoring
+from meadow import Error
+from meadow.models import ModelError, load, offline, prompts
+from meadow.score import ResumeError, ScoreSettings, ScoringError, leaks
+from meadow.score.asking import Notes, ask
+from meadow.score.endpoint import EndpointBackend
+from meadow.score.exams import read_exam
+from meadow.score.local import LocalBackend
+from meadow.score.protocols import PROTOCOLS
+from meadow.score.report import show, write
+from meadow.score.settings import check, output_of, read_arguments
+from meadow.score.summary import read_baseline, summarize
+
+__all__ = ["main", "output_of", "score"]
+
+
+def score(asked: ScoreSettings, notify: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Scores a model and writes the report, step by step; a run that was killed goes on.
+
+    What costs nothing comes first: a wrong name should not show after a model was loaded.
+    """
+    check(asked)
+    leaks.check_data(asked.trained_on, asked.out)
+    exam = read_exam(asked.exam, out=asked.out, split=asked.split, limit=asked.limit)
+    baseline = read_baseline(asked.baseline, exam) if asked.baseline else None
+    template = prompts.get(asked.template) if asked.template else None
+    notes = Notes(notify)
+
+    if asked.endpoint is not None:
+        backend = EndpointBackend(
+            asked.endpoint,
+            asked.model,
+            template,
+            concurrency=asked.concurrency,
+            timeout=asked.timeout,
+            retries=asked.retries,
+            key_variable=asked.key_variable,
+            allow_public=asked.allow_public,
+            notify=notes,
+        )
+    else:
+        loaded = load(
+            asked.model or "",
+            quantization=asked.quantization,
+            dtype=asked.dtype,
+            device=asked.device,
+            adapter=asked.adapter,
+            base=asked.base,
+            allow_pickle=asked.allow_pickle,
+        )
+        backend = LocalBackend(loaded, template, batch_size=asked.batch_size, notify=notes)
+
+    protocol = PROTOCOLS[asked.protocol]
+    how: dict[str, Any] = {
+        "seed": asked.seed,
+        "permute": asked.permute,
+        "max_new_tokens": asked.max_new_tokens or protocol.max_new_tokens or None,
+        "batch_size": asked.batch_size,
+    }
+    about = {"concurrency": asked.concurrency, "limit": asked.limit}
+    answers = ask(exam, backend, protocol.name, asked.output, **how, about=about, notes=notes)
+    read = leaks.known(
+        exam, model=backend.described.get("folder"), trained_on=asked.trained_on, out=asked.out
+    )
+    scores = summarize(
+        exam,
+        answers,
+        protocol=protocol.name,
+        model=backend.described,
+        settings={**how, "template": backend.described["template"]},
+        leaks=read,
+        baseline=baseline,
+        notes=[*protocol.notes, *notes],
+        seed=asked.seed,
+    )
+    write(asked.output, scores)
+    return scores
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the recipe; returns 0, 1 where scoring failed, or 2 where something was asked for that cannot be."""
-    settings, wrong = settings_of(sys.argv[1:] if argv is None else argv)
-    wrong += scoring.problems(settings)
-    if wrong:
-        many = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
-        return failed(f"{many} in the settings:\n" + "\n".join(f"  - {text}" for text in wrong), 2)
-
     # Before any of the libraries that would look for a network.
-    from meadow.models import ModelError, offline
-
     offline()
-    from meadow.models.prompts import PromptError
-    from meadow.score.exams import ExamError
-    from meadow.score.leaks import LeaksError, missing
-    from meadow.score.report import SummaryError, show
-
     try:
-        if gone := missing(settings.trained_on, settings.out):
-            return failed("\n".join(gone), 2)
-        scores = scoring.score(settings)
-    except (
-        scoring.SettingsError,
-        scoring.ResumeError,
-        ExamError,
-        LeaksError,
-        PromptError,
-        SummaryError,
-    ) as error:
-        return failed(str(error), 2)
-    except (scoring.ScoringError, ModelError) as error:
-        return failed(str(error), 1)
+        asked = read_arguments(argv, prog="score_usmle.py", description=__doc__, exam="usmle_self_assessment")
+        scores = score(asked)
+    except ResumeError as error:
+        return failed(error, 2)
+    except (ScoringError, ModelError) as error:
+        return failed(error, 1)
+    except Error as error:
+        return failed(error, 2)
     except KeyboardInterrupt:
         return failed("stopped; the same command goes on after the last answer", 130)
     show(scores)
-    print(f"\n{settings.output}/report.md")
+    print(f"\n{asked.output}/report.md")
     return 0
 
 
-def settings_of(argv: Sequence[str]) -> tuple[scoring.ScoreSettings, list[str]]:
-    """Reads the command line, and all that is wrong with it."""
-    wrong: list[str] = []
-
-    def number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-        def read(text: str) -> Any:
-            try:
-                return kind(text)
-            except ValueError:
-                wrong.append(f"{text!r} is no {'whole number' if kind is int else 'number'}")
-                return None
-
-        return read
-
-    parser = argparse.ArgumentParser(
-        prog="score_usmle.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--model", help="folder of a model or adapter, or `tiny`; with --endpoint what the server calls it")
-    add("--output", type=Path, help="folder to write to; without it, one named after the exam in the model's")
-    add(
-        "--exam",
-        default="usmle_self_assessment",
-        help="usmle_self_assessment, medqa, pubmedqa (or NAME@VERSION), or a file",
-    )
-    add("--split", help="split of the exam's dataset; without it all of an exam's, else test")
-    add("--protocol", default="loglikelihood", help="loglikelihood, generate, or medalpaca-compat")
-    add(
-        "--permute",
-        type=number(int),
-        default=0,
-        metavar="K",
-        help="ask every item in K other orders of its options",
-    )
-    add(
-        "--baseline",
-        type=Path,
-        metavar="DIR",
-        help="output of another run on the same items, to compare with",
-    )
-    add(
-        "--trained-on",
-        nargs="+",
-        default=[],
-        metavar="DATA",
-        help="datasets and files the model was trained on, where its folder does not say",
-    )
-    add("--template", help="prompt template; without it the one the model was trained with")
-    add("--limit", type=number(int), metavar="N", help="at most N items, for trying things out")
-    add("--seed", type=number(int), default=0, help="of orders, sampling and bootstrap")
-    add("--batch-size", type=number(int), default=16, help="questions at once")
-    add("--max-new-tokens", type=number(int), help="most tokens of a written answer")
-    add("--out", type=Path, help="Meadow's output folder; else $MEADOW_OUT or the user's cache")
-    local = parser.add_argument_group("models in a folder")
-    local.add_argument("--quantization", help="8bit or 4bit")
-    local.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
-    local.add_argument("--device", default="auto", help="auto, cpu, cuda, balanced")
-    local.add_argument("--adapter", metavar="DIR", help="an adapter to put on the model")
-    local.add_argument("--base", metavar="DIR", help="base model of an adapter, where it names another place")
-    local.add_argument(
-        "--allow-pickle", action="store_true", help="load weights that are pickled, which can run code"
-    )
-    served = parser.add_argument_group("models behind an OpenAI-compatible endpoint")
-    served.add_argument(
-        "--endpoint",
-        metavar="URL",
-        help="such as http://localhost:8000/v1; a key is read from --key-variable",
-    )
-    served.add_argument("--concurrency", type=number(int), default=8, help="requests at once")
-    served.add_argument("--timeout", type=number(float), default=300.0, help="seconds for a request")
-    served.add_argument("--retries", type=number(int), default=5, help="how often a request is tried again")
-    served.add_argument(
-        "--key-variable", default="MEADOW_API_KEY", help="environment variable with the server's key"
-    )
-    served.add_argument(
-        "--allow-public", action="store_true", help="the server may lie outside your own network"
-    )
-
-    found, unknown = parser.parse_known_args(argv)
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    for flag in unknown:
-        near = get_close_matches(flag.partition("=")[0], flags, 1) if flag.startswith("-") else []
-        wrong.append(f"{flag} is no setting" + (f"; {near[0]} is" if near else "; --help lists them"))
-    # What could not be read was told; the usual value stands in for it so that the rest is checked, too.
-    values = {key: parser.get_default(key) if value is None else value for key, value in vars(found).items()}
-    values["trained_on"] = tuple(values["trained_on"])
-    values["output"] = values["output"] or output_of(found.model, found.exam)
-    return scoring.ScoreSettings(**values), wrong
-
-
-def output_of(model: str | None, exam: str) -> Path:
-    """Where a score goes if nobody says: into the model's folder, else under ``runs``."""
-    name = Path(exam).name.partition("@")[0].partition(".")[0]
-    if model and Path(model).is_dir():
-        return Path(model) / name
-    return Path("runs") / (Path(model).name if model else "served") / name
-
-
-def failed(message: str, code: int) -> int:
+def failed(message: object, code: int) -> int:
     """Says what went wrong, in place of a traceback."""
     print(f"score_usmle.py: {message}", file=sys.stderr)
     return code

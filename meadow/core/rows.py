@@ -161,3 +161,14 @@ def content_hash(columns: Iterable[str]) -> Any:
     digest = hashlib.sha256()
     digest.update(json.dumps(list(columns), separators=(",", ":")).encode() + b"\n")
     return digest
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """SHA-256 of ids in byte order, each with a newline: what ``sort | sha256sum`` gives under ``LC_ALL=C``.
+
+    Manifests, exams and training records all name a set of rows by it.
+    """
+    digest = hashlib.sha256()
+    for line in sorted(f"{row_id}\n".encode() for row_id in ids):
+        digest.update(line)
+    return digest.hexdigest()

@@ -14,15 +14,16 @@ What the base model read before is known to nobody, and no report here says othe
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meadow.core.errors import Error
+from meadow.core.store import CONTAMINATION, Store, StoreError, default_out
 from meadow.score.exams import Exam
 
-__all__ = ["Knowledge", "LeaksError", "known", "missing", "of_model", "unknown"]
+__all__ = ["Knowledge", "LeaksError", "check_data", "known", "of_model", "unknown"]
 
 RUN = "run.json"
 #: Models that were made from models: further than this nobody goes, and a circle ends.
@@ -31,7 +32,7 @@ _DEEPEST = 10
 _MOST = 5
 
 
-class LeaksError(Exception):
+class LeaksError(Error):
     """Data that were named as trained on and cannot be compared."""
 
 
@@ -170,7 +171,7 @@ def _of_run(run: Mapping[str, Any], exam: Exam) -> Knowledge:
     notes: list[str] = []
     hit: set[str] = set()
     clean: set[str] = set()
-    unchecked = [str(why).rstrip(".") for why in run.get("unchecked") or ()]
+    unchecked = list(_unchecked(run))
     found = run.get("exam_hits")
     for name, entry in (found if isinstance(found, Mapping) else {}).items():
         if not isinstance(entry, Mapping):
@@ -191,9 +192,8 @@ def _of_run(run: Mapping[str, Any], exam: Exam) -> Knowledge:
             f"{left} of {len(exam.items)} items are unknown" if clean or hit else "Every item is unknown"
         )
         notes.append(f"{several}: not all rows that it was trained on were compared with them.")
-        notes += [
-            f"Not compared: {why}." for why in unchecked if exam.name in why or not _another(why, exam)
-        ][:_MOST]
+        mine = (why for why, exams in unchecked if not exams or exams & {exam.name, exam.source})
+        notes += [f"Not compared: {why}." for why in mine][:_MOST]
     return Knowledge(RUN, frozenset(hit), frozenset(clean), None, tuple(notes))
 
 
@@ -222,20 +222,18 @@ def _other_edition(entry: Mapping[str, Any], exam: Exam, part: str) -> str | Non
     return f"Its data were compared with another edition of {exam.name}, with other items in {part}."
 
 
-def _another(why: str, exam: Exam) -> bool:
-    """Whether a sentence on what was not compared is about another exam."""
-    others = {"medqa", "medqa_4_options", "pubmedqa", "usmle", "usmle_self_assessment"} - {exam.name}
-    others = {name for name in others if not exam.name.startswith(f"{name}_")}
-    # What stands before the first colon is the data that were to be compared.
-    return bool(others & set(re.split(r"[^\w]+", why.partition(":")[2])))
+def _unchecked(run: Mapping[str, Any]) -> Iterator[tuple[str, frozenset[str]]]:
+    """What was not compared: why, and with which exams; none where nobody wrote that down, which may be any."""
+    exams = run.get("unchecked_exams") or ()
+    for number, why in enumerate(run.get("unchecked") or ()):
+        named = exams[number] if number < len(exams) else ()
+        yield str(why).rstrip("."), frozenset(map(str, named))
 
 
 def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[str] | None:
     """Items in rows that the builds of the data left out; None unless all of their lists are at hand."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from meadow.core.store import CONTAMINATION, Store, StoreError, default_out
 
     store = Store(Path(out) if out else default_out())
     found: set[str] = set()
@@ -245,13 +243,13 @@ def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[
     for entry in entries:
         try:
             manifest = store.manifest(str(entry.get("name")), str(entry.get("version") or "none"))
-            if entry.get("ids_sha256") not in (None, manifest["ids_sha256"]):
+            if entry.get("ids_sha256") not in (None, manifest.ids_sha256):
                 return None
-            parts = (manifest.get("mixture") or {}).get("parts") or [
-                {"dataset": manifest["name"], "version": manifest["version"]}
-            ]
-            for part in parts:
-                path = store.folder(part["dataset"], part["version"]) / CONTAMINATION
+            parts = [(manifest.name, manifest.version)]
+            if manifest.mixture is not None:
+                parts = [(part.dataset, part.version) for part in manifest.mixture.parts]
+            for name, version in parts:
+                path = store.folder(name, version) / CONTAMINATION
                 lines = pq.read_table(path, columns=["exam", "item", "dropped"]).to_pylist()
                 found |= {line["item"] for line in lines if line["dropped"] and line["exam"] == exam.name}
         except (StoreError, OSError, KeyError, pa.ArrowException):
@@ -262,12 +260,14 @@ def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[
 # ---- comparing now ----
 
 
-def missing(trained_on: Sequence[str], out: Path | str | None = None) -> list[str]:
-    """What of the data that are to be compared is not there, a sentence each; known before anything is scored."""
-    from meadow.core.store import Store, StoreError, default_out
+def check_data(trained_on: Sequence[str], out: Path | str | None = None) -> None:
+    """Makes sure that the data that are to be compared are there, before anything is scored.
 
+    Raises:
+        LeaksError: Some are not; the message names all of them.
+    """
     store = Store(Path(out) if out else default_out())
-    found = []
+    gone = []
     for name in trained_on:
         dataset, at, version = name.partition("@")
         if Path(name).is_file():
@@ -275,12 +275,12 @@ def missing(trained_on: Sequence[str], out: Path | str | None = None) -> list[st
         try:
             store.resolve(dataset, version if at else None)
         except StoreError as error:
-            found.append(f"--trained-on {name}: no file has this name, and {error}")
-    return found
+            gone.append(f"--trained-on {name}: no file has this name, and {error}")
+    if gone:
+        raise LeaksError("\n".join(gone))
 
 
 def _compared(exam: Exam, trained_on: Sequence[str], out: Path | str | None) -> Knowledge:
-    from meadow.core.store import Store, StoreError, default_out
     from meadow.filters.contamination import checking
 
     store = Store(Path(out) if out else default_out())
@@ -311,10 +311,9 @@ def _targets(name: str, store: Any) -> Iterable[str]:
     if not at or Path(name).exists() or dataset not in store.names():
         return [name]
     manifest = store.manifest(dataset, version)
-    files = store.files(dataset, manifest["version"])
-    return [
-        str(p) for s, paths in files.items() if s != "test" and not manifest.get("test_only") for p in paths
-    ]
+    exams = manifest.exam_splits()
+    files = store.files(dataset, manifest.version)
+    return [str(path) for split, paths in files.items() if split not in exams for path in paths]
 
 
 def _sources(exam: Exam, store: Any) -> list[Any]:

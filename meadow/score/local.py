@@ -15,11 +15,12 @@ import contextlib
 import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from meadow.models import Loaded, prompts
+from meadow.score.backend import Likelihood, Prompt, Rendered
 from meadow.score.predictions import ScoringError
-from meadow.score.protocols import Likelihood, Prompt, Rendered
 
 __all__ = ["LocalBackend"]
 
@@ -47,7 +48,7 @@ class LocalBackend:
     """
 
     name = "transformers"
-    supports_loglikelihood = True
+    supports_loglikelihood, no_loglikelihood = True, ""
     concurrency = 1
 
     def __init__(
@@ -61,9 +62,9 @@ class LocalBackend:
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
         self._model.eval()
         self._notify = notify or (lambda text: None)
-        if template is None:
-            template = loaded.template or _default(self._tokenizer)
-        self.template = prompts.settled(template, self._tokenizer)
+        chosen = template or loaded.template or prompts.usual(self._tokenizer)
+        self.template = prompts.settled(chosen, self._tokenizer)
+        self.doubts = tuple(self._doubts(loaded, named=template is not None))
         self.batch_size = max(1, batch_size)
         self.forwards = 0
         self.shared: bool | None = None
@@ -79,11 +80,36 @@ class LocalBackend:
             },
             "template": self.template.to_dict(),
         }
+        path = str(source.get("path", ""))
+        shared = ("fingerprint", "adapter_fingerprint", "quantization", "dtype", "device")
+        self.described: Mapping[str, Any] = {
+            "name": Path(path).name or path,
+            "backend": self.name,
+            "folder": source.get("adapter") or source.get("base"),
+            "path": path,
+            "base": source.get("base") if source.get("adapter") else None,
+            **{key: source.get(key) for key in shared},
+            "template": self.template.name,
+            "versions": source.get("versions"),
+        }
+
+    def _doubts(self, loaded: Loaded, *, named: bool) -> Iterator[str]:
+        if loaded.template is None:
+            if not named:
+                yield (
+                    "the model's folder does not say by which template it was trained; it is asked by "
+                    f"{self.template.name!r}, and --template names another"
+                )
+        elif self.template != prompts.settled(loaded.template, self._tokenizer):
+            yield f"the model was trained with another template ({loaded.template.name!r}) than it is asked by"
+
+    def close(self) -> None:
+        """Lets nothing go: the model belongs to whoever loaded it."""
 
     # ---- prompts ----
 
     def render(self, prompt: Prompt, room: int) -> Rendered:
-        """How a prompt is sent; see `meadow.score.protocols.Backend`.
+        """How a prompt is sent; see `meadow.score.backend.Backend`.
 
         Raises:
             ScoringError: It does not fit into what the model can read.
@@ -127,7 +153,7 @@ class LocalBackend:
     def loglikelihoods(
         self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
     ) -> list[list[Likelihood]]:
-        """How likely each continuation is after its prompt; see `meadow.score.protocols.Backend`.
+        """How likely each continuation is after its prompt; see `meadow.score.backend.Backend`.
 
         Args:
             prompts: What is asked.
@@ -297,7 +323,7 @@ class LocalBackend:
         seed: int | Sequence[int] | None = None,
         stop: Sequence[str] | None = None,
     ) -> list[str]:
-        """What the model writes after each prompt; see `meadow.score.protocols.Backend`.
+        """What the model writes after each prompt; see `meadow.score.backend.Backend`.
 
         Raises:
             ScoringError: There is no memory for a single question.
@@ -388,10 +414,6 @@ class LocalBackend:
 
 #: A prompt's tokens, and those of each of its continuations.
 _Asked = tuple[list[int], list[list[int]]]
-
-
-def _default(tokenizer: Any) -> prompts.Template:
-    return prompts.get("chat" if getattr(tokenizer, "chat_template", None) else "plain")
 
 
 def _inner(model: Any) -> Any:

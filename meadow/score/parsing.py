@@ -13,9 +13,9 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["HOW", "Parsed", "parse"]
+__all__ = ["HOW", "ReadAnswer", "parse"]
 
-#: What `Parsed.how` can be.
+#: What `ReadAnswer.how` can be.
 HOW: Mapping[str, str] = {
     "letter": "the letter of an option, with or without words that are no option's",
     "letter and text": "the letter of an option and its text",
@@ -30,7 +30,7 @@ HOW: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ReadAnswer:
     """What was read.
 
     Attributes:
@@ -109,7 +109,7 @@ _NEGATED = re.compile(
 )
 
 
-def parse(text: str, options: Mapping[str, str]) -> Parsed:
+def parse(text: str, options: Mapping[str, str]) -> ReadAnswer:
     """Reads the option that a model chose.
 
     Accepted: ``B``, ``B.``, ``(B) x``, ``B) x``, ``B: x``, ``**B**``, ``Option B``, ``The answer is B: x``, and an
@@ -125,12 +125,12 @@ def parse(text: str, options: Mapping[str, str]) -> Parsed:
     text = _THOUGHT.sub("\n", text)
     if _OPEN_THOUGHT.search(text):
         # It never came to an answer.
-        return Parsed(None, "none")
+        return ReadAnswer(None, "none")
     # Reasoning whose opening tag stood in the prompt.
     text = re.split(r"</(?:think|thinking|reasoning)>", text, flags=re.IGNORECASE)[-1]
     lines = [line for line in (_clean(line) for line in text.splitlines()) if line]
     if not lines:
-        return Parsed(None, "empty")
+        return ReadAnswer(None, "empty")
     texts = {key: _plain(value) for key, value in options.items()}
     # "The correct answer is" with a line break before the answer.
     while len(lines) > 1 and (lead := _LEAD.match(lines[0] + " ")) and lead.end() >= len(lines[0]):
@@ -142,10 +142,10 @@ def parse(text: str, options: Mapping[str, str]) -> Parsed:
             following = _line(lines[1], texts, lead=False)
             # "A: incorrect, since ..." explains; "A: <text of A>" puts it forward.
             if following.key not in (None, found.key) and (following.how != "letter" or len(lines[1]) <= 4):
-                return Parsed(None, "several")
+                return ReadAnswer(None, "several")
         for line in lines[1:]:
             if _STATED.match(line) and _line(line, texts).key not in (None, found.key):
-                return Parsed(None, "several")
+                return ReadAnswer(None, "several")
         return found
     if found.how != "none":
         return found
@@ -158,9 +158,9 @@ def parse(text: str, options: Mapping[str, str]) -> Parsed:
     ]
     keys = {parsed.key for parsed in stated}
     if len(keys) > 1:
-        return Parsed(None, "several")
+        return ReadAnswer(None, "several")
     if stated:
-        return Parsed(stated[0].key, "statement" if stated[0].key else stated[0].how)
+        return ReadAnswer(stated[0].key, "statement" if stated[0].key else stated[0].how)
     return found
 
 
@@ -177,35 +177,39 @@ def _plain(text: str) -> str:
     return text.strip(_QUOTES + " ").rstrip(".,;:! ").strip(_QUOTES + " ")
 
 
-def _line(line: str, texts: Mapping[str, str], lead: bool = True) -> Parsed:
+def _line(line: str, texts: Mapping[str, str], lead: bool = True) -> ReadAnswer:
     """Reads one line. `texts` are plain."""
     whole = _same(_plain(line), texts)
     if len(whole) > 1:
-        return Parsed(None, "several")
+        return ReadAnswer(None, "several")
     rest, led = line, False
     if not whole and lead and (match := _LEAD.match(line)):
         rest, led = line[match.end() :].lstrip(" :"), True
         whole = _same(_plain(rest), texts)
         if len(whole) > 1:
-            return Parsed(None, "several")
+            return ReadAnswer(None, "several")
     letter = _LETTER.match(rest)
     key = (letter["inside"] or letter["bare"]) if letter else None
     if whole:
         # Such as blood group "A" as option C: the text of one and the letter of another.
         alone = _plain(rest).strip("()[]{}<>")
         if len(alone) == 1 and alone.upper() in texts and alone.upper() != whole[0]:
-            return Parsed(None, "disagree")
-        return Parsed(whole[0], "text" if len(alone) > 1 or alone.upper() != whole[0] else "letter and text")
+            return ReadAnswer(None, "disagree")
+        return ReadAnswer(
+            whole[0], "text" if len(alone) > 1 or alone.upper() != whole[0] else "letter and text"
+        )
     if letter is None or key is None:
-        return Parsed(None, "negated" if _NEGATED.match(rest) else "none")
+        return ReadAnswer(None, "negated" if _NEGATED.match(rest) else "none")
     small = key.islower()
     key = key.upper()
     if key not in texts:
-        return Parsed(None, "none")
+        return ReadAnswer(None, "none")
     return _after(key, rest[letter.end() :], texts, bracket=bool(letter["open"]), small=small, led=led)
 
 
-def _after(key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, small: bool, led: bool) -> Parsed:
+def _after(
+    key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, small: bool, led: bool
+) -> ReadAnswer:
     """Judges a letter by what stands after it."""
     match = re.match(rf"[{_QUOTES}]*\s*([.:)\]\-–—,=]|->|→)?[{_QUOTES}]*(\s*)(.*)$", rest, re.DOTALL)
     assert match is not None
@@ -214,58 +218,58 @@ def _after(key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, smal
         gap = " "
     if not words.strip(".!,;: )]"):
         # The letter alone. A small one is a word too, but not if it is all that was written.
-        return Parsed(key, "letter")
+        return ReadAnswer(key, "letter")
     plain = _plain(words)
     if _several(key, mark, rest, texts):
-        return Parsed(None, "several")
+        return ReadAnswer(None, "several")
     begun = _begins(plain, texts)
     if begun and key in begun:
         after = plain[len(texts[key]) :]
         # In "B: x or C: y" the second is put forward too.
         if _SECOND.match(after) and (_names_other(after, key, texts) or (key != "A" and _OR_A.search(words))):
-            return Parsed(None, "several")
+            return ReadAnswer(None, "several")
         if _NEGATED.match(after):
-            return Parsed(None, "negated")
-        return Parsed(key, "letter and text")
+            return ReadAnswer(None, "negated")
+        return ReadAnswer(key, "letter and text")
     if begun:
         # "B: x" where x is the text of C. A bare letter before it is a word ("a ...").
-        return Parsed(None, "disagree" if mark or bracket else "none")
+        return ReadAnswer(None, "disagree" if mark or bracket else "none")
     if mark == "," and re.match(rf"not\s+(?:{_KIND}\s+)?[(]?[A-Z]\b", words):
-        return Parsed(key, "letter")
+        return ReadAnswer(key, "letter")
     if _NEGATED.match(words):
-        return Parsed(None, "negated")
+        return ReadAnswer(None, "negated")
     if re.match(r"\W*[A-Za-z]\b\s*(?:[.:)\]]|$)", words) and _names_other(words, key, texts):
         # "C: B", "A: B: C:"
-        return Parsed(None, "several")
+        return ReadAnswer(None, "several")
     if _IS_RIGHT.match(words):
-        return Parsed(key, "letter")
+        return ReadAnswer(key, "letter")
     if small and not bracket and mark != ")":
         # "a: ...", "a 45-year-old": too much of a word.
-        return Parsed(None, "none")
+        return ReadAnswer(None, "none")
     if mark in (":", ")", "]", "->", "→", "=") or bracket:
         if mark == ":" and not gap and re.match(r"\d", words):
             # "A:1", a ratio.
-            return Parsed(None, "none")
-        return Parsed(key, "letter")
+            return ReadAnswer(None, "none")
+        return ReadAnswer(key, "letter")
     if mark == ".":
         # "E. coli", "C. difficile", "A.M.": a letter with a full stop is also an abbreviation.
         if gap and (words[0].isupper() or words[0] in "([" or _GOES_ON.match(words)):
-            return Parsed(key, "letter")
-        return Parsed(None, "none")
+            return ReadAnswer(key, "letter")
+        return ReadAnswer(None, "none")
     if mark in ("-", "–", "—"):
         # "B - x" is an answer, "B-cell" a word.
-        return Parsed(key, "letter") if gap and rest[:1].isspace() else Parsed(None, "none")
+        return ReadAnswer(key, "letter") if gap and rest[:1].isspace() else ReadAnswer(None, "none")
     if mark == ",":
         # "A, B and C are all ..." was seen to above.
         return (
-            Parsed(key, "letter")
+            ReadAnswer(key, "letter")
             if re.match(r"(?:because|since|as|not|which|due|given)\b", words, re.I)
-            else Parsed(None, "none")
+            else ReadAnswer(None, "none")
         )
     # A bare letter before words: only where the words say that it was a letter.
     if led and re.match(r"(?:because|since|due\s+to|as\s+(?:the|this|it)|[.;!]|\()", words, re.IGNORECASE):
-        return Parsed(key, "letter")
-    return Parsed(None, "none")
+        return ReadAnswer(key, "letter")
+    return ReadAnswer(None, "none")
 
 
 _AND = re.compile(

@@ -39,6 +39,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.core.errors import Error
+
 __all__ = ["FILE", "META", "Predictions", "ResumeError", "ScoringError", "read"]
 
 FILE, META = "predictions.jsonl", "predictions.meta.json"
@@ -53,7 +55,7 @@ _FREE = "about."
 _NEEDED = ("id", "part", "permutation", "prompt_sha256", "answer", "correct")
 
 
-class ScoringError(Exception):
+class ScoringError(Error):
     """Scoring cannot go on; the message says why and what to do. What was answered until then is kept."""
 
 

@@ -1,4 +1,4 @@
-"""How a model is asked: three protocols, and the loop that asks and writes down.
+"""How a model is asked: three protocols.
 
 ``loglikelihood``
     The model is shown the question and its options, and how likely it finds each option's letter as the answer, and each
@@ -17,24 +17,23 @@ import hashlib
 import random
 import re
 import string
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-from typing import Protocol as TypingProtocol
+from typing import Any
 
 from meadow.score import parsing
-from meadow.score.predictions import Predictions, ResumeError, ScoringError
-
-if TYPE_CHECKING:
-    from meadow.score.exams import Exam, Item
+from meadow.score.backend import Backend, Prompt, Rendered
+from meadow.score.exams import ExamItem
+from meadow.score.predictions import ScoringError
 
 __all__ = [
-    "COMPAT_INSTRUCTION", "COMPAT_PREFIX", "COMPAT_TRIES", "GENERATE_INSTRUCTION", "PROTOCOLS", "Backend", "Likelihood",
-    "Prompt", "Protocol", "Rendered", "order_of", "run",
+    "COMPAT_INSTRUCTION", "COMPAT_PREFIX", "COMPAT_TRIES", "GENERATE_INSTRUCTION", "PROTOCOLS", "Line", "Question",
+    "ScoringProtocol", "answers", "order_of", "put",
 ]  # fmt: skip
+
+#: A line of ``predictions.jsonl``; `meadow.score.predictions` says what is in it.
+Line = dict[str, Any]
 
 #: Asks for the form of answer of the MedAlpaca paper, "Option: Answer". No letter is given as an example: models repeat it.
 GENERATE_INSTRUCTION = (
@@ -53,106 +52,7 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What a model is asked.
-
-    Attributes:
-        instruction: What to do.
-        input: What to do it with.
-        answer_prefix: The answer's first words, put into the model's mouth.
-        template: The name of the template to ask with; empty: the backend's own.
-        id: The item's, for messages.
-    """
-
-    instruction: str
-    input: str
-    answer_prefix: str = ""
-    template: str = ""
-    id: str = ""
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How likely a model finds a text after a prompt.
-
-    Attributes:
-        sum: The sum of its tokens' log-probabilities, in nats.
-        tokens: How many tokens it has.
-        characters: How many characters.
-    """
-
-    sum: float
-    tokens: int
-    characters: int
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A prompt as it is sent.
-
-    Attributes:
-        sha256: Over all that is sent.
-        length: Its tokens, or its characters where tokens are not known; to put alike together.
-        cut: It was too long, and its middle is missing.
-    """
-
-    sha256: str
-    length: int
-    cut: bool = False
-
-
-class Backend(TypingProtocol):
-    """What is asked.
-
-    Attributes:
-        name: ``transformers`` or ``endpoint``.
-        identity: What is asked, in plain JSON values. A run with another identity does not go on.
-        supports_loglikelihood: Whether likelihoods can be asked for at all.
-        concurrency: How many calls may go on at once, in threads; 1 where the backend makes batches itself.
-    """
-
-    name: str
-    identity: Mapping[str, Any]
-    supports_loglikelihood: bool
-    concurrency: int
-
-    def render(self, prompt: Prompt, room: int) -> Rendered:
-        """How a prompt is sent if the answer may have `room` tokens."""
-        ...
-
-    def loglikelihoods(
-        self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
-    ) -> list[list[Likelihood]]:
-        """The likelihoods of each prompt's continuations."""
-        ...
-
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] | None = None,
-        stop: Sequence[str] | None = None,
-    ) -> list[str]:
-        """What is written after each prompt. A temperature of 0 is greedy.
-
-        Args:
-            prompts: What is asked.
-            max_new_tokens: The most tokens written.
-            temperature: What logits are divided by before sampling.
-            top_k: Sample from so many of the likeliest tokens.
-            top_p: Sample from the likeliest tokens that together have this probability.
-            seed: One for each prompt, or one for all. What is sampled for a prompt depends on its own alone.
-            stop: Texts that end an answer; None: the template's.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Protocol:
+class ScoringProtocol:
     """One way to ask.
 
     Attributes:
@@ -170,22 +70,22 @@ class Protocol:
     max_new_tokens: int = 0
 
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            Protocol(
+            ScoringProtocol(
                 "loglikelihood",
                 1,
                 "the option whose letter the model finds likeliest as the answer",
             ),
-            Protocol(
+            ScoringProtocol(
                 "generate",
                 1,
                 'greedy, without examples, in the form "Option: Answer"; unparsed answers count as wrong',
                 max_new_tokens=GENERATE_TOKENS,
             ),
-            Protocol(
+            ScoringProtocol(
                 "medalpaca-compat",
                 1,
                 "as the script published with MedAlpaca asks (eval/eval_usmle.py), for comparison only",
@@ -214,10 +114,10 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """An item in one order of its options."""
 
-    item: Item
+    item: ExamItem
     permutation: int
     order: tuple[str, ...]
     prompt: Prompt = field(repr=False)
@@ -237,7 +137,7 @@ class _Question:
         return self.order[list(self.item.options).index(letter)]
 
 
-def order_of(item: Item, permutation: int, seed: int) -> tuple[str, ...]:
+def order_of(item: ExamItem, permutation: int, seed: int) -> tuple[str, ...]:
     """The exam's letters of the options as they are shown from A on.
 
     Order 0 is the exam's own. The others are drawn at random, all different as long as there are enough, and do not
@@ -265,7 +165,7 @@ def order_of(item: Item, permutation: int, seed: int) -> tuple[str, ...]:
     return order
 
 
-def _prompt(protocol: str, item: Item, shown: Mapping[str, str]) -> Prompt:
+def _prompt(protocol: str, item: ExamItem, shown: Mapping[str, str]) -> Prompt:
     if protocol == "medalpaca-compat":
         asked = f"{item.question}\n\n{item.context}" if item.context else item.question
         lines = [asked, *(f"{key}: {text}" for key, text in shown.items())]
@@ -274,140 +174,53 @@ def _prompt(protocol: str, item: Item, shown: Mapping[str, str]) -> Prompt:
     return Prompt(instruction, item.text(shown), id=item.id)
 
 
-def run(
-    protocol: str,
-    exam: Exam,
-    backend: Backend,
-    predictions: Predictions,
-    *,
-    batch_size: int = 16,
-    seed: int = 0,
-    permute: int = 0,
-    max_new_tokens: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Asks what was not asked yet, and writes each answer down as it comes.
-
-    Long prompts go first: they need the most memory, and those alike in length are asked together.
+def put(
+    protocol: str, item: ExamItem, permutation: int, backend: Backend, *, seed: int, max_new_tokens: int
+) -> Question:
+    """An item as a protocol puts it to a model.
 
     Args:
         protocol: A key of `PROTOCOLS`.
-        exam: What is asked.
+        item: The item.
+        permutation: Which order its options have.
+        backend: What is asked.
+        seed: Of the orders.
+        max_new_tokens: The most tokens of an answer.
+    """
+    order = order_of(item, permutation, seed)
+    shown = dict(zip(item.options, (item.options[key] for key in order), strict=True))
+    prompt = _prompt(protocol, item, shown)
+    room = max(map(len, item.options.values())) if protocol == "loglikelihood" else max_new_tokens
+    return Question(item, permutation, order, prompt, backend.render(prompt, room))
+
+
+def answers(
+    protocol: str, batch: Sequence[Question], backend: Backend, *, seed: int, max_new_tokens: int
+) -> Iterator[Line]:
+    """Asks questions together, and reads the answers.
+
+    Args:
+        protocol: A key of `PROTOCOLS`.
+        batch: What is asked.
         backend: What is asked it.
-        predictions: Where the answers go. What is there already is not asked again.
-        batch_size: Questions asked together.
-        seed: Of the orders of the options, and of what is sampled.
-        permute: Ask each item so many times more, with its options shuffled.
-        max_new_tokens: The most tokens of an answer; None: the protocol's.
-        progress: Called with how many questions are answered, and of how many.
+        seed: Of what is sampled.
+        max_new_tokens: The most tokens of an answer.
 
     Raises:
-        ResumeError: What is there was asked in other words.
-        ScoringError: The backend cannot go on. What was answered is kept.
+        ScoringError: The model gives no numbers.
     """
-    if protocol not in PROTOCOLS:
-        raise ScoringError(f"no protocol is named {protocol!r}; there are: {', '.join(PROTOCOLS)}")
-    if protocol == "loglikelihood" and not backend.supports_loglikelihood:
-        raise ScoringError(
-            getattr(backend, "no_loglikelihood", "")
-            or f"{backend.name} offers no likelihoods: use --protocol generate"
-        )
-    if max_new_tokens is None:
-        max_new_tokens = PROTOCOLS[protocol].max_new_tokens
-    questions, done = [], 0
-    for item in exam.items:
-        for permutation in range(permute + 1):
-            order = order_of(item, permutation, seed)
-            shown = dict(zip(item.options, (item.options[key] for key in order), strict=True))
-            prompt = _prompt(protocol, item, shown)
-            room = max_new_tokens if protocol != "loglikelihood" else max(map(len, item.options.values()))
-            question = _Question(item, permutation, order, prompt, backend.render(prompt, room))
-            there = predictions.get(item.id, permutation)
-            if there is None:
-                questions.append(question)
-            elif there["prompt_sha256"] != question.rendered.sha256:
-                raise ResumeError(
-                    f"{predictions.path}: item {item.id} was asked in other words than it would be now; choose another "
-                    "output, or remove that file to begin again"
-                )
-            else:
-                done += 1
-    questions.sort(key=lambda q: -q.rendered.length)
-    size = 1 if backend.concurrency > 1 else max(1, batch_size)
-    batches = [questions[i : i + size] for i in range(0, len(questions), size)]
-    total = done + len(questions)
-    if progress:
-        progress(done, total)
-
-    def ask(batch: Sequence[_Question]) -> list[dict[str, Any]]:
-        return list(_ask(protocol, batch, backend, seed, max_new_tokens))
-
-    for records in _results(ask, batches, backend.concurrency):
-        predictions.write(records)
-        done += len(records)
-        if progress:
-            progress(done, total)
-
-
-def _results(
-    ask: Callable[[Sequence[_Question]], list[dict[str, Any]]],
-    batches: Sequence[Sequence[_Question]],
-    threads: int,
-) -> Iterator[list[dict[str, Any]]]:
-    """The answers to each batch as they come, a few batches at once."""
-    if threads <= 1:
-        yield from map(ask, batches)
-        return
-    left = iter(batches)
-    stopped = threading.Event()
-
-    def unless_stopped(batch: Sequence[_Question]) -> list[dict[str, Any]] | None:
-        return None if stopped.is_set() else ask(batch)
-
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="meadow-ask")
-    going: set[Future] = set()
-    failure: BaseException | None = None
-    try:
-        while True:
-            while failure is None and len(going) < threads and (batch := next(left, None)) is not None:
-                going.add(pool.submit(unless_stopped, batch))
-            if not going:
-                break
-            finished, going = wait(going, return_when=FIRST_COMPLETED)
-            for future in finished:
-                error = future.exception()
-                if error is not None:
-                    # Answers that are under way are waited for: they were asked for and may have been paid for.
-                    failure = failure or error
-                    stopped.set()
-                elif (records := future.result()) is not None:
-                    yield records
-        if failure is not None:
-            raise failure
-    finally:
-        stopped.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _ask(
-    protocol: str, batch: Sequence[_Question], backend: Backend, seed: int, max_new_tokens: int
-) -> Iterator[dict[str, Any]]:
-    prompts = [question.prompt for question in batch]
     if protocol == "loglikelihood":
-        yield from _likelihoods(batch, prompts, backend)
+        yield from _likelihoods(batch, backend)
     elif protocol == "generate":
-        for question, raw in zip(
-            batch, backend.generate(prompts, max_new_tokens=max_new_tokens), strict=True
-        ):
+        written = backend.generate([question.prompt for question in batch], max_new_tokens=max_new_tokens)
+        for question, raw in zip(batch, written, strict=True):
             found = parsing.parse(raw, question.shown)
             yield _record(question, raw, question.key_of(found.key), found.how)
     else:
         yield from _as_published(batch, backend, seed, max_new_tokens)
 
 
-def _record(
-    question: _Question, raw: str | None, parsed: str | None, how: str, **more: Any
-) -> dict[str, Any]:
+def _record(question: Question, raw: str | None, parsed: str | None, how: str, **more: Any) -> Line:
     item = question.item
     return {
         "id": item.id,
@@ -425,12 +238,11 @@ def _record(
     }
 
 
-def _likelihoods(
-    batch: Sequence[_Question], prompts: Sequence[Prompt], backend: Backend
-) -> Iterator[dict[str, Any]]:
+def _likelihoods(batch: Sequence[Question], backend: Backend) -> Iterator[Line]:
     # The letters first, then the texts, both as they are shown.
     asked = [[*question.shown, *question.shown.values()] for question in batch]
-    for question, found in zip(batch, backend.loglikelihoods(prompts, asked), strict=True):
+    found_all = backend.loglikelihoods([question.prompt for question in batch], asked)
+    for question, found in zip(batch, found_all, strict=True):
         half = len(question.order)
         letters = dict(zip(question.order, found[:half], strict=True))
         texts = dict(zip(question.order, found[half:], strict=True))
@@ -461,8 +273,8 @@ def _finite(value: float) -> float | None:
 
 
 def _as_published(
-    batch: Sequence[_Question], backend: Backend, seed: int, max_new_tokens: int
-) -> Iterator[dict[str, Any]]:
+    batch: Sequence[Question], backend: Backend, seed: int, max_new_tokens: int
+) -> Iterator[Line]:
     found: dict[int, tuple[str, str, int]] = {}
     left = list(range(len(batch)))
     for attempt in range(1, COMPAT_TRIES + 1):
@@ -498,7 +310,7 @@ def _stripped(text: str) -> str:
     return text[start:end]
 
 
-def _seed(seed: int, question: _Question, attempt: int) -> int:
+def _seed(seed: int, question: Question, attempt: int) -> int:
     """A seed of its own for each try, which no batch and no resumption changes."""
     what = f"{seed}\0{question.item.id}\0{question.permutation}\0{attempt}".encode()
     # Servers take 31 bits.

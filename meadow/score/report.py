@@ -15,6 +15,7 @@ from typing import Any
 from meadow.describe.cards import markdown
 from meadow.describe.cards.markdown import printable, text
 from meadow.score.plot import plot
+from meadow.score.predictions import ScoringError
 from meadow.score.summary import SCORES, Baseline, SummaryError, read_baseline, summarize
 
 __all__ = ["Baseline", "SummaryError", "describe", "read_baseline", "show", "summarize", "write"]
@@ -31,15 +32,21 @@ def write(folder: Path | str, scores: Mapping[str, Any]) -> None:
     """Writes ``scores.json``, ``report.md`` and ``plot.svg``, each in one step.
 
     Raises:
-        OSError: The folder cannot be written to.
+        ScoringError: The folder cannot be written to.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / PLOT, plot(scores))
-    _replace(folder / REPORT, describe(scores).encode())
-    # Last: a folder that has it is a finished run.
     found = json.dumps(_finite(scores), ensure_ascii=False, indent=2, allow_nan=False)
-    _replace(folder / SCORES, f"{found}\n".encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / PLOT, plot(scores))
+        _replace(folder / REPORT, describe(scores).encode())
+        # Last: a folder that has it is a finished run.
+        _replace(folder / SCORES, f"{found}\n".encode())
+    except OSError as error:
+        raise ScoringError(
+            f"{folder}: the report cannot be written: {error.strerror or error}; see to the disk and run the same "
+            "command again, all answers are kept"
+        ) from error
 
 
 def _replace(path: Path, data: bytes) -> None:

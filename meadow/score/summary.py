@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import meadow
-from meadow.score import predictions, published, statistics
-from meadow.score.exams import Exam, Item
+from meadow.core.errors import Error
+from meadow.core.version import VERSION
+from meadow.score import predictions, statistics
+from meadow.score.exams import Exam, ExamItem
 from meadow.score.leaks import Knowledge, unknown
+from meadow.score.published import published
 
 __all__ = ["Baseline", "SCORES", "SummaryError", "read_baseline", "summarize"]
 
@@ -27,7 +29,7 @@ CHOICES = ("letter", "text", "text_norm")
 _MOST = 5
 
 
-class SummaryError(Exception):
+class SummaryError(Error):
     """Predictions that do not make a score, or a run that cannot be compared with."""
 
 
@@ -161,8 +163,8 @@ def summarize(
         "permutation": _permutation(exam.items, runs),
         "calibration": _calibration(exam.items, main),
         "baseline": _against(exam, main, protocol, baseline, seed) if baseline else None,
-        "published": published.table().described() if exam.name == published.table().exam else None,
-        "meadow_version": meadow.__version__,
+        "published": published(exam.name),
+        "meadow_version": VERSION,
     }
     if scores["clean"] and groups["clean"] and groups["hit"]:
         one, other = ((g["correct"], g["n"]) for g in (scores["clean"], scores["hit"]))
@@ -172,7 +174,7 @@ def summarize(
 
 
 def _score(
-    items: Sequence[Item], run: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, int] | None = None
+    items: Sequence[ExamItem], run: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
     n = len(items)
     correct = sum(bool(run[item.id]["correct"]) for item in items)
@@ -196,7 +198,7 @@ def _choices(exam: Exam, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
             continue
         right = {item.id: run[item.id]["choices"][way] == item.answer_key for item in exam.items}
 
-        def score(items: Iterable[Item], right: Mapping[str, bool] = right) -> dict[str, Any]:
+        def score(items: Iterable[ExamItem], right: Mapping[str, bool] = right) -> dict[str, Any]:
             mine = [right[item.id] for item in items]
             return {
                 "n": len(mine),
@@ -211,7 +213,7 @@ def _choices(exam: Exam, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
 
 
 def _permutation(
-    items: Sequence[Item], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
+    items: Sequence[ExamItem], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, Any] | None:
     """What another order of the options changes."""
     if len(runs) < 2:
@@ -240,7 +242,7 @@ def _permutation(
 
 
 def _places(
-    items: Sequence[Item], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
+    items: Sequence[ExamItem], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
 ) -> dict[str, Any] | None:
     """How often each place in the prompt was chosen, and how often the right option stood there."""
     chosen: Counter = Counter()
@@ -258,7 +260,7 @@ def _places(
     return {place: {"chosen": chosen[place], "right": stood[place]} for place in sorted({*chosen, *stood})}
 
 
-def _calibration(items: Sequence[Item], run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def _calibration(items: Sequence[ExamItem], run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """Whether the model is right as often as the likelihoods of the letters make it look sure."""
     pairs = []
     for item in items:
@@ -277,7 +279,7 @@ def _against(
 ) -> dict[str, Any]:
     this = {item.id: bool(run[item.id]["correct"]) for item in exam.items}
 
-    def compare(items: Iterable[Item]) -> dict[str, Any]:
+    def compare(items: Iterable[ExamItem]) -> dict[str, Any]:
         ids = [item.id for item in items]
         return asdict(
             statistics.paired({i: this[i] for i in ids}, {i: baseline.correct[i] for i in ids}, seed=seed)

@@ -19,8 +19,8 @@ pytest.importorskip("transformers")
 
 from meadow import models  # noqa: E402
 from meadow.models import prompts  # noqa: E402
-from meadow.score import protocols  # noqa: E402
-from meadow.score.exams import Exam, Item  # noqa: E402
+from meadow.score import asking, protocols  # noqa: E402
+from meadow.score.exams import Exam, ExamItem  # noqa: E402
 from meadow.score.local import LocalBackend  # noqa: E402
 from meadow.score.predictions import Predictions  # noqa: E402
 from tests.exam_texts import vignettes  # noqa: E402
@@ -55,11 +55,11 @@ def exam() -> Exam:
     for found in vignettes(32):
         options = dict(zip("ABCD", found.options, strict=True))
         answer = next(key for key, text in options.items() if text == found.answer)
-        items.append(Item(found.id, found.question, options, answer, "test", ""))
+        items.append(ExamItem(found.id, found.question, options, answer, "test", ""))
     return Exam("vignettes", "", tuple(items))
 
 
-def _published(loaded: models.Loaded, items: tuple[Item, ...]) -> float:
+def _published(loaded: models.Loaded, items: tuple[ExamItem, ...]) -> float:
     """Seconds an item, the published way."""
     model, tokenizer, template = loaded.model, loaded.tokenizer, prompts.get("medalpaca")
     start = time.process_time()
@@ -83,7 +83,7 @@ def _ours(loaded: models.Loaded, exam: Exam, folder: Path, protocol: str, **more
     backend = LocalBackend(loaded, prompts.get("medalpaca"), batch_size=16)
     start = time.process_time()
     with Predictions(folder, {"protocol": protocol, **more}) as there:
-        protocols.run(protocol, exam, backend, there, batch_size=16, **more)
+        asking.run(protocol, exam, backend, there, batch_size=16, **more)
     return (time.process_time() - start) / len(exam.items)
 
 

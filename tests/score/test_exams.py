@@ -16,7 +16,7 @@ import pytest
 from meadow.core.store import Store
 from meadow.filters.contamination import Index, built_exams
 from meadow.pipeline import build as pipeline
-from meadow.score.exams import Exam, ExamError, Item, read_exam
+from meadow.score.exams import Exam, ExamError, ExamItem, read_exam
 from tests import stores
 
 QUESTION = "Which vitamin is missing in scurvy?"
@@ -61,7 +61,7 @@ def test_the_self_assessment_by_steps(out: Path) -> None:
     assert all(item.text() == item.input for item in exam.items)
     assert item.text({"A": "one", "B": "two"}).endswith("patient?\n\nA: one\nB: two")
     ids = sorted(item.id for item in exam.items)
-    assert exam.ids_sha256 == hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    assert exam.ids_sha256 == hashlib.sha256("".join(f"{i}\n" for i in ids).encode()).hexdigest()
 
 
 def test_its_parts_are_known_as_contamination_reports_know_them(out: Path) -> None:
@@ -286,10 +286,10 @@ def test_damaged_files(tmp_path: Path, name: str, content: str, words: str) -> N
 
 
 def test_an_exam_made_by_hand_is_complete() -> None:
-    item = Item("q1", QUESTION, OPTIONS, "C", "all", "")
+    item = ExamItem("q1", QUESTION, OPTIONS, "C", "all", "")
     exam = Exam("mine", "", (item,))
-    other = Exam("mine", "", (Item("q1", QUESTION, OPTIONS, "B", "all", ""),))
-    assert (exam.whole, exam.ids_sha256) == (1, hashlib.sha256(b"q1").hexdigest())
+    other = Exam("mine", "", (ExamItem("q1", QUESTION, OPTIONS, "B", "all", ""),))
+    assert (exam.whole, exam.ids_sha256) == (1, hashlib.sha256(b"q1\n").hexdigest())
     assert exam.ids_sha256 == other.ids_sha256
     assert exam.items_sha256 != other.items_sha256
     assert exam.described()["parts"] == {"all": 1}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meadow.score import leaks
-from meadow.score.exams import Exam, Item, read_exam
+from meadow.score.exams import Exam, ExamItem, read_exam
 from tests import stores
 from tests.exam_texts import vignettes
 
@@ -29,7 +29,7 @@ def exam() -> Exam:
     for number, v in enumerate(VIGNETTES):
         options = letters(v.options)
         key = next(k for k, text in options.items() if text == v.answer)
-        items.append(Item(v.id, v.question, options, key, "step1" if number < 3 else "step2", ""))
+        items.append(ExamItem(v.id, v.question, options, key, "step1" if number < 3 else "step2", ""))
     return Exam("wards", "1.0.0", tuple(items), checked_as={"step1": "aa", "step2": "bb"})
 
 
@@ -93,10 +93,17 @@ def test_only_what_concerns_the_exam_is_repeated(tmp_path: Path, exam: Exam) -> 
         "ward 1.0.0: pubmedqa: there is only its sample",
         "ward: its rows were not compared with all of wards",
     ]
+    exams = [[], ["pubmedqa"], ["wards", "medqa"]]
     found = leaks.known(
-        exam, model=run(tmp_path, {"wards": entry("v1", complete=False)}, unchecked=unchecked)
+        exam,
+        model=run(
+            tmp_path, {"wards": entry("v1", complete=False)}, unchecked=unchecked, unchecked_exams=exams
+        ),
     )
     assert found.notes[1:] == tuple(f"Not compared: {unchecked[n]}." for n in (0, 2))
+    # A record that does not say which exams its sentences are about may mean any.
+    short = run(tmp_path, {"wards": entry("v1", complete=False)}, unchecked=unchecked)
+    assert leaks.known(exam, model=short).notes[1:] == tuple(f"Not compared: {why}." for why in unchecked)
     # All of the data were compared with this exam, whatever else was not.
     found = leaks.known(exam, model=run(tmp_path, {"wards": entry("v1")}, unchecked=unchecked[1:2]))
     assert (len(found.clean), found.notes) == (5, ())

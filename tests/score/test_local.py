@@ -16,8 +16,8 @@ pytest.importorskip("transformers")
 from meadow import models  # noqa: E402
 from meadow.models import prompts  # noqa: E402
 from meadow.score import ScoringError  # noqa: E402
+from meadow.score.backend import Prompt  # noqa: E402
 from meadow.score.local import LocalBackend, _sampling  # noqa: E402
-from meadow.score.protocols import Prompt  # noqa: E402
 
 ASKED = "Please answer with one of the options"
 CASES = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadow.score.parsing import HOW, Parsed, parse
+from meadow.score.parsing import HOW, ReadAnswer, parse
 
 OPTIONS = {
     "A": "Aspirin",
@@ -42,7 +42,7 @@ OPTIONS = {
     ],
 )  # fmt: skip
 def test_letters_are_read(text: str) -> None:
-    assert parse(text, OPTIONS) == Parsed("B", "letter")
+    assert parse(text, OPTIONS) == ReadAnswer("B", "letter")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_letters_are_read(text: str) -> None:
     ],
 )  # fmt: skip
 def test_letters_with_their_text_are_read(text: str) -> None:
-    assert parse(text, OPTIONS) == Parsed("B", "letter and text")
+    assert parse(text, OPTIONS) == ReadAnswer("B", "letter and text")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_letters_with_their_text_are_read(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_whole_text_alone_is_read(text: str, key: str) -> None:
-    assert parse(text, OPTIONS) == Parsed(key, "text")
+    assert parse(text, OPTIONS) == ReadAnswer(key, "text")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_whole_text_alone_is_read(text: str, key: str) -> None:
     ],
 )  # fmt: skip
 def test_a_later_line_that_announces_the_answer_is_read(text: str) -> None:
-    assert parse(text, OPTIONS) == Parsed("B", "statement")
+    assert parse(text, OPTIONS) == ReadAnswer("B", "statement")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_several_options_are_none(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_letter_with_the_text_of_another_is_none(text: str) -> None:
-    assert parse(text, OPTIONS) == Parsed(None, "disagree")
+    assert parse(text, OPTIONS) == ReadAnswer(None, "disagree")
 
 
 @pytest.mark.parametrize(
@@ -155,22 +155,22 @@ def test_nothing_is_empty(text: str) -> None:
 
 def test_texts_that_look_like_letters_and_abbreviations() -> None:
     groups = {"A": "A", "B": "B", "C": "AB", "D": "O"}
-    assert parse("AB", groups) == Parsed("C", "text")
-    assert parse("O", groups) == Parsed("D", "text")
+    assert parse("AB", groups) == ReadAnswer("C", "text")
+    assert parse("O", groups) == ReadAnswer("D", "text")
     assert parse("A", groups).key == "A"
     swapped = {"A": "B", "B": "A"}
     assert parse("A", swapped).key is None
     assert parse("A: B", swapped).key == "A"
     germs = {"A": "S. aureus", "B": "E. coli", "C": "C. difficile", "D": "Candida", "E": "None"}
-    assert parse("E. coli", germs) == Parsed("B", "text")
-    assert parse("C. difficile", germs) == Parsed("C", "text")
-    assert parse("C: C. difficile", germs) == Parsed("C", "letter and text")
-    assert parse("B: E. coli", germs) == Parsed("B", "letter and text")
-    assert parse("E", germs) == Parsed("E", "letter")
-    assert parse("E: E. coli", germs) == Parsed(None, "disagree")
+    assert parse("E. coli", germs) == ReadAnswer("B", "text")
+    assert parse("C. difficile", germs) == ReadAnswer("C", "text")
+    assert parse("C: C. difficile", germs) == ReadAnswer("C", "letter and text")
+    assert parse("B: E. coli", germs) == ReadAnswer("B", "letter and text")
+    assert parse("E", germs) == ReadAnswer("E", "letter")
+    assert parse("E: E. coli", germs) == ReadAnswer(None, "disagree")
     dimer = {"A": "A patient's wish", "B": "D-dimer", "C": "5 mg", "D": "5 mg."}
-    assert parse("D-dimer", dimer) == Parsed("B", "text")
-    assert parse("A patient's wish", dimer) == Parsed("A", "text")
+    assert parse("D-dimer", dimer) == ReadAnswer("B", "text")
+    assert parse("A patient's wish", dimer) == ReadAnswer("A", "text")
     # Two options with one text: their text names neither, their letter does.
     assert parse("5 mg", dimer).key is None
     assert parse("C", dimer).key == "C"

@@ -200,8 +200,8 @@ CHILD = """
     import hashlib, json, sys, time
     from pathlib import Path
     from types import SimpleNamespace as New
-    from meadow.score import protocols
-    from meadow.score.exams import Exam, Item
+    from meadow.score import asking, protocols
+    from meadow.score.exams import Exam, ExamItem
     from meadow.score.predictions import Predictions
 
     folder, asked = Path(sys.argv[1]), Path(sys.argv[2])
@@ -217,9 +217,9 @@ CHILD = """
                 out.write("".join(p.id + chr(10) for p in prompts))
             return ["A: yes"] * len(prompts)
 
-    items = tuple(Item(f"i{n}", f"Question {n}?", {"A": "yes", "B": "no"}, "A", "test", "") for n in range(60))
+    items = tuple(ExamItem(f"i{n}", f"Question {n}?", {"A": "yes", "B": "no"}, "A", "test", "") for n in range(60))
     with Predictions(folder, {"model": Slow.identity}) as there:
-        protocols.run("generate", Exam("x", "", items), Slow(), there, batch_size=4)
+        asking.run("generate", Exam("x", "", items), Slow(), there, batch_size=4)
     print("done", len(there))
 """
 

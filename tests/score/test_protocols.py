@@ -6,29 +6,28 @@ import hashlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from meadow.score import ResumeError, ScoreSettings, ScoringError, SettingsError, problems, score
-from meadow.score.exams import Exam, Item
+from meadow.score import ResumeError, ScoreSettings, ScoreSettingsError, ScoringError, problems
+from meadow.score.asking import run
+from meadow.score.backend import Likelihood, Prompt, Rendered
+from meadow.score.exams import Exam, ExamItem
 from meadow.score.predictions import Predictions, read
 from meadow.score.protocols import (
     COMPAT_INSTRUCTION,
     COMPAT_PREFIX,
     GENERATE_INSTRUCTION,
     PROTOCOLS,
-    Likelihood,
-    Prompt,
-    Rendered,
     order_of,
-    run,
 )
+from recipes.score_usmle import score
 
 ITEMS = tuple(
-    Item(f"x/{n}", f"Question {n}?", {"A": "Aspirin", "B": "Beta blocker", "C": "Rest", "D": "Surgery"}, "ABCD"[n % 4], f"step{n % 2}", "")
+    ExamItem(f"x/{n}", f"Question {n}?", {"A": "Aspirin", "B": "Beta blocker", "C": "Rest", "D": "Surgery"}, "ABCD"[n % 4], f"step{n % 2}", "")
     for n in range(10)
 )  # fmt: skip
 EXAM = Exam("exam", "1.0.0", ITEMS)
@@ -37,7 +36,9 @@ EXAM = Exam("exam", "1.0.0", ITEMS)
 class Fake:
     """A backend that answers as it is told."""
 
-    name, supports_loglikelihood = "fake", True
+    name, supports_loglikelihood, no_loglikelihood = "fake", True, ""
+    described: Mapping[str, Any] = {"name": "fake"}
+    doubts = ()
 
     def __init__(self, answer: Callable[[Prompt, int], str] | None = None, concurrency: int = 1) -> None:
         self.identity: dict[str, Any] = {"model": "fake"}
@@ -62,6 +63,9 @@ class Fake:
         if len(text) == 1:
             return Likelihood(-1.0 if f"{text}: Rest" in prompt.input else -2.0, 1, 1)
         return Likelihood({"Surgery": -4.5}.get(text, -1.0 * len(text)), 2, len(text))
+
+    def close(self) -> None:
+        pass
 
     def generate(self, prompts: Sequence[Prompt], **more: Any) -> list[str]:
         assert self.answer
@@ -231,7 +235,7 @@ def test_other_words_do_not_go_on(tmp_path: Path) -> None:
     other = Exam(
         "exam",
         "1.0.0",
-        tuple(Item(i.id, i.question + "!", i.options, i.answer_key, i.part, "") for i in ITEMS),
+        tuple(ExamItem(i.id, i.question + "!", i.options, i.answer_key, i.part, "") for i in ITEMS),
     )
     with pytest.raises(ResumeError, match="item x/0 was asked in other words"):
         _run(tmp_path, "generate", Fake(lambda *_: "A"), other)
@@ -263,7 +267,7 @@ def test_settings_are_judged_all_at_once(tmp_path: Path) -> None:
         None, tmp_path, protocol="magic", permute=-1, batch_size=0, quantization="2bit", limit=0
     )
     assert len(problems(wrong)) == 6
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(ScoreSettingsError) as caught:
         score(wrong)
     assert len(caught.value.problems) == 6 and not list(tmp_path.iterdir())
     far = ScoreSettings(None, tmp_path, endpoint="http://localhost:1/v1", adapter="x", dtype="bfloat16")
@@ -285,7 +289,7 @@ def test_two_commands_and_a_report(tmp_path: Path) -> None:
     settings = ScoreSettings(
         str(folder), tmp_path / "out", exam=str(tmp_path / "exam.jsonl"), permute=1, device="cpu"
     )
-    scores = score(settings, notify=told.append)
+    scores = score(settings, told.append)
     assert scores["overall"]["n"] == 2 and scores["permutation"]["orders"] == 1
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {
         "scores.json",
@@ -296,7 +300,7 @@ def test_two_commands_and_a_report(tmp_path: Path) -> None:
     assert "does not say by which template" in told[0]
     before = (tmp_path / "out" / "predictions.jsonl").read_bytes()
     told.clear()
-    again = score(settings, notify=told.append)
+    again = score(settings, told.append)
     assert again["overall"] == scores["overall"] and "going on after 4 answers" in told[1]
     assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == before
     with pytest.raises(ResumeError, match='protocol.name: "loglikelihood" there, "generate" now'):
@@ -304,10 +308,10 @@ def test_two_commands_and_a_report(tmp_path: Path) -> None:
             ScoreSettings(
                 str(folder), tmp_path / "out", exam=settings.exam, protocol="generate", device="cpu"
             ),
-            notify=told.append,
+            told.append,
         )
     with pytest.raises(ResumeError, match="model.template.name"):
         score(
             ScoreSettings(str(folder), tmp_path / "out", exam=settings.exam, template="plain", device="cpu"),
-            notify=told.append,
+            told.append,
         )

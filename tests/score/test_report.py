@@ -14,17 +14,17 @@ import pytest
 from rich.console import Console
 
 from meadow.score import report
-from meadow.score.exams import Exam, Item
+from meadow.score.exams import Exam, ExamItem
 from meadow.score.leaks import Knowledge
 from meadow.score.predictions import Predictions
 
 KEYS = "ABCD"
 
 
-def items(count: int = 8, part: str = "step1") -> Iterator[Item]:
+def items(count: int = 8, part: str = "step1") -> Iterator[ExamItem]:
     for n in range(count):
         options = {key: f"{key.lower()}{n}" for key in KEYS}
-        yield Item(f"{part}/{n}", f"Question {n}?", options, KEYS[n % 4], part, "")
+        yield ExamItem(f"{part}/{n}", f"Question {n}?", options, KEYS[n % 4], part, "")
 
 
 def exam(**changes: Any) -> Exam:
@@ -39,7 +39,7 @@ def exam(**changes: Any) -> Exam:
 
 
 def line(
-    item: Item, right: bool, permutation: int = 0, sure: float | None = None, **more: Any
+    item: ExamItem, right: bool, permutation: int = 0, sure: float | None = None, **more: Any
 ) -> dict[str, Any]:
     wrong = next(key for key in KEYS if key != item.answer_key)
     chosen = item.answer_key if right else wrong
@@ -155,7 +155,7 @@ def test_other_orders_of_the_options() -> None:
         2,
         4,
     )
-    # Item 0, whose answer A stands at D in the second order: B was chosen, which stands at C.
+    # ExamItem 0, whose answer A stands at D in the second order: B was chosen, which stands at C.
     assert found["places"]["A"] == {"chosen": 3, "right": 3}
     assert sum(place["right"] for place in found["places"].values()) == 12
     assert sum(place["chosen"] for place in found["places"].values()) == 11
@@ -224,7 +224,7 @@ def test_runs_that_cannot_be_compared(tmp_path: Path) -> None:
     assert "its exam's version is 1.0.0, this one's 2.0.0" in other
     changed = [
         *exam().items[:-1],
-        Item("step2/3", "Another question?", dict.fromkeys(KEYS, "x"), "A", "step2", ""),
+        ExamItem("step2/3", "Another question?", dict.fromkeys(KEYS, "x"), "A", "step2", ""),
     ]
     assert "same ids and other texts" in why(exam(items=tuple(changed)))
     # The name of a file is not the exam.

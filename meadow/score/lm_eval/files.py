@@ -127,7 +127,7 @@ def write(
     (work / MARK).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     readme = (
         _environment()
-        .get_template("readme.md.jinja")
+        .get_template("README.md.j2")
         .render(
             meadow=VERSION,
             tested_with=TESTED_WITH,

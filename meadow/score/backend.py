@@ -1,0 +1,118 @@
+"""What a model is asked, what it answers, and what can be asked: a folder's model, or one behind an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+__all__ = ["Backend", "Likelihood", "Prompt", "Rendered"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked.
+
+    Attributes:
+        instruction: What to do.
+        input: What to do it with.
+        answer_prefix: The answer's first words, put into the model's mouth.
+        template: The name of the template to ask with; empty: the backend's own.
+        id: The item's, for messages.
+    """
+
+    instruction: str
+    input: str
+    answer_prefix: str = ""
+    template: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds a text after a prompt.
+
+    Attributes:
+        sum: The sum of its tokens' log-probabilities, in nats.
+        tokens: How many tokens it has.
+        characters: How many characters.
+    """
+
+    sum: float
+    tokens: int
+    characters: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as it is sent.
+
+    Attributes:
+        sha256: Over all that is sent.
+        length: Its tokens, or its characters where tokens are not known; to put alike together.
+        cut: It was too long, and its middle is missing.
+    """
+
+    sha256: str
+    length: int
+    cut: bool = False
+
+
+class Backend(Protocol):
+    """What is asked.
+
+    Attributes:
+        name: ``transformers`` or ``endpoint``.
+        identity: What is asked, in plain JSON values. A run with another identity does not go on.
+        described: The same in words for a report.
+        doubts: What a reader of its scores should know from the start, a sentence each.
+        supports_loglikelihood: Whether likelihoods can be asked for at all.
+        no_loglikelihood: Why not, and what to do.
+        concurrency: How many calls may go on at once, in threads; 1 where the backend makes batches itself.
+    """
+
+    name: str
+    identity: Mapping[str, Any]
+    described: Mapping[str, Any]
+    doubts: Sequence[str]
+    supports_loglikelihood: bool
+    no_loglikelihood: str
+    concurrency: int
+
+    def render(self, prompt: Prompt, room: int) -> Rendered:
+        """How a prompt is sent if the answer may have `room` tokens."""
+        ...
+
+    def loglikelihoods(
+        self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """The likelihoods of each prompt's continuations."""
+        ...
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | Sequence[int] | None = None,
+        stop: Sequence[str] | None = None,
+    ) -> list[str]:
+        """What is written after each prompt. A temperature of 0 is greedy.
+
+        Args:
+            prompts: What is asked.
+            max_new_tokens: The most tokens written.
+            temperature: What logits are divided by before sampling.
+            top_k: Sample from so many of the likeliest tokens.
+            top_p: Sample from the likeliest tokens that together have this probability.
+            seed: One for each prompt, or one for all. What is sampled for a prompt depends on its own alone.
+            stop: Texts that end an answer; None: the template's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets the model go; no more can be asked."""
+        ...
