@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -157,11 +158,13 @@ def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> N
     done: queue.SimpleQueue[Fetched | Exception] = queue.SimpleQueue()
 
     def work(left: list[_FetchJob]) -> None:
-        while not stop.is_set():
+        while left:
             with places:
                 try:
                     job = left.pop()
-                except IndexError:
+                except IndexError:  # the other thread of this host was quicker
+                    return
+                if stop.is_set():
                     return
                 try:
                     done.put(_one(job, noting))
@@ -186,8 +189,9 @@ def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> N
             report.files.append(result)
     finally:
         stop.set()
+        until = time.monotonic() + 1
         for thread in threads:
-            thread.join(timeout=1)
+            thread.join(timeout=max(0.0, until - time.monotonic()))
 
 
 def _one(job: _FetchJob, noting: threading.Lock) -> Fetched:

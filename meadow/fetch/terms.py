@@ -84,10 +84,7 @@ def needed(builder: Builder | type[Builder], raw: Path) -> Terms | None:
     terms = of(builder)
     if not terms.asks:
         return None
-    entry = _accepted(raw).get(terms.source)
-    if isinstance(entry, dict) and entry.get("sha256") == terms.sha256:
-        return None
-    return terms
+    return None if _holds(_accepted(raw), terms) else terms
 
 
 def refusal(terms: Terms) -> str:
@@ -127,10 +124,7 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
         known = _accepted(raw)
         today = datetime.now(UTC).date().isoformat()
         for terms in found.values():
-            if (
-                not isinstance(known.get(terms.source), dict)
-                or known[terms.source].get("sha256") != terms.sha256
-            ):
+            if not _holds(known, terms):
                 known[terms.source] = {"license": terms.license, "sha256": terms.sha256, "accepted": today}
         _write(raw, known)
     return tuple(found.values())
@@ -168,6 +162,12 @@ def _accepted(raw: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _holds(accepted: dict[str, Any], terms: Terms) -> bool:
+    """Whether just these terms were accepted."""
+    entry = accepted.get(terms.source)
+    return isinstance(entry, dict) and entry.get("sha256") == terms.sha256
 
 
 def _write(raw: Path, accepted: dict[str, Any]) -> None:

@@ -320,6 +320,24 @@ def test_a_bucket_that_refuses_is_explained_without_its_keys(
     assert "hunter2" not in report.files[0].detail
 
 
+def test_a_folder_within_a_bucket_that_refuses_is_not_passed_over(
+    bucket: Bucket, tmp_path: Path, quick: Patience, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.pipe(f"/hospital/raw/{name}/a.zip", ZIP)
+    bucket.pipe(f"/hospital/raw/{name}/deep/b.json", records(5))
+    real = Bucket.ls
+
+    def ls(self: Bucket, path: str, *arguments: object, **more: object) -> object:
+        if path.endswith("deep"):
+            raise PermissionError("Forbidden")
+        return real(self, path, *arguments, **more)
+
+    monkeypatch.setattr(Bucket, "ls", ls)
+    report = fetch([name], raw=tmp_path, mirror="s3://hospital/raw", patience=quick)
+    assert states(report) == {f"{name}/": "failed"}
+    assert "cannot be read: Forbidden" in report.files[0].detail
+
+
 def test_what_reads_a_bucket_may_have_to_be_installed(
     tmp_path: Path, quick: Patience, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
