@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             *folders[:2], base=folders[2], dtype=asked.dtype, allow_pickle=asked.allow_pickle,
             progress=lambda message: print(f"meadow: {message}", file=sys.stderr, flush=True),
         )  # fmt: skip
-    except (merging.MergeError, models.ModelError, record.RecordError, prompts.PromptError) as error:
+    except (merging.MergeError, models.ModelError, record.RunRecordError, prompts.PromptError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +33,20 @@ _MUST_BE = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+}
+#: What a text that stands for something else fails to be, for models that take such texts.
+_IS = {
+    "int_parsing": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_parsing": "is no number",
+    "finite_number": "is no number",
+    "bool_parsing": "is neither true nor false",
+}
+_LIMITS = {
+    "greater_than_equal": "{} is below {ge:g}",
+    "greater_than": "{} is not above {gt:g}",
+    "less_than_equal": "{} is above {le:g}",
+    "less_than": "{} is not below {lt:g}",
 }
 
 
@@ -134,7 +149,7 @@ def mistakes(error: pydantic.ValidationError, model: type[pydantic.BaseModel]) -
     """What is wrong, in words: ``parts[2].weight: is text, and must be a number``."""
     for each in error.errors(include_url=False):
         key = key_of(each["loc"])
-        yield f"{key}: {_words(each, model)}" if key else _words(each, model)
+        yield f"{key}: {words(each, model)}" if key else words(each, model)
 
 
 def key_of(place: tuple[int | str, ...]) -> str:
@@ -150,7 +165,8 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value), repr(value))
 
 
-def _words(each: Mapping[str, Any], model: type[pydantic.BaseModel]) -> str:
+def words(each: Mapping[str, Any], model: type[pydantic.BaseModel]) -> str:
+    """What is wrong with one value, in words, as pydantic's `errors` lists it."""
     what = each["type"]
     if what == "missing":
         return "is missing"
@@ -162,6 +178,16 @@ def _words(each: Mapping[str, Any], model: type[pydantic.BaseModel]) -> str:
         return f"is {kind(each['input'])}, and must be {_MUST_BE[what]}"
     if what == "value_error":
         return str(each["ctx"]["error"])
+    if what in _IS:
+        return f"{each['input']!r} {_IS[what]}"
+    if what in _LIMITS:
+        return _LIMITS[what].format(each["input"], **each["ctx"])
+    if what == "literal_error":
+        known = [name.strip("'") for name in re.split(", | or ", each["ctx"]["expected"])]
+        near = get_close_matches(str(each["input"]), known, 1, 0.6)
+        return (
+            f"{each['input']!r} is none of {', '.join(known)}{f'; did you mean {near[0]}?' if near else ''}"
+        )
     return f"{each['input']!r}: {each['msg'][0].lower()}{each['msg'][1:]}"
 
 

@@ -1,38 +1,58 @@
 """Fine-tuning language models on Meadow's datasets: in full, or with adapters, in 16, 8 or 4 bits.
 
-`train` does what the recipes do. A run reads rows (`data`), lays them out (`packing`), trains (`loop`), and
-leaves a folder that can be published (`folder`, `record`, `card`). Torch is imported when a run begins.
+The recipes call these functions one after the other, and are there to be read: rows and their layout (`load_rows`,
+`plan_steps`), the model (`open_model`, `add_adapters`), the training (`fit`), and a folder that can be published
+(`save`, `write_record`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from meadow.train.settings import Settings, SettingsError, parse
+if TYPE_CHECKING:
+    from meadow.train.commandline import parse as parse
+    from meadow.train.dryrun import forecast as forecast
+    from meadow.train.finish import save as save
+    from meadow.train.finish import write_record as write_record
+    from meadow.train.finish import write_settings as write_settings
+    from meadow.train.folder import TrainingError as TrainingError
+    from meadow.train.loop import NotFiniteError as NotFiniteError
+    from meadow.train.merging import MergeError as MergeError
+    from meadow.train.merging import merge as merge
+    from meadow.train.model import add_adapters as add_adapters
+    from meadow.train.model import choose_device as choose_device
+    from meadow.train.model import open_model as open_model
+    from meadow.train.reading import DataError as DataError
+    from meadow.train.run import command as command
+    from meadow.train.run import output_folder as output_folder
+    from meadow.train.settings import TrainSettings as TrainSettings
+    from meadow.train.settings import TrainSettingsError as TrainSettingsError
+    from meadow.train.steps import load_rows as load_rows
+    from meadow.train.steps import open_base as open_base
+    from meadow.train.steps import plan_steps as plan_steps
+    from meadow.train.training import find_beginning as find_beginning
+    from meadow.train.training import fit as fit
 
-__all__ = [
-    "DataError",
-    "NotFiniteError",
-    "Settings",
-    "SettingsError",
-    "TrainingError",
-    "main",
-    "parse",
-    "train",
-]
-
-_LATER = {
-    "train": "run",
-    "main": "run",
-    "DataError": "data",
-    "TrainingError": "folder",
-    "NotFiniteError": "loop",
+#: Modules with their names; each is imported when a name is asked for, so that ``--help`` waits for no library.
+_NAMES = {
+    "commandline": ("parse",),
+    "dryrun": ("forecast",),
+    "finish": ("save", "write_record", "write_settings"),
+    "folder": ("TrainingError",),
+    "loop": ("NotFiniteError",),
+    "merging": ("MergeError", "merge"),
+    "model": ("add_adapters", "choose_device", "open_model"),
+    "reading": ("DataError",),
+    "run": ("command", "output_folder"),
+    "settings": ("TrainSettings", "TrainSettingsError"),
+    "steps": ("load_rows", "open_base", "plan_steps"),
+    "training": ("find_beginning", "fit"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from importlib import import_module
-
-        return getattr(import_module(f"meadow.train.{_LATER[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"meadow.train.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.core.errors import Error
+
 #: Written into a checkpoint when all else is there.
 MARK = "meadow.json"
 SETTINGS, CHECKPOINTS, LEFT_OUT, RUN, TENSORBOARD = (
@@ -35,7 +37,7 @@ _LOGS = (".log", ".out", ".err", ".txt")
 KEPT = 2
 
 
-class TrainingError(Exception):
+class TrainingError(Error):
     """A run that cannot begin or go on; the message says why, what is safe, and what to do."""
 
 

@@ -1,4 +1,4 @@
-"""The training loop: transformers' `Trainer` over the micro-batches of a `Plan`.
+"""The training loop: transformers' `Trainer` over the micro-batches of a `StepPlan`.
 
 What differs from a plain `Trainer`: the loss is the mean over the trained tokens of a whole step, over all
 micro-batches and processes; the order of rows is the plan's; a loss that is no number stops the run and names the
@@ -21,7 +21,7 @@ import transformers
 from meadow.train import folder
 from meadow.train.data import Corpus
 from meadow.train.folder import TrainingError
-from meadow.train.packing import Plan, collate
+from meadow.train.packing import StepPlan, collate
 
 #: Row ids that an error names; the rest is counted.
 _NAMED = 20
@@ -66,7 +66,7 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 class MicroBatches(torch.utils.data.Dataset):
     """The micro-batches of a plan, by number."""
 
-    def __init__(self, corpus: Corpus, plan: Plan, pad: int) -> None:
+    def __init__(self, corpus: Corpus, plan: StepPlan, pad: int) -> None:
         self.corpus, self.plan, self.pad = corpus, plan, pad
 
     def __len__(self) -> int:
@@ -97,8 +97,8 @@ class Loop(transformers.Trainer):
         self,
         *,
         corpus: Corpus,
-        plan: Plan,
-        held: Plan | None,
+        plan: StepPlan,
+        held: StepPlan | None,
         pad: int,
         identity: Mapping[str, Any],
         seconds: float = 0.0,

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.train.settings import Settings
+from meadow.train.settings import TrainSettings
 
-__all__ = ["CONTEXT", "Estimate", "Part", "estimate"]
+__all__ = ["CONTEXT", "Estimate", "MemoryPart", "estimate"]
 
 #: What CUDA takes for itself before a tensor is there: kernels, cuBLAS workspaces. 0.3 to 0.6 GB, by GPU and driver.
 CONTEXT = 500_000_000
@@ -26,7 +26,7 @@ _MULTIPLE = 8
 
 
 @dataclass(frozen=True)
-class Part:
+class MemoryPart:
     """One use of memory.
 
     Attributes:
@@ -64,7 +64,7 @@ class Estimate:
     logits: int
     total: int
     moment: str
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryPart, ...]
     world_size: int = 1
 
     @property
@@ -154,7 +154,7 @@ def _shape(config: Any) -> _Shape:
     )  # fmt: skip
 
 
-def _adapter(shape: _Shape, settings: Settings) -> list[tuple[str, int, int]]:
+def _adapter(shape: _Shape, settings: TrainSettings) -> list[tuple[str, int, int]]:
     """The modules that get adapters."""
     names = settings.lora_targets
     return [entry for entry in shape.linear if names == ("all-linear",) or entry[0] in names]
@@ -162,7 +162,7 @@ def _adapter(shape: _Shape, settings: Settings) -> list[tuple[str, int, int]]:
 
 def estimate(
     model_config: Any,
-    settings: Settings,
+    settings: TrainSettings,
     world_size: int = 1,
     *,
     longest: int | None = None,
@@ -277,27 +277,27 @@ def estimate(
         "at the optimizer's step": at_step,
     }
     moment = max(moments, key=lambda name: moments[name])
-    parts = [Part("weights", weights, weights_why)]
+    parts = [MemoryPart("weights", weights, weights_why)]
     if extra:
         parts.append(
-            Part(
+            MemoryPart(
                 "adapter", adapter, f"{extra:,} parameters of rank {rank} on {len(targets)} modules, float32"
             )
         )
     parts += [
-        Part("gradients", gradients, gradients_why),
-        Part(
+        MemoryPart("gradients", gradients, gradients_why),
+        MemoryPart(
             "optimizer",
             optimizer,
             f"two moments of AdamW in float32 for {trains:,} trained"
             + (f", shared by {shards}" if sharded else ""),
         ),
-        Part("activations", activations, why),
-        Part("logits", logits, logits_why),
+        MemoryPart("activations", activations, why),
+        MemoryPart("logits", logits, logits_why),
     ]
     context = 0 if cpu else CONTEXT
     if context:
-        parts.append(Part("CUDA", context, "kernels and workspaces, before a tensor is there"))
+        parts.append(MemoryPart("CUDA", context, "kernels and workspaces, before a tensor is there"))
     return Estimate(
         weights, adapter, gradients, optimizer, activations, logits, moments[moment] + CONTEXT * (not cpu), moment,
         tuple(parts), world_size,
@@ -305,7 +305,7 @@ def estimate(
 
 
 def _weights(
-    shape: _Shape, settings: Settings, full: bool, number: int, kind: str, shards: int
+    shape: _Shape, settings: TrainSettings, full: bool, number: int, kind: str, shards: int
 ) -> tuple[int, str]:
     """Bytes of the model's weights, and why."""
     if full:
@@ -333,7 +333,7 @@ def _weights(
 
 def _layer(
     shape: _Shape,
-    settings: Settings,
+    settings: TrainSettings,
     targets: list[tuple[str, int, int]],
     rank: int,
     full: bool,

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from meadow import models
+from meadow.core.errors import Error
+from meadow.core.version import VERSION
 from meadow.models import folder as folders
 from meadow.models import prompts
 from meadow.train import card, record
@@ -38,7 +40,7 @@ _TOKENIZER = (
 )  # fmt: skip
 
 
-class MergeError(Exception):
+class MergeError(Error):
     """An adapter that cannot be merged; the message says why and what to do."""
 
 
@@ -107,7 +109,7 @@ def merge(
     Raises:
         MergeError: It cannot be merged, or does not answer as base and adapter do.
         ModelError: A folder cannot be used, or the base is not the one that the adapter was trained on.
-        RecordError: The adapter's record is damaged.
+        RunRecordError: The adapter's record is damaged.
     """
     adapter, output = Path(adapter).expanduser(), Path(output).expanduser()
     base = None if base is None else Path(base).expanduser()
@@ -138,7 +140,7 @@ def merge(
         if output.exists():
             raise MergeError(f"output {output} was made by somebody else meanwhile: choose another --output")
         os.rename(work, output)
-    except (MergeError, models.ModelError, record.RecordError):
+    except (MergeError, models.ModelError, record.RunRecordError):
         raise
     except Exception as error:
         if is_disk_full(error):
@@ -217,7 +219,6 @@ def _write(
     work: Path, model: Any, adapter: Path, base: Path, loaded: Any, run: dict[str, Any] | None, dtype: str,
     difference: float, name: str,
 ) -> None:  # fmt: skip
-    import meadow
 
     model.config.use_cache = True
     model.save_pretrained(work, safe_serialization=True)
@@ -240,7 +241,7 @@ def _write(
         "base": {"name": base.resolve().name, "fingerprint": found["fingerprint"]},
         "dtype": dtype,
         "difference": float(f"{difference:.3g}"),
-        "meadow_version": meadow.__version__,
+        "meadow_version": VERSION,
         "versions": found.get("versions", {}),
     }
     there = adapter / card.FILE

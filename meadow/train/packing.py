@@ -75,7 +75,7 @@ def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """Which rows are computed when.
 
     Attributes:
@@ -177,7 +177,7 @@ def _order(size: int, seed: int, epoch: int) -> np.ndarray:
 
 
 @lru_cache(8)
-def _step(plan: Plan, number: int) -> list[list[list[int]]]:
+def _step(plan: StepPlan, number: int) -> list[list[list[int]]]:
     return plan.step(number)
 
 

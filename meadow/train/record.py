@@ -46,7 +46,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FILE", "FORM", "RecordError", "base_license", "read_record", "write_record"]
+from meadow.core.errors import Error
+
+__all__ = ["FILE", "FORM", "RunRecordError", "base_license", "read_record", "write_record"]
 
 FILE = "run.json"
 #: The form of the file.
@@ -55,7 +57,7 @@ FORM = 1
 _NEEDED = ("method", "base_model", "data", "counts", "parameters", "steps", "tokens_seen", "losses")
 
 
-class RecordError(Exception):
+class RunRecordError(Error):
     """A record that is missing, damaged, or not whole."""
 
 
@@ -74,7 +76,7 @@ def write_record(
         title: What the card calls the model; None for the folder's name.
 
     Raises:
-        RecordError: Something that a record needs is missing.
+        RunRecordError: Something that a record needs is missing.
         OSError: The folder cannot be written.
     """
     from meadow.train import card, plots
@@ -82,7 +84,7 @@ def write_record(
     folder = Path(folder)
     missing = [key for key in _NEEDED if key not in run]
     if missing:
-        raise RecordError(f"the record of {folder} has no {', '.join(missing)}")
+        raise RunRecordError(f"the record of {folder} has no {', '.join(missing)}")
     base = dict(run["base_model"])
     if "license" not in base:
         base["license"] = base_license(Path(base["path"])) if base.get("path") else None
@@ -102,19 +104,19 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     """Reads a model folder's record.
 
     Raises:
-        RecordError: There is none, or it cannot be read.
+        RunRecordError: There is none, or it cannot be read.
     """
     path = Path(folder) / FILE
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecordError(f"{path}: {error.strerror or error}") from error
+        raise RunRecordError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise RecordError(f"{path}: no JSON: {error}; copy the model folder again") from error
+        raise RunRecordError(f"{path}: no JSON: {error}; copy the model folder again") from error
     if not isinstance(run, dict):
-        raise RecordError(f"{path}: no JSON object; copy the model folder again")
+        raise RunRecordError(f"{path}: no JSON object; copy the model folder again")
     if run.get("form", FORM) != FORM:
-        raise RecordError(
+        raise RunRecordError(
             f"{path}: its form is {run['form']!r}, known is {FORM}: it was written by another Meadow"
         )
     return run

@@ -1,30 +1,29 @@
-"""Settings of a training run: read from a YAML file and the command line, checked all at once.
+"""What a training run does: its settings, each with its kind, limits and words for ``--help``.
 
-Nothing here imports torch: a mistake is told before anything is loaded, and all mistakes together.
+Nothing here imports torch: a mistake is told before anything is loaded. `meadow.train.commandline` reads them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import contextlib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from meadow.train.presets import ADAPTERS, METHODS, PRESETS, SIZES, choices
+import pydantic
+from pydantic import Field
+
+from meadow.core.errors import Error
+from meadow.train.presets import ADAPTERS, choices
 
 #: A small random LLaMA that the run makes for itself.
 TINY = "tiny"
 FILES = (".json", ".jsonl", ".parquet")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(@\d+(\.\d+){0,2})?")
+COMMAND_LINE = "the command line"
 
 
-class SettingsError(Exception):
+class TrainSettingsError(Error):
     """Settings that cannot be used.
 
     Attributes:
@@ -37,95 +36,127 @@ class SettingsError(Exception):
         super().__init__(f"{many} in the settings:\n" + "\n".join(f"  - {text}" for text in self.problems))
 
 
-class _Help(Exception):  # noqa: N818 - asked for, no fault
-    pass
+class TrainSettings(pydantic.BaseModel):
+    """What a training run does. `meadow.train.parse` makes it; `model_copy` changes it.
 
-
-def _field(text: str, default: Any = None, **meta: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text, **meta})
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a training run does. `parse` makes it; `dataclasses.replace` changes it.
-
-    The values here are those of no preset; see `meadow.train.presets`.
+    The values here are those of no preset; see `meadow.train.presets`. Their descriptions are what ``--help`` says.
     """
 
-    model: str = _field("folder of the model to start from, or `tiny`", "")
-    output: Path | None = _field("folder for the trained model", kind="path")
-    data: tuple[str, ...] = _field(
-        "datasets (`wikidoc`, `wikidoc@1.0.0`) and files (.json, .jsonl, .parquet)", (), kind="list"
+    model_config = pydantic.ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,
+        use_attribute_docstrings=True,
     )
-    method: str = _field("what is trained", "lora", among=METHODS)
-    preset: str = _field("where the other values come from", "paper", among=tuple(PRESETS))
-    size: str = _field("the model's size, for presets", "7b", among=SIZES, fixed=True)
-    out: Path | None = _field("Meadow's output folder; else $MEADOW_OUT or the user's cache", kind="path")
-    template: str = _field(
-        "prompt template: medalpaca, alpaca, chat (the model's own), plain, or a .json file", "medalpaca"
-    )
-    max_length: int = _field("most tokens of a row; of a longer one the input is cut first", 1024, least=8)
-    packing: str = _field(
-        "packed: many rows in a block, isolated; length: rows of like length together; none",
-        "length",
-        among=("packed", "length", "none"),
-    )
-    pack_length: int | None = _field("tokens of a packed block; else max_length", None, least=8, kind="int?")
-    train_on_inputs: bool = _field("loss on prompt and answer, not on the answer alone", False)
-    epochs: float | None = _field("times that every row is trained on", 3.0, above=0, kind="float?")
-    max_steps: int | None = _field("stop after so many steps instead", None, least=1, kind="int?")
-    learning_rate: float = _field("highest learning rate", 2e-5, above=0, most=1.0)
-    scheduler: str = _field("how the learning rate falls", "cosine", among=("cosine", "linear", "constant"))
-    warmup_steps: float = _field(
-        "steps in which the learning rate rises; below 1: a share of all", 100, least=0
-    )
-    weight_decay: float = _field("weight decay of AdamW", 0.0, least=0, most=1.0)
-    max_grad_norm: float = _field("gradients are clipped to this norm; 0: not", 1.0, least=0)
-    batch_size: int = _field(
-        "rows of a step, over all processes and accumulation: exactly so many", 128, least=1
-    )
-    per_device_batch_size: int = _field("rows (packed: blocks) that a device computes at once", 2, least=1)
-    lora_r: int | None = _field("rank of the adapters", None, least=1, kind="int?")
-    lora_alpha: float | None = _field("scale of the adapters", None, above=0, kind="float?")
-    lora_dropout: float | None = _field(
-        "dropout before the adapters", None, least=0, most=0.99, kind="float?"
-    )
-    lora_targets: tuple[str, ...] = _field("modules that get adapters, or all-linear", (), kind="list")
-    seed: int = _field("seed of row order, adapters and dropout", 42, least=0)
-    validation: float = _field(
-        "share of groups held out where a dataset has no validation split; 0: no validation at all",
-        0.1,
-        least=0,
-        most=0.9,
-    )
-    eval_steps: int | None = _field(
-        "steps between two looks at the validation rows", 200, least=1, kind="int?"
-    )
-    early_stopping: int | None = _field(
-        "stop after so many looks without a lower loss; the best weights are kept", None, least=1, kind="int?"
-    )
-    save_steps: int = _field("steps between two checkpoints", 200, least=1)
-    keep_checkpoints: bool = _field("keep checkpoints after the run", False)
-    activation_checkpointing: bool = _field("compute activations twice, to hold fewer", True)
-    dtype: str = _field("of computation", "auto", among=("auto", "bfloat16", "float16", "float32"))
-    tf32: bool = _field("TF32 for what is left in float32 on a GPU", True)
-    device: str = _field("cpu: do not use a GPU", "auto", among=("auto", "cpu"))
-    sharding: str = _field(
-        "fsdp: FSDP2 over all processes; auto: for full fine-tuning on several GPUs",
-        "auto",
-        among=("auto", "none", "fsdp"),
-    )
-    resume: str = _field(
-        "auto: go on from the last checkpoint in the output; no: begin anew", "auto", among=("auto", "no")
-    )
-    dry_run: bool = _field("print tokens, steps, trained parameters and memory; train nothing", False)
-    tensorboard: bool = _field("write TensorBoard files into the output", False)
-    allow_pickle: bool = _field("load weights that are pickled, which can run any code", False)
+    #: Where each value that was given stands: a file, or the command line.
+    _given: dict[str, str] = pydantic.PrivateAttr(default_factory=dict)
+
+    model: str = ""
+    """folder of the model to start from, or `tiny`"""
+    output: Path | None = None
+    """folder for the trained model"""
+    data: tuple[str, ...] = ()
+    """datasets (`wikidoc`, `wikidoc@1.0.0`) and files (.json, .jsonl, .parquet)"""
+    method: Literal["full", "lora", "lora-8bit", "qlora"] = "lora"
+    """what is trained"""
+    preset: Literal["paper", "modern"] = "paper"
+    """where the other values come from"""
+    size: Literal["7b", "13b"] = "7b"
+    """the model's size, for presets; the recipe says it"""
+    out: Path | None = None
+    """Meadow's output folder; else $MEADOW_OUT or the user's cache"""
+    template: str = "medalpaca"
+    """prompt template: medalpaca, alpaca, chat (the model's own), plain, or a .json file"""
+    max_length: int = Field(1024, ge=8)
+    """most tokens of a row; of a longer one the input is cut first"""
+    packing: Literal["packed", "length", "none"] = "length"
+    """packed: many rows in a block, isolated; length: rows of like length together; none"""
+    pack_length: int | None = Field(None, ge=8)
+    """tokens of a packed block; else max_length"""
+    train_on_inputs: bool = False
+    """loss on prompt and answer, not on the answer alone"""
+    epochs: float | None = Field(3.0, gt=0)
+    """times that every row is trained on"""
+    max_steps: int | None = Field(None, ge=1)
+    """stop after so many steps instead"""
+    learning_rate: float = Field(2e-5, gt=0, le=1)
+    """highest learning rate"""
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """how the learning rate falls"""
+    warmup_steps: float = Field(100, ge=0)
+    """steps in which the learning rate rises; below 1: a share of all"""
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    """weight decay of AdamW"""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """gradients are clipped to this norm; 0: not"""
+    batch_size: int = Field(128, ge=1)
+    """rows of a step, over all processes and accumulation: exactly so many"""
+    per_device_batch_size: int = Field(2, ge=1)
+    """rows (packed: blocks) that a device computes at once"""
+    lora_r: int | None = Field(None, ge=1)
+    """rank of the adapters"""
+    lora_alpha: float | None = Field(None, gt=0)
+    """scale of the adapters"""
+    lora_dropout: float | None = Field(None, ge=0, le=0.99)
+    """dropout before the adapters"""
+    lora_targets: tuple[str, ...] = ()
+    """modules that get adapters, or all-linear"""
+    seed: int = Field(42, ge=0)
+    """seed of row order, adapters and dropout"""
+    validation: float = Field(0.1, ge=0, le=0.9)
+    """share of groups held out where a dataset has no validation split; 0: no validation at all"""
+    eval_steps: int | None = Field(200, ge=1)
+    """steps between two looks at the validation rows"""
+    early_stopping: int | None = Field(None, ge=1)
+    """stop after so many looks without a lower loss; the best weights are kept"""
+    save_steps: int = Field(200, ge=1)
+    """steps between two checkpoints"""
+    keep_checkpoints: bool = False
+    """keep checkpoints after the run"""
+    activation_checkpointing: bool = True
+    """compute activations twice, to hold fewer"""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """of computation"""
+    tf32: bool = True
+    """TF32 for what is left in float32 on a GPU"""
+    device: Literal["auto", "cpu"] = "auto"
+    """cpu: do not use a GPU"""
+    sharding: Literal["auto", "none", "fsdp"] = "auto"
+    """fsdp: FSDP2 over all processes; auto: for full fine-tuning on several GPUs"""
+    resume: Literal["auto", "no"] = "auto"
+    """auto: go on from the last checkpoint in the output; no: begin anew"""
+    dry_run: bool = False
+    """print tokens, steps, trained parameters and memory; train nothing"""
+    tensorboard: bool = False
+    """write TensorBoard files into the output"""
+    allow_pickle: bool = False
+    """load weights that are pickled, which can run any code"""
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Words of a command line, and numbers that YAML takes for words, such as 2e-5."""
+        kind = str(cls.model_fields[str(info.field_name)].annotation)
+        if "None" in kind and str(value).lower() in ("none", "null"):
+            return None
+        if isinstance(value, bool) and "bool" not in kind:
+            raise ValueError(f"{value!r} is no value of this setting")
+        if "int" in kind and isinstance(value, str):
+            with contextlib.suppress(ValueError, OverflowError):
+                return int(number) if (number := float(value)) == int(number) else value
+        if "tuple" in kind:
+            found = [value] if isinstance(value, str) else value
+            names = [x for x in found if isinstance(x, str) and x] if isinstance(found, (list, tuple)) else []
+            if not names or len(names) < len(found):
+                raise ValueError(f"{value!r} is no list of names")
+            return [part for text in names for part in text.split(",") if part]
+        return Path(value).expanduser() if "Path" in kind and isinstance(value, str) else value
 
     @property
-    def quantization(self) -> str | None:
-        """What the base is loaded in: ``8bit``, ``4bit``, or None."""
-        return {"lora-8bit": "8bit", "qlora": "4bit"}.get(self.method)
+    def quantization(self) -> Literal["8bit", "4bit"] | None:
+        """What the base is loaded in; None for 16 or 32 bits."""
+        return "8bit" if self.method == "lora-8bit" else "4bit" if self.method == "qlora" else None
 
     @property
     def adapters(self) -> bool:
@@ -137,16 +168,35 @@ class Settings:
         """Tokens of a packed block."""
         return self.pack_length or self.max_length
 
+    @property
+    def folder(self) -> Path:
+        """The output, which every run that is no dry run has."""
+        assert self.output is not None
+        return self.output
+
     def described(self) -> dict[str, Any]:
         """The settings for JSON and YAML."""
-        found = dataclasses.asdict(self)
-        return {
-            key: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for key, value in found.items()
-        }
+        return self.model_dump(mode="json")
+
+    def explain(self) -> list[tuple[str, Any, str]]:
+        """Every setting with its value and where that comes from."""
+        by_preset = choices(self.preset, self.method, self.size)
+        found = []
+        for name, field in TrainSettings.model_fields.items():
+            value, choice = getattr(self, name), by_preset.get(name)
+            if not self.adapters and name.startswith("lora_"):
+                continue
+            if name in self._given:
+                why = f"given {'on' if self._given[name] == COMMAND_LINE else 'in'} {self._given[name]}"
+            elif choice and choice.value == value:
+                why = f"preset {self.preset}: {choice.why}"
+            else:
+                follows = "the recipe's" if name == "size" else "follows from the others"
+                why = "" if value == field.default else follows
+            found.append((name, value, why))
+        return found
 
 
-FIELDS: Mapping[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Settings)}
 #: What decides the numbers of a run: a checkpoint goes on only under the same. The rest says where and how.
 IDENTITY = (
     "method", "template", "max_length", "packing", "train_on_inputs", "epochs", "max_steps", "learning_rate", "scheduler",
@@ -155,376 +205,9 @@ IDENTITY = (
 )  # fmt: skip
 
 
-def parse(argv: Sequence[str], *, size: str, preset: str = "paper", recipe: str = "") -> Settings:
-    """Reads and checks settings: a preset's, then a file's, then the command line's.
-
-    Args:
-        argv: ``--key value`` pairs, as `help_text` lists them; ``--config FILE.yaml`` names a file of the same keys.
-        size: The model's size, for presets.
-        preset: The preset where none is named.
-        recipe: The command, for ``--help``.
-
-    Raises:
-        SettingsError: With all that is wrong.
-        SystemExit: ``--help`` was asked for, and printed.
-    """
-    problems: list[str] = []
-    try:
-        given, config = _words(argv, problems)
-    except _Help:
-        print(help_text(recipe, size))
-        raise SystemExit(0) from None
-    values: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for path in config:
-        for key, value in _file(path, problems).items():
-            values[key], origin[key] = value, str(path)
-    for key, value in given.items():
-        values[key], origin[key] = value, "the command line"
-    clean = {}
-    for key, value in values.items():
-        name = _known(key, origin[key], problems)
-        if name is None:
-            continue
-        try:
-            clean[name] = _value(name, value)
-        except ValueError as error:
-            problems.append(f"{name} ({origin[key]}): {error}")
-            clean.setdefault(name, None)
-    wrong = {name for name, value in clean.items() if value is None and FIELDS[name].default is not None}
-    chosen = {"preset": preset, "method": FIELDS["method"].default}
-    chosen.update({k: clean[k] for k in chosen if clean.get(k) is not None})
-    base = {key: c.value for key, c in choices(chosen["preset"], chosen["method"], size).items()}
-    explicit = {key: value for key, value in clean.items() if key not in wrong}
-    merged = {"preset": preset, "size": size, **base, **explicit}
-    if explicit.get("max_steps") is not None and "epochs" not in explicit:
-        merged["epochs"] = None
-    # A block of the preset's own length is no contradiction to packing that was turned off.
-    if merged.get("packing") != "packed" and "pack_length" not in explicit:
-        merged["pack_length"] = None
-    if merged.get("pack_length") and "pack_length" not in explicit:
-        merged["pack_length"] = max(merged["pack_length"], merged["max_length"])
-    if not merged.get("validation", 0.1) and "eval_steps" not in explicit:
-        merged["eval_steps"] = None
-    if explicit.get("early_stopping") and "save_steps" not in explicit:
-        merged["save_steps"] = merged.get("eval_steps") or merged["save_steps"]
-    if "per_device_batch_size" not in explicit:
-        merged["per_device_batch_size"] = min(merged["per_device_batch_size"], merged["batch_size"])
-    settings = Settings(**merged)
-    problems += list(_contradictions(settings, explicit, wrong))
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _words(argv: Sequence[str], problems: list[str]) -> tuple[dict[str, Any], list[Path]]:
-    """Splits a command line into keys with texts or lists of texts, and the files it names."""
-    given: dict[str, Any] = {}
-    config: list[Path] = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if word in ("-h", "--help"):
-            raise _Help
-        if not word.startswith("--") or word == "--":
-            problems.append(f"{word!r} belongs to no setting; settings are given as --key value")
-            continue
-        key, equals, value = word[2:].partition("=")
-        name = key.replace("-", "_")
-        found = [value] if equals else []
-        while not equals and words and not re.match(r"--[A-Za-z]", words[0]) and words[0] != "-h":
-            found.append(words.pop(0))
-        if name == "config":
-            config += [Path(text) for text in found]
-            if not found:
-                problems.append("--config names no file")
-            continue
-        positive = name.removeprefix("no_")
-        if name not in FIELDS and positive in FIELDS and _kind(positive) == "bool":
-            name, found = positive, found or ["false"]
-            if found != ["false"]:
-                problems.append(f"--no-{positive.replace('_', '-')} takes no value")
-                found = ["false"]
-        kind = _kind(name) if name in FIELDS else ""
-        if kind == "list":
-            given[name] = [*given.get(name, []), *found]
-            if not found:
-                problems.append(f"--{key} has no value")
-            continue
-        if not found and kind == "bool":
-            found = ["true"]
-        if len(found) != 1 and name in FIELDS:
-            what = "no value" if not found else f"{len(found)} values ({' '.join(found)}) and takes one"
-            problems.append(f"--{key} has {what}")
-            found = found[:1]
-        if name in given and name in FIELDS:
-            problems.append(f"--{key} is given twice")
-        if found or name not in FIELDS:
-            given[name] = found[0] if len(found) == 1 else found
-    return given, config
-
-
-def _file(path: Path, problems: list[str]) -> dict[str, Any]:
-    import yaml
-
-    from meadow.core import yamlfile
-
-    try:
-        found = yamlfile.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        problems.append(f"--config {path}: {error.strerror or error}")
-        return {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        problems.append(f"--config {path}: no YAML: {error}")
-        return {}
-    if not isinstance(found, dict):
-        problems.append(f"--config {path}: holds no settings; write lines of `key: value`")
-        return {}
-    return {str(key).replace("-", "_"): value for key, value in found.items()}
-
-
-def _known(key: str, where: str, problems: list[str]) -> str | None:
-    if key in FIELDS and not FIELDS[key].metadata.get("fixed"):
-        return key
-    if key == "size":
-        problems.append(f"size ({where}): the recipe says it; run finetune_7b.py or finetune_13b.py")
-        return None
-    near = get_close_matches(key, FIELDS, 1, 0.6)
-    hint = f"did you mean {near[0]}?" if near else "--help lists those there are"
-    problems.append(f"{key} ({where}) is no setting; {hint}")
-    return None
-
-
-def _kind(name: str) -> str:
-    field = FIELDS[name]
-    return field.metadata.get("kind") or str(field.type)
-
-
-def _value(name: str, value: Any) -> Any:
-    """A setting's value from a text or from YAML.
-
-    Raises:
-        ValueError: It is none.
-    """
-    meta, kind = FIELDS[name].metadata, _kind(name)
-    if kind.endswith("?"):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
-            return None
-        kind = kind[:-1]
-    if kind == "list":
-        found = [value] if isinstance(value, str) else value
-        if not isinstance(found, list) or not found or not all(isinstance(x, str) and x for x in found):
-            raise ValueError(f"{value!r} is no list of names")
-        return tuple(part for text in found for part in text.split(",") if part)
-    if isinstance(value, bool) and kind != "bool" or isinstance(value, (list, dict)) or value is None:
-        raise ValueError(f"{value!r} is no {_WORDS.get(kind, 'text')}")
-    if kind == "bool":
-        found = {"true": True, "yes": True, "false": False, "no": False}.get(str(value).lower())
-        if found is None:
-            raise ValueError(f"{value!r} is neither true nor false")
-        return found
-    if kind in ("int", "float"):
-        return _number(value, kind, meta)
-    if kind == "path":
-        return Path(str(value)).expanduser()
-    text = str(value)
-    if meta.get("among") and text not in meta["among"]:
-        near = get_close_matches(text, meta["among"], 1, 0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{text!r} is none of {', '.join(meta['among'])}{hint}")
-    return text
-
-
-_WORDS = {"int": "whole number", "float": "number", "bool": "true or false", "path": "path"}
-
-
-def _number(value: Any, kind: str, meta: Mapping[str, Any]) -> float | int:
-    try:
-        found = float(str(value).replace("_", ""))
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
-        raise ValueError(f"{value!r} is no {_WORDS[kind]}")
-    if kind == "int" and found != int(found):
-        raise ValueError(f"{value!r} is no whole number")
-    if "least" in meta and found < meta["least"]:
-        raise ValueError(f"{value} is below {meta['least']}")
-    if "above" in meta and found <= meta["above"]:
-        raise ValueError(f"{value} is not above {meta['above']}")
-    if "most" in meta and found > meta["most"]:
-        raise ValueError(f"{value} is above {meta['most']}")
-    return int(found) if kind == "int" or (found == int(found) and meta.get("whole")) else found
-
-
-def _contradictions(s: Settings, explicit: Mapping[str, Any], wrong: set[str]) -> Iterator[str]:
-    if not s.model and "model" not in wrong:
-        yield "model is missing; name a model folder by --model, or `--model tiny` to try the recipe"
-    elif s.model and s.model != TINY:
-        yield from _model_folder(s.model)
-    if s.output is None and not s.dry_run and "output" not in wrong:
-        yield "output is missing; name a folder for the trained model by --output"
-    if s.output is not None and s.output.exists() and not s.output.is_dir():
-        yield f"output {s.output} is a file; name a folder"
-    if s.output is not None and s.model not in ("", TINY) and _same(s.output, Path(s.model)):
-        yield f"output and model are the same folder, {s.output}: the model would be overwritten"
-    if not s.data and "data" not in wrong:
-        yield "data is missing; name datasets or files by --data"
-    for name in s.data:
-        yield from _data(name)
-    if len(set(s.data)) < len(s.data):
-        yield f"data names the same twice: {', '.join(sorted({d for d in s.data if s.data.count(d) > 1}))}"
-    yield from _template(s.template)
-    if not s.adapters:
-        given = [key for key in explicit if key.startswith("lora_")]
-        if given:
-            yield f"{', '.join(given)}: method full trains all weights and has no adapters; choose --method lora or leave them out"
-    if explicit.get("max_steps") is not None and explicit.get("epochs") is not None:
-        yield "epochs and max_steps both say when to stop; give one of them"
-    if s.max_steps is None and s.epochs is None:
-        yield "epochs is none and max_steps is not given: nothing says when to stop"
-    if s.packing != "packed" and explicit.get("pack_length") is not None:
-        yield f"pack_length is for packed blocks, and packing is {s.packing}; choose --packing packed or leave it out"
-    if s.packing == "packed" and s.block < s.max_length:
-        yield f"pack_length {s.block} is below max_length {s.max_length}: the longest rows fit no block"
-    if s.per_device_batch_size > s.batch_size:
-        yield (
-            f"per_device_batch_size {s.per_device_batch_size} is more than batch_size {s.batch_size}, the rows of a "
-            "whole step; make it smaller"
-        )
-    if s.early_stopping and not s.validation:
-        yield "early_stopping looks at validation rows, and validation is 0"
-    if s.early_stopping and s.validation and s.eval_steps is None:
-        yield "early_stopping needs eval_steps"
-    if s.early_stopping and s.eval_steps and s.save_steps != s.eval_steps:
-        yield (
-            f"early_stopping keeps the best weights, which must have been saved: save_steps ({s.save_steps}) must be "
-            f"eval_steps ({s.eval_steps}); leave save_steps out"
-        )
-    if not s.validation and explicit.get("eval_steps") is not None:
-        yield "eval_steps says when to look at validation rows, and validation is 0"
-    if s.sharding == "fsdp" and s.adapters:
-        yield f"sharding fsdp is for method full; {s.method} runs on many GPUs with a copy of the base on each"
-    if s.sharding == "fsdp" and s.device == "cpu":
-        yield "sharding fsdp needs GPUs: on CPUs the libraries would train with DDP instead, without a word"
-    if s.dtype == "float16" and s.device == "cpu":
-        yield "dtype float16 does not train on a CPU; use float32 or bfloat16"
-    if s.warmup_steps > 1 and s.warmup_steps != int(s.warmup_steps):
-        yield f"warmup_steps {s.warmup_steps} is neither a number of steps nor a share below 1"
-    if "all-linear" in s.lora_targets and len(s.lora_targets) > 1:
-        yield "lora_targets: all-linear stands alone"
-    if s.tensorboard and find_spec("tensorboard") is None:
-        yield "tensorboard is not installed; `pip install tensorboard`, or leave it out"
-    yield from _processes(s)
-
-
-def _processes(s: Settings) -> Iterator[str]:
-    world = world_size()
-    if s.batch_size < world:
-        yield (
-            f"batch_size {s.batch_size} cannot be shared by {world} processes, of which each needs a row; nearest that "
-            f"fit: batch_size {world}, or {s.batch_size} processes"
-        )
-
-
 def world_size() -> int:
     """Processes that torchrun or accelerate started for this run."""
     try:
         return max(1, int(os.environ.get("WORLD_SIZE", "1")))
     except ValueError:
         return 1
-
-
-def _model_folder(name: str) -> Iterator[str]:
-    folder = Path(name).expanduser()
-    if not folder.exists():
-        looks = re.fullmatch(r"[\w.-]+/[\w.-]+", name)
-        hint = "; nothing is downloaded: fetch the model first and name its folder" if looks else ""
-        yield f"model {name} is no folder on this machine{hint}"
-    elif not folder.is_dir():
-        yield f"model {name} is a file; name the folder that holds config.json, tokenizer and weights"
-    elif (folder / "adapter_config.json").is_file():
-        yield f"model {name} is an adapter; merge it into its base first (python recipes/merge.py) and name that folder"
-
-
-def _data(name: str) -> Iterator[str]:
-    if name.endswith(FILES) or "/" in name or os.sep in name:
-        if not name.endswith(FILES):
-            yield f"data {name}: files end in {', '.join(FILES)}; datasets are given by name"
-        elif not Path(name).expanduser().is_file():
-            yield f"data {name}: there is no such file"
-    elif not _NAME.fullmatch(name):
-        yield f"data {name!r} is no name of a dataset; write NAME, NAME@1.0.0, or the path of a file"
-
-
-def _template(name: str) -> Iterator[str]:
-    from meadow.models import prompts
-
-    try:
-        prompts.get(name)
-    except prompts.PromptError as error:
-        yield f"template: {error}"
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.expanduser().resolve() == other.expanduser().resolve()
-
-
-def explain(settings: Settings) -> list[tuple[str, Any, str]]:
-    """Every setting with its value and where that comes from."""
-    by_preset = choices(settings.preset, settings.method, settings.size)
-    found = []
-    for name, field in FIELDS.items():
-        value = getattr(settings, name)
-        if not settings.adapters and name.startswith("lora_"):
-            continue
-        choice = by_preset.get(name)
-        if choice and choice.value == value:
-            why = f"preset {settings.preset}: {choice.why}"
-        else:
-            why = "" if value == field.default else "given"
-        found.append((name, value, why))
-    return found
-
-
-def help_text(recipe: str, size: str) -> str:
-    """What ``--help`` prints."""
-    head = recipe or f"finetune_{size}.py"
-    lines = [
-        f"usage: python recipes/{head} --model DIR --data NAME [NAME...] --output DIR [--config FILE.yaml] [--key value...]",
-        "",
-        "Fine-tunes a LLaMA-type model. Values come from the preset, then from --config, then from the command line.",
-        "",
-    ]
-    columns = {key: choices(key, "lora", size) for key in PRESETS}
-    full = {key: choices(key, "full", size) for key in PRESETS}
-    for name, field in FIELDS.items():
-        if field.metadata.get("fixed"):
-            continue
-        lines.append(f"  --{name.replace('_', '-')}")
-        text = field.metadata["help"]
-        if field.metadata.get("among"):
-            text += f" ({', '.join(field.metadata['among'])})"
-        lines.append(f"      {text}")
-        values = []
-        for key in PRESETS:
-            low, whole = columns[key].get(name), full[key].get(name)
-            if low and whole and low.value != whole.value:
-                values.append(f"{key}: {_shown(low.value)} with adapters, {_shown(whole.value)} in full")
-            elif low or whole:
-                values.append(f"{key}: {_shown((low or whole).value)}")
-        if values:
-            lines.append(f"      [{'; '.join(dict.fromkeys(values))}]")
-        elif field.default not in (None, "", ()):
-            lines.append(f"      [{_shown(field.default)}]")
-    lines += ["", "`--dry-run` prints every value with its source or reason, and trains nothing."]
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return " ".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and (abs(value) < 1e-3 and value):
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -85,14 +85,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def ours(model: Path, rows: Path, output: Path, packing: str) -> dict[str, Any]:
-    from meadow.train import parse, train
+    from meadow.train import parse
+    from recipes import finetune_7b
 
     argv = [
         "--model", str(model), "--data", str(rows), "--output", str(output), "--method", "full", "--packing", packing,
         "--batch-size", str(BATCH), "--per-device-batch-size", str(AT_ONCE), "--max-length", str(LENGTH), "--epochs", "1",
         "--validation", "0", "--warmup-steps", "1", "--activation-checkpointing", "false", "--device", "cpu",
     ]  # fmt: skip
-    train(parse(argv, size="7b"))
+    finetune_7b.run(parse(argv, size="7b"))
     return json.loads((output / "run.json").read_text())
 
 
@@ -103,24 +104,13 @@ def published(model: Path, rows: Path, output: Path, at_once: int) -> tuple[int,
     from meadow import models
     from meadow.models import prompts
     from meadow.train.data import prepare
-    from meadow.train.settings import parse
+    from meadow.train.reading import sources
 
-    argv = [
-        "--model",
-        str(model),
-        "--data",
-        str(rows),
-        "--output",
-        str(output),
-        "--method",
-        "full",
-        "--validation",
-        "0",
-    ]
     loaded = models.load(model, device="cpu", training=True)
     corpus = prepare(
-        parse([*argv, "--max-length", str(LENGTH)], size="7b"), loaded.tokenizer, prompts.get("medalpaca")
-    )
+        sources([str(rows)]), loaded.tokenizer, prompts.get("medalpaca"), max_length=LENGTH, train_on_inputs=True,
+        validation=0,
+    )  # fmt: skip
     data = [
         {
             "input_ids": corpus.tokens[a:b].tolist(),

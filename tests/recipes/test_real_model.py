@@ -65,7 +65,7 @@ def out(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("built")
     report = pipeline.build(["medqa"], raw=raw, out=made)
     assert not report.failed
-    assert report.manifests[0]["splits"]["train"]["rows"] == TRAINED
+    assert report.manifests[0].splits["train"].rows == TRAINED
     return made
 
 

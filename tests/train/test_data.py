@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from meadow.models import prompts
-from meadow.train.data import IN_VALIDATION, TWICE, Corpus, DataError, held_out, prepare, sources
-from meadow.train.settings import Settings, parse
+from meadow.train.commandline import parse
+from meadow.train.data import IN_VALIDATION, TWICE, Corpus, held_out, prepare
+from meadow.train.reading import DataError, sources
+from meadow.train.settings import TrainSettings
 from tests import stores
 
-EXAM = {"exam": "medqa", "version": "1.0.0", "split": "test", "sample": False, "items": 100, "items_hit": 0, "rows_hit": 0, "rows_dropped": 0, "sha256": "ab"}  # fmt: skip
+EXAM = {"exam": "medqa", "version": "1.0.0", "split": "test", "sample": False, "items": 100, "unjudged": 0, "items_hit": 0, "rows_hit": 0, "rows_dropped": 0, "sha256": "ab"}  # fmt: skip
 
 
 class Letters:
@@ -39,15 +42,18 @@ class Letters:
         return {}
 
 
-def settings(out: Path, *data: str, **changes: Any) -> Settings:
+def settings(out: Path, *data: str, **changes: Any) -> TrainSettings:
     argv = ["--model", "tiny", "--output", "x", "--out", str(out), "--data", *data]
     for key, value in {"max_length": 1024, "validation": 0, **changes}.items():
         argv += [f"--{key}", str(value)]
     return parse(argv, size="7b")
 
 
-def read(found: Settings) -> Corpus:
-    return prepare(found, Letters(), prompts.get("plain"))
+def read(found: TrainSettings) -> Corpus:
+    return prepare(
+        sources(found.data, found.out), Letters(), prompts.get("plain"), max_length=found.max_length,
+        train_on_inputs=found.train_on_inputs, validation=found.validation, out=found.out,
+    )  # fmt: skip
 
 
 def lines(path: Path, rows: list[Any]) -> str:
@@ -63,22 +69,32 @@ def test_rows_of_a_dataset_with_licences_and_exam_items(tmp_path: Path) -> None:
     ]  # fmt: skip
     stores.put(
         tmp_path, {"train": rows, "validation": [stores.row(8)], "test": [stores.row(9)]}, beside={"contamination": hits},
-        contamination={"policy": "flag", "exams": [EXAM], "unchecked": ["usmle is not built"]},
+        contamination={
+            "policy": "flag", "exams": [EXAM], "unchecked": ["usmle is not built"], "unchecked_exams": ["usmle"],
+        },
     )  # fmt: skip
     corpus = read(settings(tmp_path, "ward@1.0", validation=0.5))
     assert corpus.ids == [f"ward/{key}" for key in range(9)], (
         "the dataset's own validation split; no test row"
     )
     assert (corpus.rows, corpus.validation) == (8, 1)
-    found = corpus.data[0]
+    found = corpus.provenance.data[0]
     assert (found["name"], found["version"], found["rows"], found["trained_rows"]) == ("ward", "1.0.0", 10, 8)
     assert len(found["ids_sha256"]) == len(found["rows_sha256"]) == 64
     assert found["licenses"] == {"CC-BY-SA-4.0": 6, "CC0-1.0": 2}
-    assert corpus.license_verdict["rows"] == 8
-    assert "CC-BY-SA-4.0" in corpus.license_verdict["adaptation"]["answer"]
-    assert corpus.exam_hits["medqa"]["items"] == ["medqa/test/4"]
-    assert (corpus.exam_hits["medqa"]["checked"], corpus.exam_hits["medqa"]["complete"]) == (100, True)
-    assert corpus.unchecked == ["ward 1.0.0: usmle is not built"]
+    assert corpus.provenance.license_verdict["rows"] == 8
+    assert "CC-BY-SA-4.0" in corpus.provenance.license_verdict["adaptation"]["answer"]
+    assert corpus.provenance.exam_hits["medqa"]["items"] == ["medqa/test/4"]
+    assert (
+        corpus.provenance.exam_hits["medqa"]["checked"],
+        corpus.provenance.exam_hits["medqa"]["complete"],
+    ) == (100, True)
+    assert corpus.provenance.unchecked == ["ward 1.0.0: usmle is not built"]
+    assert corpus.provenance.unchecked_exams == [["usmle"]]
+    assert (
+        found["trained_ids_sha256"]
+        == hashlib.sha256("".join(f"{row}\n" for row in corpus.ids[:8]).encode()).hexdigest()
+    )
 
 
 def test_what_was_not_compared_with_an_exam_is_said(tmp_path: Path) -> None:
@@ -94,11 +110,12 @@ def test_what_was_not_compared_with_an_exam_is_said(tmp_path: Path) -> None:
         contamination={"policy": "off", "exams": [], "unchecked": []},
     )
     corpus = read(settings(tmp_path, "ward", "bay"))
-    assert corpus.exam_hits["medqa"]["complete"] is False
-    assert corpus.unchecked == [
+    assert corpus.provenance.exam_hits["medqa"]["complete"] is False
+    assert corpus.provenance.unchecked == [
         "bay 1.0.0: its rows were not compared with any exam",
         "bay: its rows were not compared with all of medqa",
     ]
+    assert corpus.provenance.unchecked_exams == [[], ["medqa"]]
 
 
 def test_a_mixture_has_the_exam_items_of_its_parts(tmp_path: Path) -> None:
@@ -114,19 +131,26 @@ def test_a_mixture_has_the_exam_items_of_its_parts(tmp_path: Path) -> None:
         tmp_path, {"train": [stores.row(1), stores.row(2)]}, beside={"contamination": [hit]},
         contamination={"policy": "flag", "exams": [EXAM], "unchecked": []},
     )  # fmt: skip
-    taken = {"wanted": None, "available": 1, "taken": 1}
+    taken = {
+        "split": ["train"], "wanted": None, "available": 1, "taken": 1, "ids_sha256": "x", "sample": False,
+        "contamination": {}, "privacy": {}, "duplicates": {},
+    }  # fmt: skip
     parts = [
         {"dataset": "ward", "version": "1.0.0", "rows_sha256": part["rows_sha256"], **taken},
         {"dataset": "gone", "version": "2.0.0", "rows_sha256": "x", **taken},
     ]
     stores.put(
         tmp_path, {"train": [stores.row(1, dataset="ward"), stores.row(3, dataset="gone")]}, name="mixture_x",
-        features={**stores.LEVEL, "dataset": "string"}, mixture={"name": "x", "parts": parts, "missing": []},
+        features={**stores.LEVEL, "dataset": "string"},
+        mixture={
+            "name": "x", "definition_sha256": "x", "seed": 1, "complete": True, "parts": parts, "missing": [],
+            "not_in_meadow": [], "counts_from": "", "licensing": {},
+        },
     )  # fmt: skip
     corpus = read(settings(tmp_path, "mixture_x"))
-    assert corpus.exam_hits["medqa"]["items"] == ["medqa/test/4"]
-    assert corpus.exam_hits["medqa"]["complete"] is False
-    assert any(text.startswith("gone 2.0.0, a part of mixture_x") for text in corpus.unchecked)
+    assert corpus.provenance.exam_hits["medqa"]["items"] == ["medqa/test/4"]
+    assert corpus.provenance.exam_hits["medqa"]["complete"] is False
+    assert any(text.startswith("gone 2.0.0, a part of mixture_x") for text in corpus.provenance.unchecked)
 
 
 def test_rows_of_a_file_are_compared_with_the_exams_that_are_built(tmp_path: Path) -> None:
@@ -144,9 +168,9 @@ def test_rows_of_a_file_are_compared_with_the_exams_that_are_built(tmp_path: Pat
         ],
     )
     corpus = read(settings(tmp_path / "out", path))
-    assert corpus.exam_hits["ward"]["items"] == ["ward/q"]
-    assert corpus.exam_hits["ward"]["complete"] is True
-    assert corpus.unchecked == []
+    assert corpus.provenance.exam_hits["ward"]["items"] == ["ward/q"]
+    assert corpus.provenance.exam_hits["ward"]["complete"] is True
+    assert corpus.provenance.unchecked == []
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
@@ -161,8 +185,8 @@ def test_files(tmp_path: Path, ending: str) -> None:
         lines(path, rows)
     corpus = read(settings(tmp_path, str(path)))
     assert corpus.ids == [f"mine.{ending}:{n}" for n in range(1, 5)]
-    assert corpus.data[0]["licenses"] == {"LicenseRef-unknown": 4}
-    assert "no exam is built" in corpus.unchecked[0]
+    assert corpus.provenance.data[0]["licenses"] == {"LicenseRef-unknown": 4}
+    assert "no exam is built" in corpus.provenance.unchecked[0]
 
 
 def test_what_is_left_out_is_counted_with_its_reason(tmp_path: Path) -> None:
@@ -245,9 +269,7 @@ def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None
     lines(tmp_path / "no_answer.jsonl", [{"instruction": "a", "text": "b"}])
     names = ("foreign.parquet", "broken.json", "empty.jsonl", "no_answer.jsonl")
     with pytest.raises(DataError) as caught:
-        sources(
-            settings(tmp_path, "exam", "only_test", "unknown_name", *(str(tmp_path / name) for name in names))
-        )
+        sources(["exam", "only_test", "unknown_name", *(str(tmp_path / name) for name in names)], tmp_path)
     text = str(caught.value)
     for expected in (
         "data exam: it is an exam", "no split `train`, only test", "no dataset is named 'unknown_name'",

@@ -16,14 +16,15 @@ torch = pytest.importorskip("torch")
 from meadow.models import prompts  # noqa: E402
 from meadow.train import (  # noqa: E402
     NotFiniteError,
-    SettingsError,
     TrainingError,
+    TrainSettingsError,
     folder,  # noqa: E402
     parse,
-    train,
 )
 from meadow.train.loop import check_wrapper, token_loss  # noqa: E402
-from meadow.train.run import out_of_memory, warmup  # noqa: E402
+from meadow.train.run import out_of_memory  # noqa: E402
+from meadow.train.steps import warmup  # noqa: E402
+from recipes import finetune_7b  # noqa: E402
 
 Run = Callable[..., dict[str, Any]]
 
@@ -39,7 +40,7 @@ def run(tiny_model: Path, rows_file: Path, tmp_path: Path) -> Run:
             "device": "cpu", "validation": 0.2, "max_length": 256, **changes,
         }  # fmt: skip
         argv = [word for key, value in values.items() for word in (f"--{key}", str(value))]
-        train(parse(argv, size="7b"), recipe="test")
+        finetune_7b.run(parse(argv, size="7b"))
         return json.loads((tmp_path / name / "run.json").read_text())
 
     return start
@@ -114,7 +115,7 @@ def test_the_record_says_what_was_done(run: Run, tmp_path: Path, tiny_model: Pat
     assert (record["method"], record["preset"], record["recipe"], record["steps"]) == (
         "full",
         "paper",
-        "test",
+        "finetune_7b.py",
         4,
     )
     assert record["counts"]["trained"] + record["counts"]["validation_rows"] == 40
@@ -129,7 +130,7 @@ def test_the_record_says_what_was_done(run: Run, tmp_path: Path, tiny_model: Pat
     again = parse(
         ["--config", str(tmp_path / "run" / "settings.yaml"), "--output", str(tmp_path / "again")], size="7b"
     )
-    train(again)
+    finetune_7b.run(again)
     repeated = json.loads((tmp_path / "again" / "run.json").read_text())
     assert losses(repeated) == pytest.approx(losses(record), abs=1e-6)
     assert losses(run("other", seed=1)) != pytest.approx(losses(record), abs=1e-3)
@@ -190,8 +191,6 @@ def test_a_loss_that_is_no_number_names_the_row(run: Run, poison: dict[str, Path
 def test_what_went_wrong_stands_on_a_line_of_its_own(
     tiny_model: Path, poison: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from meadow.recipes import finetune_7b
-
     argv = [f"--{key}={value}" for key, value in poison.items()]
     argv += [f"--output={tmp_path / 'run'}", f"--out={tmp_path / 'out'}", "--validation=0", "--epochs=1"]
     argv += ["--device=cpu", "--batch-size=4", "--per-device-batch-size=4"]
@@ -331,9 +330,9 @@ def test_other_errors_are_not_dressed_up(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_settings_that_do_not_fit_the_model(run: Run) -> None:
-    with pytest.raises(SettingsError, match="no linear layer named query; it has down_proj"):
+    with pytest.raises(TrainSettingsError, match="no linear layer named query; it has down_proj"):
         run(method="lora", lora_targets="query")
-    with pytest.raises(SettingsError, match="is more than the .* tokens"):
+    with pytest.raises(TrainSettingsError, match="is more than the .* tokens"):
         run("other", max_length=10**6)
 
 
@@ -350,7 +349,7 @@ def test_the_wrapper_is_the_one_that_was_asked_for(run: Run) -> None:
     check_wrapper(torch.nn.Linear(1, 1), "none")
     with pytest.raises(TrainingError, match="wrapped in fsdp, and the libraries wrapped it in none"):
         check_wrapper(torch.nn.Linear(1, 1), "fsdp")
-    with pytest.raises(SettingsError, match="there is one; start with torchrun"):
+    with pytest.raises(TrainSettingsError, match="there is one; start with torchrun"):
         run(sharding="fsdp", device="auto")
 
 
@@ -373,10 +372,8 @@ def test_fsdp2_is_told_from_what_the_libraries_use_instead(tmp_path: Path) -> No
 
 def test_warmup_is_a_number_a_share_or_a_tenth_of_a_short_run(tiny_model: Path) -> None:
     def of(value: str, steps: int) -> int:
-        return warmup(
-            parse(["--model", "tiny", "--data", "x", "--output", "y", "--warmup-steps", value], size="7b"),
-            steps,
-        )
+        given = ["--model", "tiny", "--data", "x", "--output", "y", "--warmup-steps", value]
+        return warmup(parse(given, size="7b").warmup_steps, steps)
 
     assert [of("100", 1000), of("0.03", 1000), of("100", 50), of("100", 1), of("0", 9)] == [100, 30, 5, 0, 0]
 

@@ -7,7 +7,6 @@ shapes and no data, that is done for the real sizes of 7B models on any machine;
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import warnings
 import weakref
@@ -29,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from meadow.train.memory import CONTEXT, estimate  # noqa: E402
-from meadow.train.settings import Settings  # noqa: E402
+from meadow.train.settings import TrainSettings  # noqa: E402
 
 LLAMA_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
 #: Eight heads for keys and values, and a vocabulary four times as large, as LLaMA 3 has them.
@@ -71,7 +70,7 @@ class Watched(TorchDispatchMode):
         return found
 
 
-def settings(method: str, **changes: Any) -> Settings:
+def settings(method: str, **changes: Any) -> TrainSettings:
     """Settings as a preset has them, without dropout, whose mask is another one on a CPU."""
     lora = (
         {}
@@ -86,7 +85,7 @@ def settings(method: str, **changes: Any) -> Settings:
         **lora,
         **changes,
     }
-    return Settings(model="x", method=method, **chosen)
+    return TrainSettings(model="x", method=method, **chosen)
 
 
 def config(shape: dict[str, int], layers: int) -> Any:
@@ -105,7 +104,7 @@ def _not_moved() -> Iterator[None]:
         yield
 
 
-def _adapted(model: Any, s: Settings, **kwargs: Any) -> Any:
+def _adapted(model: Any, s: TrainSettings, **kwargs: Any) -> Any:
     import peft
 
     model.requires_grad_(False)
@@ -116,7 +115,7 @@ def _adapted(model: Any, s: Settings, **kwargs: Any) -> Any:
     return peft.get_peft_model(model, lora, **kwargs)
 
 
-def _one_step(model: Any, s: Settings, watched: Watched, number: Any, *, fake: bool) -> None:
+def _one_step(model: Any, s: TrainSettings, watched: Watched, number: Any, *, fake: bool) -> None:
     """Forward, loss and backward as the trainer has them: autocast, logits in float32, loss of the wanted tokens."""
     from accelerate.utils.operations import convert_outputs_to_fp32
 
@@ -144,7 +143,7 @@ def _one_step(model: Any, s: Settings, watched: Watched, number: Any, *, fake: b
     loss().backward()
 
 
-def traced(shape: dict[str, int], layers: int, s: Settings, number: Any = torch.bfloat16) -> int:
+def traced(shape: dict[str, int], layers: int, s: TrainSettings, number: Any = torch.bfloat16) -> int:
     """The highest memory of a step, AdamW's moments aside, for a model that has shapes alone."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -195,9 +194,7 @@ def test_adapters_everywhere_and_float32(method: str) -> None:
         traced(LLAMA_7B, 4, wide, torch.float32), rel=0.08
     )
     if method == "lora":
-        everywhere = dataclasses.replace(
-            settings(method, activation_checkpointing=False), lora_targets=("all-linear",), lora_r=16
-        )
+        everywhere = settings(method, activation_checkpointing=False, lora_targets=("all-linear",), lora_r=16)
         found = estimate(config(LLAMA_7B, 4), everywhere)
         assert found.allocated - found.optimizer == pytest.approx(traced(LLAMA_7B, 4, everywhere), rel=0.08)
 
@@ -264,9 +261,9 @@ def test_thirteen_billion_in_eight_bits_fit_24_gigabytes() -> None:
     )
     s = settings("lora-8bit", max_length=1024, lora_dropout=0.1, batch_size=128)
     assert 13e9 < estimate(shape, s).total < 24e9
-    assert estimate(shape, dataclasses.replace(s, max_length=2048)).total < 24e9
-    assert estimate(shape, dataclasses.replace(s, method="lora")).total > 24e9
-    assert estimate(shape, dataclasses.replace(s, method="qlora")).total < 12e9
+    assert estimate(shape, s.model_copy(update={"max_length": 2048})).total < 24e9
+    assert estimate(shape, s.model_copy(update={"method": "lora"})).total > 24e9
+    assert estimate(shape, s.model_copy(update={"method": "qlora"})).total < 12e9
 
 
 def test_more_of_anything_needs_more() -> None:
@@ -277,8 +274,8 @@ def test_more_of_anything_needs_more() -> None:
         {"per_device_batch_size": 4, "batch_size": 4}, {"max_length": 1024}, {"lora_targets": ("all-linear",)}, {"lora_r": 64},
         {"lora_dropout": 0.1}, {"packing": "packed", "pack_length": 2048}, {"dtype": "float32"}, {"method": "full"},
     ):  # fmt: skip
-        assert estimate(shape, dataclasses.replace(base, **changes)).total > least, changes
-    assert estimate(shape, dataclasses.replace(base, activation_checkpointing=True)).total < least
+        assert estimate(shape, base.model_copy(update=changes)).total > least, changes
+    assert estimate(shape, base.model_copy(update={"activation_checkpointing": True})).total < least
     assert estimate(shape, base, longest=100).total < least
     assert estimate(shape, base, trained=0.1).logits < estimate(shape, base).logits
 
@@ -286,7 +283,7 @@ def test_more_of_anything_needs_more() -> None:
 def test_gpus_share_what_fsdp_shards_and_copy_what_ddp_copies() -> None:
     shape = config(LLAMA_7B, 32)
     full = settings("full", batch_size=256)
-    one, eight = estimate(shape, full), estimate(shape, dataclasses.replace(full, batch_size=16), 8)
+    one, eight = estimate(shape, full), estimate(shape, full.model_copy(update={"batch_size": 16}), 8)
     assert (eight.weights, eight.optimizer) == (one.weights // 8, one.optimizer // 8)
     assert eight.gradients == one.gradients // 8
     assert eight.total < one.total / 4
@@ -326,7 +323,7 @@ def test_a_run_on_a_gpu_needs_what_was_estimated(tmp_path: Path, method: str, ch
     """A random model of 0.7 billion parameters, trained for two steps by the real trainer: within 15 %."""
     import json
 
-    from meadow.train import train
+    from recipes import finetune_7b
 
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
@@ -340,14 +337,16 @@ def test_a_run_on_a_gpu_needs_what_was_estimated(tmp_path: Path, method: str, ch
         method, activation_checkpointing=checkpointing, max_length=1024, max_steps=2, epochs=None, validation=0.0, warmup_steps=1,
         learning_rate=1e-5, train_on_inputs=True, eval_steps=None,
     )  # fmt: skip
-    s = dataclasses.replace(s, model=str(base), data=(str(tmp_path / "rows.json"),), output=tmp_path / "run")
+    s = s.model_copy(
+        update={"model": str(base), "data": (str(tmp_path / "rows.json"),), "output": tmp_path / "run"}
+    )
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        train(s)
+        finetune_7b.run(s)
     measured = torch.cuda.max_memory_allocated() - before
     found = estimate(shape, s)
     print(

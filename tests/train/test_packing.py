@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from meadow.train.data import Corpus
-from meadow.train.packing import ISOLATED, Plan, collate, isolated, pack, split_attention
+from meadow.train.packing import ISOLATED, StepPlan, collate, isolated, pack, split_attention
 
 LENGTHS = np.random.default_rng(3).integers(5, 60, 97)
 
 
 def plan(
     world: int = 1, packing: str = "packed", at_once: int = 2, total: int = 97 * 2, batch: int = 16
-) -> Plan:
-    return Plan(LENGTHS, batch, total, 7, packing, 64, at_once, world)
+) -> StepPlan:
+    return StepPlan(LENGTHS, batch, total, 7, packing, 64, at_once, world)
 
 
 def corpus(lengths: np.ndarray = LENGTHS, vocabulary: int = 500) -> Corpus:
@@ -62,7 +62,7 @@ def test_every_row_is_trained_on_as_often_as_asked_and_in_an_order_that_the_seed
     assert set(Counter(rows.tolist()).values()) == {2}
     assert found.tokens() == 2 * LENGTHS.sum()
     assert plan(batch=16).rows(0).tolist() == rows[:16].tolist()
-    assert Plan(LENGTHS, 16, 97, 8, "none", 64, 2, 1).rows(0).tolist() != rows[:16].tolist()
+    assert StepPlan(LENGTHS, 16, 97, 8, "none", 64, 2, 1).rows(0).tolist() != rows[:16].tolist()
 
 
 def test_rows_of_like_length_stand_together() -> None:

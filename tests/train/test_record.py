@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 from meadow.core import licenses
+from meadow.core.manifest import Licensing
 from meadow.train import card, record
 
 
 def a_run(**changes: Any) -> dict[str, Any]:
     """A record as a run hands it over."""
     rows = {"CC-BY-SA-4.0": 80, "CC0-1.0": 10}
-    verdict = licenses.verdict_of({"wikidoc": {"licenses": rows}}).described()
+    verdict = dataclasses.asdict(licenses.judge({"wikidoc": Licensing(licenses=rows)}))
     run = {
         "meadow_version": "1.0.0",
         "recipe": "finetune_13b.py",
@@ -54,6 +56,7 @@ def a_run(**changes: Any) -> dict[str, Any]:
             "medqa": {"checked": 1273, "items": ["medqa/7"], "sha256": {"test": "aa"}, "sample": False, "complete": True}
         },
         "unchecked": [],
+        "unchecked_exams": [],
     }  # fmt: skip
     return {**run, **changes}
 
@@ -90,7 +93,7 @@ def test_the_record_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_record_that_lacks_something_is_refused(tmp_path: Path) -> None:
     run = a_run()
     del run["counts"], run["losses"]
-    with pytest.raises(record.RecordError, match="counts, losses"):
+    with pytest.raises(record.RunRecordError, match="counts, losses"):
         record.write_record(tmp_path, run)
     assert list(tmp_path.iterdir()) == []
 
@@ -102,7 +105,7 @@ def test_a_record_that_lacks_something_is_refused(tmp_path: Path) -> None:
 def test_a_record_that_cannot_be_read_says_why(tmp_path: Path, text: str | None, words: str) -> None:
     if text is not None:
         (tmp_path / "run.json").write_text(text)
-    with pytest.raises(record.RecordError, match=words):
+    with pytest.raises(record.RunRecordError, match=words):
         record.read_record(tmp_path)
 
 

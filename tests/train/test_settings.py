@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from meadow.train.commandline import FIELDS, help_text, parse
 from meadow.train.presets import MODERN, PAPER, PRESETS, choices
-from meadow.train.settings import FIELDS, SettingsError, explain, help_text, parse
+from meadow.train.settings import TrainSettingsError
 
 GIVEN = ["--model", "tiny", "--data", "wikidoc", "--output", "runs/x"]
 
 
 def problems(*argv: str, size: str = "7b") -> list[str]:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(TrainSettingsError) as caught:
         parse(list(argv), size=size)
     return caught.value.problems
 
@@ -77,8 +78,9 @@ def test_the_command_line_goes_before_a_file_which_goes_before_the_preset(tmp_pa
         ("wikidoc", "medqa@1.0"),
     )
     assert (settings.tf32, settings.seed, settings.quantization) == (False, 7, "4bit")
-    reasons = {name: why for name, _, why in explain(settings)}
-    assert reasons["learning_rate"] == "given"
+    reasons = {name: why for name, _, why in settings.explain()}
+    assert reasons["learning_rate"] == f"given in {config}"
+    assert reasons["epochs"] == reasons["tf32"] == "given on the command line"
     assert "train.py" in reasons["lora_r"]
 
 
@@ -153,7 +155,7 @@ def test_the_shipped_configs_are_sound() -> None:
 
 def test_help_is_quick_and_lists_every_setting() -> None:
     text = help_text("finetune_7b.py", "7b")
-    assert all(f"--{name.replace('_', '-')}" in text for name in FIELDS if name != "size")
+    assert all(f"--{name.replace('_', '-')}" in text for name in FIELDS)
     script = "import sys; from meadow.recipes.finetune_7b import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, 'datasets' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.endswith("False False\n")

@@ -1,0 +1,151 @@
+"""What a run leaves in its output: settings, rows that were left out, the model, and the record with its card."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from importlib import metadata
+from typing import Any
+
+import yaml
+
+from meadow import models
+from meadow.core.version import VERSION
+from meadow.models import prompts
+from meadow.train import folder, record
+from meadow.train.data import Corpus
+from meadow.train.model import Placement
+from meadow.train.packing import StepPlan
+from meadow.train.run import rank
+from meadow.train.settings import TrainSettings
+from meadow.train.steps import BaseFolder, warmup
+from meadow.train.training import Trained
+
+_PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors", "datasets",
+)  # fmt: skip
+
+
+def write_settings(settings: TrainSettings, rows: Corpus) -> None:
+    """Writes what repeats the run, and which rows it leaves out or cuts."""
+    if rank() != 0:
+        return
+    output = settings.folder
+    shown = {
+        key: value
+        for key, value in settings.described().items()
+        if key not in ("size", "dry_run") and value is not None and value != []
+    }
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+    (output / folder.SETTINGS).write_text(
+        f"# The settings of this run; run finetune_{settings.size}.py --config with this file to repeat it.\n{text}",
+        encoding="utf-8",
+    )
+    reasons = [*rows.left_out, *((row, "trained on, but cut") for row in rows.truncated)]
+    with (output / folder.LEFT_OUT).open("w", encoding="utf-8") as stream:
+        for row, reason in reasons:
+            stream.write(json.dumps({"id": row, "reason": reason}, ensure_ascii=False) + "\n")
+
+
+def save(trained: Trained, base: BaseFolder, *, settings: TrainSettings, place: Placement) -> None:
+    """Puts the model or its adapters into the output, with the tokenizer and the template."""
+    import torch
+
+    if rank() != 0:
+        return
+    model, weights = trained.model, trained.weights
+    if not settings.adapters:
+        number = getattr(torch, place.dtype)
+        if weights is None:
+            model = model.to(number)
+        else:
+            weights = {k: v.to(number) if v.is_floating_point() else v for k, v in weights.items()}
+        model.config.dtype = number
+    model.config.use_cache = True
+    with folder.publishing(settings.folder) as work:
+        if settings.adapters:
+            model.save_pretrained(work, save_embedding_layers=False)
+            # What peft writes there describes nothing; the card is made from the record.
+            (work / "README.md").unlink(missing_ok=True)
+        else:
+            model.save_pretrained(work, state_dict=weights)
+        base.tokenizer.save_pretrained(work)
+        prompts.save(base.template, work, base.tokenizer)
+
+
+def write_record(
+    trained: Trained,
+    base: BaseFolder,
+    rows: Corpus,
+    plan: StepPlan,
+    *,
+    settings: TrainSettings,
+    place: Placement,
+    recipe: str,
+) -> None:
+    """Writes ``run.json``, with which the folder is a finished run, its plot and its model card."""
+    import torch
+
+    if rank() == 0:
+        run = _described(trained, base, rows, plan, settings, place)
+        record.write_record(settings.folder, {"meadow_version": VERSION, "recipe": recipe, **run})
+        if not settings.keep_checkpoints:
+            shutil.rmtree(settings.folder / folder.CHECKPOINTS, ignore_errors=True)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def _described(
+    trained: Trained,
+    base: BaseFolder,
+    rows: Corpus,
+    plan: StepPlan,
+    settings: TrainSettings,
+    place: Placement,
+) -> dict[str, Any]:
+    """What `meadow.train.record` lists."""
+    at = base.folder.resolve()
+    return {
+        "method": settings.method,
+        "preset": settings.preset,
+        "settings": {
+            **settings.described(),
+            "warmup_steps_used": warmup(settings.warmup_steps, plan.steps),
+        },
+        "base_model": {
+            "path": str(at),
+            "name": at.name,
+            "fingerprint": models.fingerprint(base.folder),
+        },
+        "template": base.template.to_dict(),
+        "data": rows.provenance.data,
+        "license_verdict": rows.provenance.license_verdict,
+        "counts": rows.counts(),
+        "parameters": {"total": trained.parameters[0], "trained": trained.parameters[1]},
+        "versions": {"python": sys.version.split()[0], **_versions()},
+        "hardware": {
+            **models.describe_hardware(),
+            "processes": place.world,
+            "dtype": place.dtype,
+            "sharding": place.sharding,
+        },
+        "steps": trained.steps,
+        "kept_step": trained.kept_step,
+        "tokens_seen": sum(int(plan.lengths[plan.rows(step)].sum()) for step in range(trained.steps)),
+        "seconds": round(trained.seconds, 1),
+        "losses": trained.losses,
+        "exam_hits": rows.provenance.exam_hits,
+        "unchecked": rows.provenance.unchecked,
+        "unchecked_exams": rows.provenance.unchecked_exams,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,258 @@
+"""The training itself: a checkpoint to go on from, transformers' arguments, the loop, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meadow import models
+from meadow.train import folder
+from meadow.train.data import Corpus
+from meadow.train.folder import TrainingError
+from meadow.train.loop import Bar, Loop, Watch
+from meadow.train.model import Placement, count_parameters
+from meadow.train.packing import StepPlan
+from meadow.train.run import rank, say
+from meadow.train.settings import IDENTITY, TrainSettings
+from meadow.train.steps import BaseFolder, warmup
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins.
+
+    Attributes:
+        identity: What a checkpoint must have in common with the run that goes on from it.
+        checkpoint: The one to go on from; None to begin anew.
+        seconds: Time that earlier parts of the run took.
+    """
+
+    identity: dict[str, Any]
+    checkpoint: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that was trained, and how it went.
+
+    Attributes:
+        model: It, unwrapped.
+        weights: All its weights, gathered from where they were sharded; None where they were not.
+        parameters: Its parameters in all, and those trained.
+        steps: Optimizer steps.
+        kept_step: The step whose weights it has: with early stopping the best one's, which were loaded again.
+        losses: What was logged, as ``run.json`` has it.
+        seconds: How long it took, with what was before an interruption.
+    """
+
+    model: Any
+    weights: dict[str, Any] | None
+    parameters: tuple[int, int]
+    steps: int
+    kept_step: int
+    losses: list[dict[str, Any]]
+    seconds: float
+
+
+def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan: StepPlan) -> Beginning:
+    """Finds the checkpoint that a killed run goes on from.
+
+    Raises:
+        TrainingError: It is another configuration's.
+    """
+    identity = {
+        "settings": {key: value for key, value in settings.described().items() if key in IDENTITY},
+        "model": models.fingerprint(base.folder),
+        "rows": rows.digest(),
+        "template": base.template.to_dict(),
+    }
+    if 1 <= settings.warmup_steps != (used := warmup(settings.warmup_steps, plan.steps)):
+        many = f"{plan.steps:,} {'step' if plan.steps == 1 else 'steps'}"
+        say(f"the run has {many}, so that warmup takes {used} instead of {settings.warmup_steps:g}")
+    output = settings.folder
+    if rank() == 0:
+        for half in folder.remove_halves(output):
+            say(f"{half.name} was never finished, and is removed")
+    found = folder.checkpoints(output)
+    if found and settings.resume == "no":
+        say(f"beginning anew: {len(found)} checkpoints are removed")
+        if rank() == 0:
+            shutil.rmtree(output / folder.CHECKPOINTS)
+        found = []
+    if not found:
+        return Beginning(identity, None, 0.0)
+    step, last = found[-1]
+    there = folder.read_mark(last)
+    if differs := list(folder.differences(there["identity"], identity)):
+        lines = "".join(f"\n  - {text}" for text in differs)
+        raise TrainingError(
+            f"{last} is a checkpoint of another configuration:{lines}\nGive the same settings to go on from it, choose "
+            "another --output, or begin anew with --resume no, which removes it"
+        )
+    say(f"going on from step {step:,}")
+    if there.get("world", plan.world) != plan.world:
+        say(
+            f"it was written by {there['world']} processes, now there are {plan.world}: dropout will fall differently"
+        )
+    return Beginning(identity, last, there.get("seconds", 0.0))
+
+
+def fit(
+    model: Any,
+    base: BaseFolder,
+    rows: Corpus,
+    plan: StepPlan,
+    held: StepPlan | None,
+    *,
+    settings: TrainSettings,
+    place: Placement,
+    beginning: Beginning,
+) -> Trained:
+    """Trains a model by a plan.
+
+    Raises:
+        NotFiniteError: A loss or gradient is no number.
+        TrainingError: Checkpoints will not fit the disk, or a library wrapped the model in something else.
+    """
+    import transformers
+
+    output, parameters = settings.folder, count_parameters(model)
+    if rank() == 0:
+        # Weights, and two moments of AdamW, in float32; and the finished model.
+        folder.need_room(output, 4 * parameters[1] * 3 * (folder.KEPT + 1) + 4 * parameters[1])
+    watch, bar = Watch(place.sharding), Bar(lambda step: int(plan.lengths[plan.rows(step)].sum()))
+    callbacks: list[Any] = [watch, bar]
+    if settings.early_stopping and held is not None:
+        callbacks.append(transformers.EarlyStoppingCallback(settings.early_stopping))
+    if settings.tensorboard and rank() == 0:
+        from torch.utils.tensorboard import SummaryWriter
+        from transformers.integrations import TensorBoardCallback
+
+        callbacks.append(TensorBoardCallback(SummaryWriter(str(output / folder.TENSORBOARD))))
+    layers = sorted(getattr(model, "_no_split_modules", None) or [])
+    arguments = training_arguments(settings, plan, place, layers, validates=held is not None)
+    # Trainer would copy the model to every GPU that it sees, which is neither asked for nor exact.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    loop = Loop(
+        model=model, args=arguments, processing_class=base.tokenizer, callbacks=callbacks, corpus=rows, plan=plan,
+        held=held, pad=base.tokenizer.pad_token_id, identity=beginning.identity, seconds=beginning.seconds,
+    )  # fmt: skip
+    loop.remove_callback(transformers.PrinterCallback)
+    watch.loop = loop
+    try:
+        loop.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
+    finally:
+        bar.close()
+    state = loop.state
+    best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
+    kept = int(Path(best).name.rpartition("-")[2]) if best and Path(best).is_dir() else state.global_step
+    looked = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
+    # Of the best weights, which early stopping has loaded by now, the loss is known.
+    if held is not None and state.global_step not in looked and kept == state.global_step:
+        loop.evaluate()
+    seconds = loop.elapsed()
+    # Gathered by all processes where the model is sharded.
+    weights = loop.accelerator.get_state_dict(loop.model) if loop.is_fsdp_enabled else None
+    whole = loop.accelerator.unwrap_model(loop.model)
+    return Trained(whole, weights, parameters, state.global_step, kept, _losses(state.log_history), seconds)
+
+
+def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = {"loss": "loss", "learning_rate": "lr", "eval_loss": "eval_loss"}
+    found: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        line = found.setdefault(entry["step"], {"step": entry["step"]})
+        line |= {name: entry[key] for key, name in names.items() if key in entry}
+    return [found[step] for step in sorted(found) if len(found[step]) > 1]
+
+
+def training_arguments(
+    settings: TrainSettings, plan: StepPlan, place: Placement, layers: list[str], *, validates: bool
+) -> Any:
+    """`transformers.TrainingArguments`; a row of the data loader is a whole micro-batch.
+
+    Args:
+        settings: The settings.
+        plan: The steps.
+        place: Where and in what the model is computed.
+        layers: Names of the model's layer classes, by which FSDP shards it.
+        validates: Whether there are validation rows.
+    """
+    import torch
+    import transformers
+
+    names = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
+    checkpointing = (
+        "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    )
+    found: dict[str, Any] = {
+        "output_dir": str(settings.folder / folder.CHECKPOINTS),
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": plan.accumulation,
+        "num_train_epochs": 1,
+        "max_steps": plan.steps,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup"
+        if settings.scheduler == "constant"
+        else settings.scheduler,
+        "warmup_steps": warmup(settings.warmup_steps, plan.steps),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "optim": "adamw_torch_fused" if place.cuda else "adamw_torch",
+        "bf16": place.dtype == "bfloat16",
+        "fp16": place.dtype == "float16",
+        # From Ampere on.
+        "tf32": settings.tf32 if place.cuda and torch.cuda.get_device_capability()[0] >= 8 else None,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "save_strategy": "steps",
+        "save_steps": settings.save_steps,
+        "save_total_limit": folder.KEPT,
+        "eval_strategy": "steps" if validates and settings.eval_steps else "no",
+        "eval_steps": settings.eval_steps if validates else None,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "average_tokens_across_devices": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "train_sampling_strategy": "sequential",
+        "dataloader_pin_memory": place.cuda,
+        "use_cpu": not place.cuda and (settings.device == "cpu" or not torch.backends.mps.is_available()),
+        "push_to_hub": False,
+    }
+    if settings.early_stopping and validates:
+        found |= {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "greater_is_better": False,
+        }
+    if place.sharding == "fsdp":
+        found["fsdp"] = True
+        # Else the gradients of a step's micro-batches are kept whole on each GPU until its end: 2 bytes a parameter.
+        found["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+        found["fsdp_config"] = {
+            "version": 2,
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "transformer_layer_cls_to_wrap": layers,
+            "reshard_after_forward": True,
+            "state_dict_type": "FULL_STATE_DICT",
+            "activation_checkpointing": settings.activation_checkpointing,
+        }
+        return transformers.TrainingArguments(**found)
+    found[checkpointing] = settings.activation_checkpointing
+    if settings.activation_checkpointing:
+        # LLM.int8 holds on to the inputs of its matrices as attributes of every layer, which only a forward pass
+        # without a graph, as in torch's reentrant way, does not fill (a third less memory at the peak, on a small
+        # model). DDP goes with the other way.
+        reentrant = settings.quantization == "8bit" and place.sharding != "ddp"
+        found[f"{checkpointing}_kwargs"] = {"use_reentrant": reentrant}
+    if place.sharding == "ddp":
+        found["ddp_find_unused_parameters"] = False
+    return transformers.TrainingArguments(**found)
