@@ -7,9 +7,13 @@ built again to the byte. A part that is not on this machine is an error; nothing
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meadow.mix.definition import PREFIX, DefinitionError, Mixture, MixtureError, MixturePart, available, load
+
+if TYPE_CHECKING:
+    from meadow.mix.building import build, notes
+    from meadow.mix.lock import LockMismatchError
 
 __all__ = [
     "PREFIX",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
 
 from meadow.core import yamlfile
-from meadow.core.licenses import Policy, PolicyError
+from meadow.core.licenses import Policy
 from meadow.core.store import StoreError
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
 #: Mixtures are datasets; this is what the names of theirs begin with.
 PREFIX = "mixture_"
-#: What a mixture may ask about exam items in its parts.
-CONTAMINATION = ("refuse_unchecked", "exclude_hits")
 
 _FOLDER = Path(__file__).parent
-_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-_DATASET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_NAME = r"[a-z0-9][a-z0-9_]*"
+_DATASET = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_VERSION = r"\d+\.\d+\.\d+"
 #: ``1``, ``1.0``, ``1.x``, ``1.0.*``: the newest version that begins so, as in `load_dataset`.
 _BEGINNING = re.compile(r"(\d+(?:\.\d+)?)(?:\.[xX*])?")
 _OPERATORS = ("not", "min", "max")
@@ -36,34 +35,155 @@ class MixtureError(StoreError):
 
 
 class DefinitionError(MixtureError, ValueError):
-    """Mistakes in a mixture's YAML, all of them, each with the file and the key."""
+    """Mistakes in a mixture's YAML, all of them, each with its key."""
 
 
-@dataclass(frozen=True, slots=True)
-class MixturePart:
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty, and must be text")
+    return value.strip()
+
+
+def _of_form(pattern: str) -> Any:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} does not have the form {pattern}")
+        return value
+
+    return pydantic.AfterValidator(check)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("is an empty list")
+    twice = [value for at, value in enumerate(values) if value in values[:at]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return values
+
+
+def _no_tests(splits: tuple[str, ...]) -> tuple[str, ...]:
+    for split in splits:
+        if split.lower().startswith("test"):
+            raise ValueError(f"{split!r}: a test split is for scoring models, never for training them")
+    return splits
+
+
+def _no_mixture(dataset: str) -> str:
+    if dataset.startswith(PREFIX):
+        raise ValueError("a mixture cannot be part of another; name its parts")
+    return dataset
+
+
+def _version_range(value: object) -> str:
+    if not isinstance(value, str):  # 1.10 as a number would be 1.1
+        raise ValueError(f'{value!r} must be text, in quotes: "1.x" or ">=1.2,<2"')
+    try:
+        _specifiers(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is no version range: write "1.x" or ">=1.2,<2"') from None
+    return value.strip()
+
+
+def _weight(value: Any, info: pydantic.ValidationInfo) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} must be a number above 0")
+    if info.data.get("max_rows") is not None:
+        raise ValueError("stands beside max_rows; choose one")
+    return value
+
+
+def _condition(wanted: Any) -> Any:
+    if not isinstance(wanted, dict):
+        return _values(wanted)
+    if not wanted or set(wanted) - set(_OPERATORS):
+        raise ValueError(f"a mapping has the keys {', '.join(_OPERATORS)}")
+    for operator, operand in wanted.items():
+        if operator == "not":
+            _values(operand)
+        elif isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
+            raise ValueError(f"{operator} is {operand!r}, and must be a number or text")
+    return wanted
+
+
+def _values(wanted: Any) -> Any:
+    several = _listed(wanted)
+    if not several:
+        raise ValueError("is an empty list")
+    for each in several:
+        if each is not None and not isinstance(each, (str, int, float)):
+            raise ValueError(f"{each!r} must be text, a number, true, false or null")
+    return wanted
+
+
+def _some(parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
+    if not parts:
+        raise ValueError("must be a list of at least one part")
+    return parts
+
+
+def _policy(value: object) -> Policy:
+    if isinstance(value, dict):
+        value = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+    return Policy.read(value, "licenses")
+
+
+def _noted(notes: Any, info: pydantic.ValidationInfo) -> dict[str, str]:
+    if not isinstance(notes, dict) or not all(isinstance(v, str) for pair in notes.items() for v in pair):
+        raise ValueError("must map each version (in quotes) to a sentence")
+    version = info.data.get("version")
+    if version is not None and version not in notes:
+        raise ValueError(f"has no entry for version {version}")
+    return notes
+
+
+Text = Annotated[str, pydantic.AfterValidator(_filled)]
+Dataset = Annotated[str, _of_form(_DATASET), pydantic.AfterValidator(_no_mixture)]
+Several = pydantic.BeforeValidator(_listed)
+Distinct = pydantic.AfterValidator(_distinct)
+Count = Annotated[int, pydantic.Field(ge=1)]
+
+
+class _Block(yamlfile.Model):
+    """A part of the YAML, in which a key without a value is as good as none."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+
+
+class MixturePart(_Block):
     """One part of a mixture.
 
     Attributes:
         dataset: The dataset that rows are taken from.
+        also_named: Other names that the dataset goes by; the first of all that is there is used.
         versions: Which of its versions will do, as a PEP 440 specifier; empty for any.
-        splits: Its splits that rows are drawn from; each row stays in the split it is in.
-        max_rows: How many rows to draw, over all `splits`; None for all, or where there is a `weight`.
+        split: Its splits that rows are drawn from; each row stays in the split it is in.
+        max_rows: How many rows to draw, over all splits; None for all, or where there is a `weight`.
         weight: Its share of the mixture's `total_rows`, relative to the other weights.
         where: Conditions on columns that a row must meet.
-        also_named: Other names that the dataset goes by; the first of all that is there is used.
         published: The rows that the published collection took of it; for information.
         note: What else the card should say of it.
     """
 
-    dataset: str
-    versions: str = ""
-    splits: tuple[str, ...] = ("train",)
-    max_rows: int | None = None
-    weight: float | None = None
-    where: Mapping[str, Any] = field(default_factory=dict)
-    also_named: tuple[str, ...] = ()
-    published: int | None = None
-    note: str = ""
+    dataset: Dataset
+    also_named: Annotated[tuple[Annotated[str, _of_form(_DATASET)], ...], Several, Distinct] = ()
+    versions: Annotated[str, pydantic.PlainValidator(_version_range)] = ""
+    split: Annotated[tuple[Text, ...], Several, Distinct, pydantic.AfterValidator(_no_tests)] = ("train",)
+    max_rows: Count | None = None
+    weight: Annotated[int | float, pydantic.PlainValidator(_weight)] | None = None
+    where: dict[str, Annotated[Any, pydantic.AfterValidator(_condition)]] = {}
+    published: Annotated[int, pydantic.Field(ge=0)] | None = None
+    note: Text = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,8 +195,7 @@ class MixturePart:
         return _specifiers(self.versions).contains(version)
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(_Block):
     """A part of the published collection that Meadow has no builder for.
 
     Attributes:
@@ -85,13 +204,12 @@ class Absent:
         reason: Why it is not here.
     """
 
-    name: str
-    published: int | None
-    reason: str
+    name: Text
+    published: Annotated[int, pydantic.Field(ge=0)] | None = None
+    reason: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
+class Mixture(_Block):
     """A mixture as its YAML defines it.
 
     Attributes:
@@ -99,37 +217,41 @@ class Mixture:
         version: ``MAJOR.MINOR.PATCH``.
         description: One sentence.
         release_notes: One entry for every version there has been.
-        seed: What rows are drawn by; another seed draws others.
-        parts: The parts, in order of precedence: of two equal rows the earlier part's is kept.
-        total_rows: What weights are shares of.
-        licenses: Which licences rows may have; None for any.
-        contamination: Members of `CONTAMINATION`.
-        not_in_meadow: What the published collection has and this mixture cannot.
         homepage: Where the published collection is presented.
         citation: BibTeX of its own, before that of its parts.
         counts_from: Where the published counts stand.
-        file: The YAML; not part of the definition.
+        seed: What rows are drawn by; another seed draws others.
+        total_rows: What weights are shares of.
+        licenses: Which licences rows may have; None for any.
+        contamination: What it asks about exam items in its parts.
+        parts: The parts, in order of precedence: of two equal rows the earlier part's is kept.
+        not_in_meadow: What the published collection has and this mixture cannot.
     """
 
-    name: str
-    version: str
-    description: str
-    release_notes: Mapping[str, str]
-    seed: int
-    parts: tuple[MixturePart, ...]
-    total_rows: int | None = None
-    licenses: Policy | None = None
-    contamination: tuple[str, ...] = ()
+    name: Annotated[str, _of_form(_NAME)]
+    version: Annotated[str, _of_form(_VERSION)]
+    description: Text
+    release_notes: Annotated[dict[str, str], pydantic.PlainValidator(_noted)]
+    homepage: Text = ""
+    citation: Text = ""
+    counts_from: Text = ""
+    seed: Annotated[int, pydantic.Field(ge=0)]
+    total_rows: Count | None = None
+    licenses: Annotated[Policy, pydantic.PlainValidator(_policy)] | None = None
+    contamination: Annotated[tuple[Literal["refuse_unchecked", "exclude_hits"], ...], Several, Distinct] = ()
+    parts: Annotated[tuple[MixturePart, ...], pydantic.AfterValidator(_some)]
     not_in_meadow: tuple[Absent, ...] = ()
-    homepage: str = ""
-    citation: str = ""
-    counts_from: str = ""
-    file: Path | None = field(default=None, compare=False)
+    _file: Path | None = None
 
     @property
     def dataset(self) -> str:
         """The name of the dataset it becomes."""
         return PREFIX + self.name
+
+    @property
+    def file(self) -> Path | None:
+        """The YAML; not part of the definition."""
+        return self._file
 
     def wanted(self) -> list[int | None]:
         """The rows to draw of each part; None for all. Shares are rounded so that they add up."""
@@ -144,25 +266,12 @@ class Mixture:
         return list(found)
 
     def described(self) -> dict[str, Any]:
-        """The definition as YAML could state it, without what is left at its default."""
-        own: dict[str, Any] = {
-            "name": self.name,
-            "version": self.version,
-            "description": self.description,
-            "release_notes": dict(self.release_notes),
-            "homepage": self.homepage,
-            "citation": self.citation,
-            "counts_from": self.counts_from,
-            "seed": self.seed,
-            "total_rows": self.total_rows,
-            "licenses": {k: v for k, v in self.licenses.described().items() if v} if self.licenses else {},
-            "contamination": list(self.contamination),
-            "parts": [_part_described(part) for part in self.parts],
-            "not_in_meadow": [
-                {"name": a.name, "published": a.published, "reason": a.reason} for a in self.not_in_meadow
-            ],
-        }
-        return {key: value for key, value in own.items() if value not in ("", None, [], {})}
+        """The definition as YAML could state it, without what says nothing."""
+        own = self.model_dump(mode="json", exclude={"licenses"})
+        licenses = self.licenses.described() if self.licenses else {}
+        own["licenses"] = {key: value for key, value in licenses.items() if value}
+        own["parts"] = [_said(part) for part in own["parts"]]
+        return _said(own)
 
     def sha256(self) -> str:
         """A hash of the definition, whatever the layout of its YAML."""
@@ -170,21 +279,8 @@ class Mixture:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _part_described(part: MixturePart) -> dict[str, Any]:
-    own: dict[str, Any] = {
-        "dataset": part.dataset,
-        "also_named": list(part.also_named),
-        "versions": part.versions,
-        "split": list(part.splits),
-        "max_rows": part.max_rows,
-        "weight": part.weight,
-        "where": dict(part.where),
-        "published": part.published,
-        "note": part.note,
-    }
-    return {
-        key: value for key, value in own.items() if value not in ("", None, []) and (key != "where" or value)
-    }
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in ("", None, [], {})}
 
 
 def available() -> dict[str, Path]:
@@ -214,206 +310,48 @@ def load(name_or_path: str | Path) -> Mixture:
         )
     else:
         path = Path(text).expanduser()
-    data = _read(path)
+    try:
+        return _checked(path, shipped)
+    except yamlfile.FileMistakesError as error:
+        raise DefinitionError(str(error)) from error
+
+
+def _checked(path: Path, shipped: Mapping[str, Path]) -> Mixture:
+    data = yamlfile.decode(path)
     locked = isinstance(data, dict) and isinstance(data.get("definition"), dict) and "datasets" in data
     if locked:
         data = data["definition"]
-    mixture, mistakes = parse(data, path)
-    if mixture is not None and not locked and mixture.name in shipped and path not in shipped.values():
-        mistakes.append(f"name: {mixture.name} is a mixture that comes with Meadow; choose another name")
+    mistakes, mixture = [], None
+    try:
+        mixture = yamlfile.check(data, Mixture, str(path))
+    except yamlfile.FileMistakesError as error:
+        for mistake in error.mistakes:  # those of a policy come together
+            head, *wrong = mistake.split("\n  - ")
+            mistakes += [f"licenses: {what}" for what in wrong] or [head]
+    if isinstance(data, dict):
+        mistakes += _wrong_sizes(data)
+        if data.get("name") in shipped and not locked and path not in shipped.values():
+            mistakes.append(f"name: {data['name']} is a mixture that comes with Meadow; choose another name")
     if mistakes or mixture is None:
-        listed = "\n".join(f"  {path}: {mistake}" for mistake in mistakes)
-        raise DefinitionError(f"{path}: {_count(mistakes)}:\n{listed}")
+        raise yamlfile.FileMistakesError(str(path), mistakes)
+    mixture._file = path
     return mixture
 
 
-def _count(mistakes: list[str]) -> str:
-    return "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-
-
-def _read(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yamlfile.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DefinitionError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DefinitionError(f"{path}: is no YAML: {error}") from error
-
-
-class _Mistakes:
-    """Collects mistakes while values are taken out of a mapping."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def add(self, key: str, text: str) -> None:
-        self.found.append(f"{key}: {text}")
-
-    def mapping(self, value: Any, key: str, known: Iterable[str]) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self.add(key, f"is {_kind(value)}, and must be a mapping")
-            return {}
-        known = list(known)
-        for name in value:
-            if name not in known:
-                self.add(f"{key}.{name}" if key else str(name), f"unknown key; known: {', '.join(known)}")
-        return value
-
-    def text(self, data: Mapping, key: str, where: str, required: bool = False, pattern: Any = None) -> str:
-        value = data.get(key)
-        if value is None:
-            if required:
-                self.add(where, "is missing")
-            return ""
-        if not isinstance(value, str) or not value.strip():
-            self.add(where, f"is {_kind(value)}, and must be text")
-            return ""
-        if pattern is not None and not pattern.fullmatch(value):
-            self.add(where, f"{value!r} does not have the form {pattern.pattern}")
-            return ""
-        return value.strip()
-
-    def whole(self, data: Mapping, key: str, where: str, least: int = 1) -> int | None:
-        value = data.get(key)
-        if value is None:
-            return None
-        if type(value) is not int or value < least:
-            self.add(where, f"{value!r} must be a whole number from {least}")
-            return None
-        return value
-
-    def texts(self, data: Mapping, key: str, where: str, pattern: Any = None) -> tuple[str, ...]:
-        value = data.get(key)
-        if value is None:
-            return ()
-        many = value if isinstance(value, list) else [value]
-        found = []
-        for item in many:
-            if not isinstance(item, str) or (pattern is not None and not pattern.fullmatch(item)):
-                self.add(where, f"{item!r} must be a name")
-            elif item in found:
-                self.add(where, f"{item!r} stands twice")
-            else:
-                found.append(item)
-        if not many:
-            self.add(where, "is an empty list")
-        return tuple(found)
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", type(None): "nothing"}
-    return kinds.get(type(value), f"{value!r}")
-
-
-_KEYS = (
-    "name", "version", "description", "release_notes", "homepage", "citation", "counts_from", "seed",
-    "total_rows", "licenses", "contamination", "parts", "not_in_meadow",
-)  # fmt: skip
-_PART_KEYS = (
-    "dataset", "also_named", "versions", "split", "max_rows", "weight", "where", "published", "note",
-)  # fmt: skip
-
-
-def parse(data: Any, file: Path | None = None) -> tuple[Mixture | None, list[str]]:
-    """Makes a `Mixture` of decoded YAML.
-
-    Args:
-        data: What the YAML holds.
-        file: Where it stands.
-
-    Returns:
-        The mixture, None where there is a mistake; and all mistakes, each beginning with its key.
-    """
-    bad = _Mistakes()
-    if not isinstance(data, dict):
-        return None, [f"is {_kind(data)}, and must be a mapping with the keys {', '.join(_KEYS)}"]
-    bad.mapping(data, "", _KEYS)
-    name = bad.text(data, "name", "name", required=True, pattern=_NAME)
-    version = bad.text(data, "version", "version", required=True, pattern=_VERSION)
-    description = bad.text(data, "description", "description", required=True)
-    notes = _release_notes(data, version, bad)
-    if data.get("seed") is None:
-        bad.add("seed", "is missing")
-    seed = bad.whole(data, "seed", "seed", least=0)
-    parts = _parts(data, bad)
-    total = bad.whole(data, "total_rows", "total_rows")
-    _check_sizes(parts, total, data, bad)
-    licenses = _licenses(data, bad)
-    contamination = bad.texts(data, "contamination", "contamination")
-    for item in contamination:
-        if item not in CONTAMINATION:
-            bad.add("contamination", f"{item!r} is none of {', '.join(CONTAMINATION)}")
-    absent = _absent(data, bad)
-    texts = {key: bad.text(data, key, key) for key in ("homepage", "citation", "counts_from")}
-    if bad.found:
-        return None, bad.found
-    return Mixture(
-        name, version, description, notes, seed or 0, tuple(parts), total, licenses, contamination, absent,
-        **texts, file=file,
-    ), []  # fmt: skip
-
-
-def _release_notes(data: Mapping, version: str, bad: _Mistakes) -> dict[str, str]:
-    notes = data.get("release_notes")
-    if not isinstance(notes, dict) or not all(isinstance(v, str) for pair in notes.items() for v in pair):
-        bad.add("release_notes", "must map each version (in quotes) to a sentence")
-        return {}
-    if version and version not in notes:
-        bad.add("release_notes", f"has no entry for version {version}")
-    return notes
-
-
-def _parts(data: Mapping, bad: _Mistakes) -> list[MixturePart]:
-    value = data.get("parts")
-    if not isinstance(value, list) or not value:
-        bad.add("parts", "must be a list of at least one part")
-        return []
-    return [_part(item, f"parts[{number}]", bad) for number, item in enumerate(value)]
-
-
-def _part(item: Any, key: str, bad: _Mistakes) -> MixturePart:
-    item = bad.mapping(item, key, _PART_KEYS)
-    dataset = bad.text(item, "dataset", f"{key}.dataset", required=True, pattern=_DATASET)
-    if dataset.startswith(PREFIX):
-        bad.add(f"{key}.dataset", "a mixture cannot be part of another; name its parts")
-    splits = bad.texts(item, "split", f"{key}.split") or ("train",)
-    for split in splits:
-        if split.lower().startswith("test"):
-            bad.add(f"{key}.split", f"{split!r}: a test split is for scoring models, never for training them")
-    weight = item.get("weight")
-    if weight is not None and (
-        isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < float("inf")
-    ):
-        bad.add(f"{key}.weight", f"{weight!r} must be a number above 0")
-        weight = None
-    return MixturePart(
-        dataset,
-        _versions(item, f"{key}.versions", bad),
-        splits,
-        bad.whole(item, "max_rows", f"{key}.max_rows"),
-        weight,
-        _where(item, f"{key}.where", bad),
-        bad.texts(item, "also_named", f"{key}.also_named", _DATASET),
-        bad.whole(item, "published", f"{key}.published", least=0),
-        bad.text(item, "note", f"{key}.note"),
-    )
-
-
-def _versions(item: Mapping, key: str, bad: _Mistakes) -> str:
-    value = item.get("versions")
-    if value is None:
-        return ""
-    if not isinstance(value, str):  # 1.10 as a number would be 1.1
-        bad.add(key, f'{value!r} must be text, in quotes: "1.x" or ">=1.2,<2"')
-        return ""
-    try:
-        _specifiers(value)
-    except ValueError:
-        bad.add(key, f'{value!r} is no version range: write "1.x" or ">=1.2,<2"')
-        return ""
-    return value.strip()
+def _wrong_sizes(data: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `weight` and `total_rows` taken together, whatever else is wrong with the parts."""
+    parts = data.get("parts")
+    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    weighted = [part.get("weight") is not None for part in parts]
+    if not any(weighted):
+        useless = parts and data.get("total_rows") is not None
+        return ["total_rows: is of no use without a weight for each part"] if useless else []
+    wrong = [] if data.get("total_rows") is not None else ["total_rows: is missing: weights are shares of it"]
+    return wrong + [
+        f"parts[{number}].weight: is missing: where one part has a weight, all have"
+        for number, has in enumerate(weighted)
+        if not has
+    ]
 
 
 def _specifiers(text: str) -> SpecifierSet:
@@ -423,87 +361,9 @@ def _specifiers(text: str) -> SpecifierSet:
     beginning = _BEGINNING.fullmatch(text)
     if beginning:
         text = f"=={beginning[1]}.*"
-    elif _VERSION.fullmatch(text):
+    elif re.fullmatch(_VERSION, text):
         text = f"=={text}"
     try:
         return SpecifierSet(text)
     except InvalidSpecifier as error:
         raise ValueError(str(error)) from error
-
-
-def _where(item: Mapping, key: str, bad: _Mistakes) -> dict[str, Any]:
-    value = item.get("where")
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not value:
-        bad.add(key, "must map columns to the value, or list of values, that a row must have")
-        return {}
-    for column, wanted in value.items():
-        at = f"{key}.{column}"
-        if isinstance(wanted, dict):
-            if not wanted or set(wanted) - set(_OPERATORS):
-                bad.add(at, f"a mapping has the keys {', '.join(_OPERATORS)}")
-            for operator, operand in wanted.items():
-                if operator in ("min", "max"):
-                    if isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
-                        bad.add(f"{at}.{operator}", f"{operand!r} must be a number or text")
-                elif operator == "not":
-                    _check_values(operand, f"{at}.not", bad)
-        else:
-            _check_values(wanted, at, bad)
-    return value
-
-
-def _check_values(value: Any, key: str, bad: _Mistakes) -> None:
-    for each in value if isinstance(value, list) else [value]:
-        if each is not None and not isinstance(each, (str, int, float, bool)):
-            bad.add(key, f"{each!r} must be text, a number, true, false or null")
-    if value == []:
-        bad.add(key, "is an empty list")
-
-
-def _check_sizes(parts: list[MixturePart], total: int | None, data: Mapping, bad: _Mistakes) -> None:
-    weighted = [i for i, part in enumerate(parts) if part.weight is not None]
-    for i in weighted:
-        if parts[i].max_rows is not None:
-            bad.add(f"parts[{i}]", "has both max_rows and weight; choose one")
-    if weighted and data.get("total_rows") is None:
-        bad.add("total_rows", "is missing: weights are shares of it")
-    if data.get("total_rows") is not None and parts and not weighted:
-        bad.add("total_rows", "is of no use without a weight for each part")
-    if weighted:
-        for i, part in enumerate(parts):
-            if part.weight is None and not any(f.startswith(f"parts[{i}].weight") for f in bad.found):
-                bad.add(f"parts[{i}].weight", "is missing: where one part has a weight, all have")
-
-
-def _licenses(data: Mapping, bad: _Mistakes) -> Policy | None:
-    if data.get("licenses") is None:
-        return None
-    try:
-        return Policy.read(data["licenses"], "licenses")
-    except PolicyError as error:
-        head, *wrong = str(error).split("\n  - ")
-        bad.found += [f"licenses: {what}" for what in wrong] or [head]
-        return None
-
-
-def _absent(data: Mapping, bad: _Mistakes) -> tuple[Absent, ...]:
-    value = data.get("not_in_meadow")
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        bad.add("not_in_meadow", f"is {_kind(value)}, and must be a list")
-        return ()
-    found = []
-    for number, item in enumerate(value):
-        key = f"not_in_meadow[{number}]"
-        item = bad.mapping(item, key, ("name", "published", "reason"))
-        found.append(
-            Absent(
-                bad.text(item, "name", f"{key}.name", required=True),
-                bad.whole(item, "published", f"{key}.published", least=0),
-                bad.text(item, "reason", f"{key}.reason", required=True),
-            )
-        )
-    return tuple(found)

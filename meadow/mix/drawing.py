@@ -6,92 +6,41 @@ texts; not on the order of rows or files, and rows that come or go change at mos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from meadow.mix.tasks import SCANNED, Drawn, Scanned, holds
+from meadow.mix.reading import GROUP, NOT_DRAWN, REASONS, SAME_ID, SAME_TEXT, Index
 
-#: Rows looked at at once, at 17 bytes each.
-_CHUNK = 500_000
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What one part draws from.
-
-    Attributes:
-        wanted: How many rows to draw; None for all.
-        files: What was scanned of its files, with the split of each.
-    """
-
-    wanted: int | None
-    files: Sequence[tuple[str, Scanned]]
+_ID, _TEXT, _NOT, _GROUP = map(REASONS.index, (SAME_ID, SAME_TEXT, NOT_DRAWN, GROUP))
 
 
-def draw(pools: Sequence[Pool], folder: Path, train: str = "train") -> list[Drawn]:
-    """Draws the rows of all parts, and leaves their hashes in files.
-
-    Takes 16 bytes of memory for each row of the mixture, 25 more for each of the part that is being drawn
-    from, and none for rows that are not drawn.
+def draw(index: Index, wanted: Sequence[int | None], train: str = "train") -> None:
+    """Draws the rows of all parts: gives each other row of the index the reason why it is left out.
 
     Args:
-        pools: The parts, in order.
-        folder: Where the files go.
+        index: All rows; what makes them impossible to draw is there already.
+        wanted: How many rows to draw of each part; None for all.
         train: The split whose groups must be in no other.
     """
-    keys_before = np.empty(0, np.uint64)
-    contents_before = np.empty(0, np.uint64)
-    drawn: list[Drawn] = []
-    for number, pool in enumerate(pools):
-        keys, contents = _draw_part(pool, keys_before, contents_before)
-        contents_before = np.sort(np.concatenate([contents_before, contents]))
-        paths = [folder / f"{number}-{what}.npy" for what in ("keys", "earlier", "contents")]
-        for path, values in zip(paths, (keys, keys_before, contents_before), strict=True):
-            np.save(path, values)
-        drawn.append(Drawn(*paths, None))
-        keys_before = np.sort(np.concatenate([keys_before, keys]))
-    if any(split != train for pool in pools for split, _ in pool.files):
-        groups = [
-            group
-            for pool, one in zip(pools, drawn, strict=True)
-            for split, scanned in pool.files
-            if split == train
-            for group in _groups(scanned, np.load(one.keys))
-        ]
-        path = folder / "groups.npy"
-        np.save(path, np.unique(np.concatenate(groups)) if groups else np.empty(0, np.uint64))
-        drawn = [Drawn(one.keys, one.earlier, one.contents, path) for one in drawn]
-    return drawn
-
-
-def _draw_part(pool: Pool, taken: np.ndarray, contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ids and texts that a part draws, by ascending id hash, given what earlier parts have drawn."""
-    best = np.empty(0, SCANNED)
-    for _, scanned in pool.files:
-        for chunk in _chunks(scanned):
-            chunk = chunk[chunk["reason"] == 0]
-            chunk = chunk[~holds(chunk["key"], taken) & ~holds(chunk["content"], contents)]
-            # A row that is not among the best of some rows is not among those of more rows either.
-            best = _best(np.concatenate([best, chunk]), pool.wanted)
-    return best["key"].copy(), best["content"].copy()
-
-
-def _best(records: np.ndarray, wanted: int | None) -> np.ndarray:
-    records = records[np.argsort(records["key"], kind="stable")]
-    first = np.sort(np.unique(records["content"], return_index=True)[1])
-    return records[first][:wanted]
-
-
-def _chunks(scanned: Scanned) -> Iterator[np.ndarray]:
-    if scanned.rows:
-        mapped = np.memmap(scanned.path, SCANNED, "r")
-        for start in range(0, scanned.rows, _CHUNK):
-            yield np.array(mapped[start : start + _CHUNK])
-
-
-def _groups(scanned: Scanned, keys: np.ndarray) -> Iterator[np.ndarray]:
-    for chunk in _chunks(scanned):
-        yield np.unique(chunk["group"][(chunk["reason"] == 0) & holds(chunk["key"], keys)])
+    keys = contents = np.empty(0, np.uint64)
+    for number, count in enumerate(wanted):
+        part = index.part(number)
+        free = part["why"] == 0
+        known = np.isin(part["key"], keys)
+        pool = np.flatnonzero(free & ~known & ~np.isin(part["content"], contents))
+        pool = pool[np.argsort(part["key"][pool], kind="stable")]
+        first = np.sort(np.unique(part["content"][pool], return_index=True)[1])
+        drawn = pool[first][:count]
+        keys = np.concatenate([keys, part["key"][drawn]])
+        contents = np.concatenate([contents, part["content"][drawn]])
+        why = np.where(np.isin(part["content"], contents), _TEXT, _NOT)
+        why[known] = _ID
+        why[drawn] = 0
+        part["why"][free] = why[free]
+    in_train = np.concatenate(
+        [np.full(len(index.file(at)), file.split == train) for at, file in enumerate(index.files)]
+    )
+    taken = index.rows["why"] == 0
+    straddling = np.isin(index.rows["group"], index.rows["group"][taken & in_train])
+    index.rows["why"][taken & ~in_train & straddling] = _GROUP

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow.core.manifest import Manifest
 from meadow.core.store import Store, StoreError
 from meadow.mix.definition import Mixture, MixtureError, MixturePart
 
@@ -19,7 +20,7 @@ Ensure = Callable[[list[str]], "Report"]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPart:
     """A part and the dataset that it is.
 
     Attributes:
@@ -30,22 +31,22 @@ class Found:
 
     number: int
     part: MixturePart
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Those of the part's splits that the dataset has."""
-        return tuple(split for split in self.part.splits if split in self.manifest["splits"])
+        return tuple(split for split in self.part.split if split in self.manifest.splits)
 
 
 @dataclass(frozen=True)
-class Missing:
+class LackingPart:
     """A part that is not on this machine.
 
     Attributes:
         number: Its place in the mixture, from 0.
         dataset: Its dataset.
-        reason: Why it is missing.
+        reason: Why it is missing; it names no folder of this machine.
         remedy: What a person can do about it.
     """
 
@@ -54,13 +55,9 @@ class Missing:
     reason: str
     remedy: str
 
-    def described(self) -> dict[str, str]:
-        """The entry of a manifest; it names no folder of this machine."""
-        return {"dataset": self.dataset, "reason": self.reason}
-
 
 @dataclass
-class Here:
+class Machine:
     """What this machine has.
 
     Attributes:
@@ -104,7 +101,7 @@ class Here:
             return self.locked.get(name, "none, says the lock file")
         return part.versions or "any version"
 
-    def built(self, part: MixturePart) -> list[Mapping[str, Any]]:
+    def built(self, part: MixturePart) -> list[Manifest]:
         """The manifest of the newest version that will do, of each name of a part that is built."""
         found = []
         for name in part.names:
@@ -116,7 +113,7 @@ class Here:
     def to_build(self, part: MixturePart) -> str | None:
         """The dataset that must be built for a part; None where none must, or none can be."""
         built = self.built(part)
-        if any(manifest["sample"] == (self.root is None) for manifest in built):
+        if any(manifest.sample == (self.root is None) for manifest in built):
             return None
         buildable = [name for name in part.names if name in self.buildable()]
         fitting = [n for n in buildable if self.accepts(part, n, self.classes[self.buildable()[n]].version)]
@@ -126,22 +123,9 @@ class Here:
         return fitting[0] if fitting and not built else None
 
 
-def needed(mixture: Mixture, here: Here, left_out: Iterable[int] = ()) -> list[str]:
-    """The datasets to build before a mixture: those that are not built, or only from a sample, and can be.
-
-    Args:
-        mixture: The mixture.
-        here: What this machine has.
-        left_out: Numbers of parts that a lock file leaves out.
-    """
-    left_out = set(left_out)
-    names = [here.to_build(part) for number, part in enumerate(mixture.parts) if number not in left_out]
-    return sorted({name for name in names if name})
-
-
 def find_parts(
-    mixture: Mixture, here: Here, ensure: Ensure | None, left_out: Mapping[int, Missing]
-) -> tuple[list[Found], list[Missing]]:
+    mixture: Mixture, here: Machine, ensure: Ensure | None, left_out: Mapping[int, LackingPart]
+) -> tuple[list[FoundPart], list[LackingPart]]:
     """Finds the datasets of all parts, after building what is not built.
 
     Args:
@@ -158,26 +142,30 @@ def find_parts(
     """
     if here.root is None:
         _keep_real_data(mixture, here)
-    names = needed(mixture, here, left_out)
-    if names and ensure is not None:
-        _build(names, here, ensure)
-    found, missing = [], list(left_out.values())
+    if ensure is not None:
+        parts = [part for number, part in enumerate(mixture.parts) if number not in left_out]
+        _build(sorted({name for name in map(here.to_build, parts) if name}), here, ensure)
+    found: list[FoundPart] = []
+    missing = list(left_out.values())
     for number, part in enumerate(mixture.parts):
         if number in left_out:
             continue
         one = _find(number, part, here)
-        (missing if isinstance(one, Missing) else found).append(one)
+        if isinstance(one, LackingPart):
+            missing.append(one)
+        else:
+            found.append(one)
     _refuse_exams(mixture, found)
     # One real part makes it real data, into which the handful of rows of a sample must not slip.
-    if any(not each.manifest["sample"] for each in found):
-        real = [each for each in found if not each.manifest["sample"]]
-        missing += [_only_sample(each, here) for each in found if each.manifest["sample"]]
+    if any(not each.manifest.sample for each in found):
+        real = [each for each in found if not each.manifest.sample]
+        missing += [_only_sample(each, here) for each in found if each.manifest.sample]
         found = real
     return found, sorted(missing, key=lambda each: each.number)
 
 
-def _keep_real_data(mixture: Mixture, here: Here) -> None:
-    real = {m["name"] for part in mixture.parts for m in here.built(part) if not m["sample"]}
+def _keep_real_data(mixture: Mixture, here: Machine) -> None:
+    real = {m.name for part in mixture.parts for m in here.built(part) if not m.sample}
     if real:
         raise MixtureError(
             f"{mixture.dataset} of samples would replace real data in {here.store.root}: "
@@ -185,7 +173,9 @@ def _keep_real_data(mixture: Mixture, here: Here) -> None:
         )
 
 
-def _build(names: list[str], here: Here, ensure: Ensure) -> None:
+def _build(names: list[str], here: Machine, ensure: Ensure) -> None:
+    if not names:
+        return
     report = ensure(names)
     for name in names:
         source = here.buildable()[name]
@@ -196,34 +186,36 @@ def _build(names: list[str], here: Here, ensure: Ensure) -> None:
             here.failed[name] = "; ".join(said)
 
 
-def _portable(text: str, here: Here) -> str:
+def _portable(text: str, here: Machine) -> str:
     """An error's words without folders of this machine, since they may come to stand in a card."""
     text = text.replace(str(here.store.root), "the output folder").rstrip(".")
     return text if here.root is None else text.replace(str(here.root), "the raw store")
 
 
-def _find(number: int, part: MixturePart, here: Here) -> Found | Missing:
+def _find(number: int, part: MixturePart, here: Machine) -> FoundPart | LackingPart:
     built = here.built(part)
     # Real data go before a sample, whatever name they have.
-    built.sort(key=lambda manifest: manifest["sample"])
+    built.sort(key=lambda manifest: manifest.sample)
     if not built:
         return _missing(number, part, here)
-    found = Found(number, part, built[0])
+    found = FoundPart(number, part, built[0])
     if not found.splits:
-        have = ", ".join(found.manifest["splits"]) or "none"
-        return Missing(
+        have = ", ".join(found.manifest.splits) or "none"
+        return LackingPart(
             number,
-            found.manifest["name"],
-            f"version {found.manifest['version']} has no split {' or '.join(part.splits)}; it has: {have}",
+            found.manifest.name,
+            f"version {found.manifest.version} has no split {' or '.join(part.split)}; it has: {have}",
             "Build it from raw files that hold this split, or change `split` in the mixture.",
         )
     return found
 
 
-def _missing(number: int, part: MixturePart, here: Here) -> Missing:
+def _missing(number: int, part: MixturePart, here: Machine) -> LackingPart:
     for name in part.names:
         if name in here.failed:
-            return Missing(number, name, f"it could not be built: {here.failed[name]}", _put_raw(name, here))
+            return LackingPart(
+                number, name, f"it could not be built: {here.failed[name]}", _put_raw(name, here)
+            )
     for name in part.names:
         there = here.store.versions(name)
         source = here.buildable().get(name)
@@ -233,9 +225,9 @@ def _missing(number: int, part: MixturePart, here: Here) -> Missing:
         if source is not None:
             reason += f"; this Meadow builds {here.classes[source].version}"
             if here.accepts(part, name, here.classes[source].version):
-                return Missing(number, name, "it is not built", f"Run `python -m meadow.build {name}`.")
-        return Missing(number, name, reason, "Build that version with the Meadow that makes it.")
-    return Missing(
+                return LackingPart(number, name, "it is not built", f"Run `python -m meadow.build {name}`.")
+        return LackingPart(number, name, reason, "Build that version with the Meadow that makes it.")
+    return LackingPart(
         number,
         part.dataset,
         "it is not built, and no raw files of it are there",
@@ -243,13 +235,13 @@ def _missing(number: int, part: MixturePart, here: Here) -> Missing:
     )
 
 
-def _only_sample(found: Found, here: Here) -> Missing:
-    name = found.manifest["name"]
+def _only_sample(found: FoundPart, here: Machine) -> LackingPart:
+    name = found.manifest.name
     reason = "there is only the small embedded sample, which is not the real data that other parts are"
-    return Missing(found.number, name, reason, _put_raw(name, here))
+    return LackingPart(found.number, name, reason, _put_raw(name, here))
 
 
-def _put_raw(name: str, here: Here) -> str:
+def _put_raw(name: str, here: Machine) -> str:
     source = here.buildable().get(name) or _source_by_name(name, here.classes)
     if source is None:
         return "Install the package whose source builds it."
@@ -268,18 +260,18 @@ def _source_by_name(name: str, classes: Mapping[str, Any]) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def _refuse_exams(mixture: Mixture, found: Sequence[Found]) -> None:
+def _refuse_exams(mixture: Mixture, found: Sequence[FoundPart]) -> None:
     wrong = []
     for each in found:
         manifest, key = each.manifest, f"parts[{each.number}]"
-        if manifest.get("test_only"):
+        if manifest.test_only:
             wrong.append(
                 f"{key}.dataset: {manifest['name']} is an exam to score models on, never to train them"
             )
         for column, wanted in each.part.where.items():
-            kind = manifest["features"].get(column)
-            if kind not in _SCALARS:
-                names = ", ".join(name for name, k in manifest["features"].items() if k in _SCALARS)
+            kind = manifest.features.get(column)
+            if kind is None or kind not in _SCALARS:
+                names = ", ".join(name for name, k in manifest.features.items() if k in _SCALARS)
                 wrong.append(
                     f"{key}.where.{column}: {manifest['name']} has no such column of plain values; it has: {names}"
                 )
@@ -297,22 +289,21 @@ _SCALARS: Mapping[str, tuple[type, ...]] = {
 
 def _operands(wanted: Any) -> list[Any]:
     given = list(wanted.values()) if isinstance(wanted, dict) else [wanted]
-    flat = [value for one in given for value in (one if isinstance(one, list) else [one])]
+    flat = [value for one in given for value in (one if isinstance(one, (list, tuple)) else [one])]
     return [value for value in flat if value is not None]
 
 
-def contamination_problem(manifest: Mapping[str, Any]) -> str | None:
+def contamination_problem(manifest: Manifest) -> str | None:
     """Why a dataset does not count as checked for exam items; None where it does."""
-    found = manifest.get("contamination")
-    if not found or found.get("policy") in (None, "off"):
+    found = manifest.contamination
+    if found is None or found.policy == "off":
         return "its rows were not checked for exam items"
-    exams = [exam for exam in found.get("exams", ()) if manifest["sample"] or not exam.get("sample")]
-    if not exams and not manifest["sample"]:
+    if not manifest.sample and all(exam.sample for exam in found.exams):
         return "its rows were checked against no real exam"
     return None
 
 
-def refuse_unchecked(mixture: Mixture, found: Sequence[Found]) -> None:
+def refuse_unchecked(mixture: Mixture, found: Sequence[FoundPart]) -> None:
     """Refuses parts whose rows were not checked for exam items, where the mixture asks for that.
 
     Raises:
@@ -324,7 +315,7 @@ def refuse_unchecked(mixture: Mixture, found: Sequence[Found]) -> None:
     for each in found:
         why = contamination_problem(each.manifest)
         if why:
-            name = each.manifest["name"]
+            name = each.manifest.name
             wrong.append(
                 f"  {name} {each.manifest['version']}: {why}. Build it again: `python -m meadow.build {name}`."
             )
@@ -336,7 +327,7 @@ def refuse_unchecked(mixture: Mixture, found: Sequence[Found]) -> None:
         )
 
 
-def refuse_missing(mixture: Mixture, missing: Sequence[Missing], *, sample: bool, allowed: bool) -> None:
+def refuse_missing(mixture: Mixture, missing: Sequence[LackingPart], *, sample: bool, allowed: bool) -> None:
     """Refuses to build a mixture without some of its parts, unless that was asked for.
 
     Args:
@@ -362,7 +353,7 @@ def refuse_missing(mixture: Mixture, missing: Sequence[Missing], *, sample: bool
     )
 
 
-def read_hits(store: Store, manifest: Mapping[str, Any]) -> list[str]:
+def read_hits(store: Store, manifest: Manifest) -> list[str]:
     """The ids of a dataset's rows that overlap an exam item, sorted.
 
     Raises:
@@ -373,7 +364,7 @@ def read_hits(store: Store, manifest: Mapping[str, Any]) -> list[str]:
 
     from meadow.core.store import CONTAMINATION
 
-    path = store.folder(manifest["name"], manifest["version"]) / CONTAMINATION
+    path = store.folder(manifest.name, manifest.version) / CONTAMINATION
     if not path.exists():
         return []
     try:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
+from meadow.core.manifest import Manifest
 from meadow.mix.definition import Mixture, MixtureError
+from meadow.mix.finding import LackingPart
 
 #: Beside the manifest.
 LOCK = "mixture.lock.json"
@@ -17,6 +22,7 @@ FORM = 1
 _OF_DATASET = (
     "version", "sample", "parameters", "filters", "contamination", "raw", "splits", "ids_sha256", "rows_sha256",
 )  # fmt: skip
+_NEEDED = ("definition", "datasets", "missing", "splits", "ids_sha256", "rows_sha256", "built_with")
 #: More differences of one kind than this are counted, not listed.
 _MOST = 20
 
@@ -35,9 +41,7 @@ class LockMismatchError(MixtureError):
         super().__init__(f"{file}: {many} from the lock, so nothing was published:\n" + "\n".join(lines))
 
 
-def make(
-    mixture: Mixture, manifest: Mapping[str, Any], datasets: Iterable[Mapping[str, Any]]
-) -> dict[str, Any]:
+def make(mixture: Mixture, manifest: Manifest, datasets: Iterable[Manifest]) -> dict[str, Any]:
     """Makes the content of a lock file.
 
     Args:
@@ -45,99 +49,139 @@ def make(
         manifest: What it became.
         datasets: The manifests of its parts' datasets.
     """
+    found = _plain(manifest)
     return {
         "form": FORM,
         "name": mixture.name,
         "version": mixture.version,
         "definition": mixture.described(),
         "definition_sha256": mixture.sha256(),
-        "datasets": of_datasets(datasets),
-        "parts": manifest["mixture"]["parts"],
-        "missing": manifest["mixture"]["missing"],
-        "splits": {
-            split: {"rows": entry["rows"], "files": entry["files"]}
-            for split, entry in manifest["splits"].items()
-        },
-        "ids_sha256": manifest["ids_sha256"],
-        "rows_sha256": manifest["rows_sha256"],
-        "built_with": manifest["built_with"],
+        "datasets": _of_datasets(datasets),
+        "parts": found["mixture"]["parts"],
+        "missing": found["mixture"]["missing"],
+        "splits": _of_splits(found),
+        "ids_sha256": manifest.ids_sha256,
+        "rows_sha256": manifest.rows_sha256,
+        "built_with": found["built_with"],
     }
 
 
-def of_datasets(manifests: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries of datasets in a lock file, by name."""
-    return {m["name"]: _of_dataset(m) for m in sorted(manifests, key=lambda m: m["name"])}
+def _plain(model: pydantic.BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_unset=True)
 
 
-def _of_dataset(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: manifest[name] for name in ("source", *_OF_DATASET) if manifest.get(name) is not None}
-    found["splits"] = {split: entry["rows"] for split, entry in manifest["splits"].items()}
-    return found
-
-
-def read(file: Path) -> dict[str, Any]:
-    """Reads a lock file.
-
-    Raises:
-        MixtureError: It cannot be read, or is no lock file of this form.
-    """
-    try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise MixtureError(f"{file}: cannot be read as a lock file: {why}") from error
-    needed = ("definition", "datasets", "missing", "splits", "ids_sha256", "rows_sha256", "built_with")
-    absent = [key for key in needed if not isinstance(found, dict) or key not in found]
-    if absent or found.get("form") != FORM:
-        why = f"it has no {absent[0]}" if absent else f"its form is {found.get('form')!r}, known is {FORM}"
-        raise MixtureError(
-            f"{file}: is no lock file of a mixture: {why}; a build writes it beside the mixture's manifest"
-        )
-    return found
-
-
-def compare_definitions(lock: Mapping[str, Any], mixture: Mixture) -> list[str]:
-    """What differs between the definition in a lock and a mixture, each with its key."""
-    return differences(lock["definition"], mixture.described(), "definition")
-
-
-def compare_datasets(lock: Mapping[str, Any], manifests: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What differs between the datasets in a lock and those that are here, each with its key."""
-    here = of_datasets(manifests)
-    found: list[str] = []
-    for name, then in lock["datasets"].items():
-        if name not in here:
-            found.append(f"dataset {name}: it is in the lock, and not here")
-            continue
-        for key in _OF_DATASET:
-            one, other = then.get(key), here[name].get(key)
-            if key == "raw":
-                found += _raw(name, one or [], other or [])
-            elif one != other:
-                found += differences(one, other, f"dataset {name}: {key}")
-    found += [
-        f"dataset {name}: it is here, and not in the lock" for name in here if name not in lock["datasets"]
-    ]
-    return found
-
-
-def compare_results(lock: Mapping[str, Any], manifest: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """What differs between what a lock says and what was built.
-
-    Returns:
-        (differences, what else is different and may be the cause).
-    """
-    here = {
+def _of_splits(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         split: {"rows": entry["rows"], "files": entry["files"]} for split, entry in manifest["splits"].items()
     }
-    found = []
-    for key in ("ids_sha256", "rows_sha256"):
-        found += differences(lock[key], manifest[key], key)
-    found += differences(lock["splits"], here, "splits")
-    remarks = differences(lock["built_with"], manifest["built_with"], "built with")
-    if found and lock["rows_sha256"] == manifest["rows_sha256"]:
-        remarks.insert(0, "The rows are the same; only the bytes of the Parquet files differ.")
-    return found, remarks
+
+
+def _of_datasets(manifests: Iterable[Manifest]) -> dict[str, dict[str, Any]]:
+    """The entries of datasets in a lock file, by name."""
+    entries = {}
+    for manifest in sorted(manifests, key=lambda each: each.name):
+        found = _plain(manifest)
+        entry = {name: found[name] for name in ("source", *_OF_DATASET) if found.get(name) is not None}
+        entries[manifest.name] = entry | {"splits": {n: split.rows for n, split in manifest.splits.items()}}
+    return entries
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file.
+
+    Attributes:
+        file: Where it lies.
+        found: What it holds; see `make`.
+    """
+
+    file: Path
+    found: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, file: Path) -> Lock:
+        """Reads a lock file.
+
+        Raises:
+            MixtureError: It cannot be read, or is no lock file of this form.
+        """
+        try:
+            found = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise MixtureError(f"{file}: cannot be read as a lock file: {why}") from error
+        absent = [key for key in _NEEDED if not isinstance(found, dict) or key not in found]
+        if absent or found.get("form") != FORM:
+            why = (
+                f"it has no {absent[0]}" if absent else f"its form is {found.get('form')!r}, known is {FORM}"
+            )
+            raise MixtureError(
+                f"{file}: is no lock file of a mixture: {why}; a build writes it beside the mixture's manifest"
+            )
+        return cls(file, found)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the datasets, by name."""
+        return {name: entry["version"] for name, entry in self.found["datasets"].items()}
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The datasets that were missing, and why."""
+        return {entry["dataset"]: entry["reason"] for entry in self.found["missing"]}
+
+    def compare_definition(self, mixture: Mixture) -> None:
+        """Compares with a mixture's definition.
+
+        Raises:
+            LockMismatchError: It is another.
+        """
+        wrong = differences(self.found["definition"], mixture.described(), "definition")
+        if wrong:
+            remedy = f"To build the one in the lock, name the lock file: mixture:{self.file}"
+            raise LockMismatchError(self.file, wrong, [remedy])
+
+    def compare_datasets(self, manifests: Iterable[Manifest], missing: Iterable[LackingPart]) -> None:
+        """Compares with the datasets that are here, and those that are not.
+
+        Raises:
+            LockMismatchError: They are others.
+        """
+        here, locked = _of_datasets(manifests), self.found["datasets"]
+        wrong: list[str] = []
+        for name, then in locked.items():
+            if name not in here:
+                wrong.append(f"dataset {name}: it is in the lock, and not here")
+                continue
+            for key in _OF_DATASET:
+                one, other = then.get(key), here[name].get(key)
+                if key == "raw":
+                    wrong += _raw(name, one or [], other or [])
+                else:
+                    wrong += differences(one, other, f"dataset {name}: {key}")
+        wrong += [f"dataset {name}: it is here, and not in the lock" for name in here if name not in locked]
+        known = self.missing
+        reasons = [f"{m.dataset}: {m.reason}. {m.remedy}" for m in missing if m.dataset not in known]
+        if wrong or reasons:
+            raise LockMismatchError(self.file, wrong, reasons)
+
+    def compare_result(self, manifest: Manifest) -> None:
+        """Compares with what was built.
+
+        Raises:
+            LockMismatchError: It is something else; the message has what else is different, too.
+        """
+        then, now = self.found, _plain(manifest)
+        wrong = []
+        for key in ("ids_sha256", "rows_sha256"):
+            wrong += differences(then[key], now[key], key)
+        wrong += differences(then["splits"], _of_splits(now), "splits")
+        if not wrong:
+            return
+        remarks = differences(then["built_with"], now["built_with"], "built with")
+        if then["rows_sha256"] == now["rows_sha256"]:
+            remarks.insert(0, "The rows are the same; only the bytes of the Parquet files differ.")
+        raise LockMismatchError(self.file, wrong, remarks)
 
 
 def _raw(name: str, then: list[Mapping[str, Any]], now: list[Mapping[str, Any]]) -> list[str]:

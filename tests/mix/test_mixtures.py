@@ -22,13 +22,21 @@ import meadow
 from meadow import api as loader
 from meadow import mix as mixtures
 from meadow.core import rows
+from meadow.core.manifest import (
+    CheckedExam,
+    Contamination,
+    Duplicates,
+    FunnelStage,
+    Manifest,
+    MissingPart,
+    Privacy,
+)
 from meadow.core.store import Store, StoreError
 from meadow.describe.report.gather import gather
 from meadow.describe.report.warnings import warnings
 from meadow.filters import Filters
 from meadow.filters.privacy import LIMITS
-from meadow.mix import building, definition, drawing
-from meadow.mix import tasks as work
+from meadow.mix import building, definition, drawing, reading, writing
 from meadow.mix.lock import LOCK
 from meadow.pipeline import assembly, tasks
 from meadow.pipeline import build as pipeline
@@ -90,10 +98,10 @@ class Bench:
         path.write_text(json.dumps(data), encoding="utf-8")
         return mixtures.load(path)
 
-    def mix(self, *parts: Any, options: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    def mix(self, *parts: Any, options: dict[str, Any] | None = None, **keys: Any) -> Manifest:
         return self.make(self.define(*parts, **keys), **(options or {}))
 
-    def make(self, mixture: mixtures.Mixture, **options: Any) -> dict[str, Any]:
+    def make(self, mixture: mixtures.Mixture, **options: Any) -> Manifest:
         options = {"raw": self.raw, "builders": BUILDERS, **options}
         return mixtures.build(mixture, self.store, **options)
 
@@ -107,7 +115,7 @@ class Bench:
 
     def rejected(self, name: str = "mixture_mine") -> list[dict[str, Any]]:
         manifest = self.store.manifest(name)
-        return pq.read_table(self.store.folder(name, manifest["version"]) / "rejected.parquet").to_pylist()
+        return pq.read_table(self.store.folder(name, manifest.version) / "rejected.parquet").to_pylist()
 
     def files(self, name: str = "mixture_mine") -> dict[str, str]:
         folder = self.store.folder(name, self.store.resolve(name))
@@ -197,16 +205,17 @@ colour: blue
         mixtures.load(path)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith(f"{len(lines) - 1} mistakes:")
-    assert all(line.startswith(f"  {path}: ") for line in lines[1:])
-    said = [line.removeprefix(f"  {path}: ") for line in lines[1:]]
+    assert str(path) in lines[0]
+    assert all(line.startswith("  - ") for line in lines[1:])
+    said = [line.removeprefix("  - ") for line in lines[1:]]
     for key in (
         "colour: unknown key", "name: 'Bad Name'", "version: is 1.0, and must be text", "description: is missing",
         "release_notes:", "seed: is missing", "parts[0].colour: unknown key", "parts[0].split: 'test'",
         "parts[0].max_rows: -3", "parts[0].where.a: a mapping has the keys not, min, max", "parts[0].where.b",
         "parts[1].dataset: a mixture cannot be part of another", "parts[1].versions: 1.1 must be text",
         "parts[1].weight: 0", "parts[2].dataset: is missing", "parts[2].versions: 'newest'",
-        "parts[2]: has both max_rows and weight", "parts[3]: is text, and must be a mapping", "total_rows: 'many'",
-        "licenses: allow: 'MITT'", "licenses: unknown key 'foo'", "contamination: 'maybe'",
+        "parts[2].weight: stands beside max_rows; choose one", "parts[3]: is text, and must be a mapping", "total_rows: is text, and must be a whole number",
+        "licenses: allow: 'MITT'", "licenses: unknown key 'foo'", "contamination[0]: 'maybe'",
         "not_in_meadow[0].reason: is missing",
     ):  # fmt: skip
         assert any(line.startswith(key) for line in said), key
@@ -233,7 +242,9 @@ def test_unknown_names(tmp_path: Path, bench: Bench) -> None:
         mixtures.DefinitionError, match=r"no mixture is named 'medalpacka'; there are: clean, m"
     ):
         mixtures.load("medalpacka")
-    with pytest.raises(mixtures.DefinitionError, match=r"none\.yaml: cannot be read: No such file"):
+    with pytest.raises(
+        mixtures.DefinitionError, match=r"none\.yaml: 1 mistake:\n  - cannot be read: No such"
+    ):
         mixtures.load(tmp_path / "none.yaml")
     with pytest.raises(mixtures.DefinitionError, match=r"name: clean is a mixture that comes with Meadow"):
         bench.define("toy", name="clean")
@@ -254,7 +265,7 @@ def test_unknown_names(tmp_path: Path, bench: Bench) -> None:
     ],
 )
 def test_version_ranges(versions: str, accepted: str) -> None:
-    part = mixtures.MixturePart("toy", versions)
+    part = mixtures.MixturePart(dataset="toy", versions=versions)
     there = ["1.0.0", "1.9.0", "1.10.0", "2.0.0"]
     assert " ".join(v for v in there if part.accepts(v)) == accepted
 
@@ -287,11 +298,11 @@ def test_definition_hash_is_of_what_is_said_not_of_how(bench: Bench) -> None:
 def test_rows_of_the_smallest_hashes(built: Bench) -> None:
     manifest = built.mix({"dataset": "toy", "max_rows": 50})
     pool = built.ids("toy")
-    keys, places = work.hashes(pool, 7)
+    keys, places = reading.hashes(pool, 7)
     smallest = [pool[i] for i in np.argsort(keys)[:50]]
     place = dict(zip(pool, places.tolist(), strict=True))
     assert built.ids() == sorted(smallest, key=place.__getitem__)
-    assert manifest["splits"]["train"]["rows"] == 50
+    assert manifest.splits["train"].rows == 50
     by_hand = hashlib.blake2b(pool[0].encode(), digest_size=16, key=b"7").digest()
     assert keys[0] == int.from_bytes(by_hand[:8])
     assert places[0] == int.from_bytes(by_hand[8:])
@@ -342,7 +353,7 @@ def test_rows_are_mixed_and_say_where_they_are_from(built: Bench) -> None:
     assert Counter(r["dataset"] for r in found) == {"toy": 60, "other": 30}
     beginning = Counter(r["dataset"] for r in found[:30])
     assert 13 <= beginning["toy"] <= 27, "the beginning is a fair sample of the whole"
-    assert manifest["features"] == {**rows.COLUMNS, "dataset": "string"}
+    assert manifest.features == {**rows.COLUMNS, "dataset": "string"}
     one = next(r for r in found if r["dataset"] == "other")
     same = next(r for r in built.rows("other") if r["id"] == one["id"])
     assert {k: v for k, v in one.items() if k != "dataset"} == {k: same[k] for k in rows.COLUMNS}
@@ -355,10 +366,10 @@ def test_rows_keep_their_split(built: Bench) -> None:
     assert set(validation) <= set(built.ids("toy", "validation"))
     assert len(train) + len(validation) == 100
     assert len(validation) > 3
-    assert list(manifest["splits"]) == ["train", "validation"]
-    assert manifest["mixture"]["parts"][0]["split"] == ["train", "validation"]
+    assert list(manifest.splits) == ["train", "validation"]
+    assert manifest.mixture.parts[0].split == ("train", "validation")
     built.mix({"dataset": "toy"})
-    assert list(built.store.manifest("mixture_mine")["splits"]) == ["train"]
+    assert list(built.store.manifest("mixture_mine").splits) == ["train"]
 
 
 def test_no_group_in_two_splits(bench: Bench) -> None:
@@ -387,8 +398,8 @@ def test_no_group_in_two_splits(bench: Bench) -> None:
     assert train
     assert validation
     assert not train & validation
-    out = [r["id"] for r in bench.rejected() if r["reason"] == work.GROUP]
-    assert manifest["funnel"]["dropped"][work.GROUP] == len(out) == len(train & {f"{i}" for i in range(40)})
+    out = [r["id"] for r in bench.rejected() if r["reason"] == reading.GROUP]
+    assert manifest.funnel.dropped[reading.GROUP] == len(out) == len(train & {f"{i}" for i in range(40)})
 
 
 def test_parts_with_the_same_ids(built: Bench) -> None:
@@ -396,11 +407,11 @@ def test_parts_with_the_same_ids(built: Bench) -> None:
     found = built.rows()
     assert len({r["id"] for r in found}) == len(found) == 140
     assert Counter(r["dataset"] for r in found) == {"toy_hard": 40, "toy": 100}
-    same = [r for r in built.rejected() if r["reason"] == work.SAME_ID]
-    assert len(same) == manifest["funnel"]["dropped"][work.SAME_ID] == 40
+    same = [r for r in built.rejected() if r["reason"] == reading.SAME_ID]
+    assert len(same) == manifest.funnel.dropped[reading.SAME_ID] == 40
     assert {r["id"] for r in same} == {r["id"] for r in found if r["dataset"] == "toy_hard"}
     manifest = built.mix("toy", "toy_hard")
-    assert [p["taken"] for p in manifest["mixture"]["parts"]] == [len(built.ids("toy")), 0]
+    assert [p.taken for p in manifest.mixture.parts] == [len(built.ids("toy")), 0]
 
 
 def test_equal_texts_are_drawn_once(bench: Bench) -> None:
@@ -416,31 +427,31 @@ def test_equal_texts_are_drawn_once(bench: Bench) -> None:
     assert "toy/x" in ids
     assert "other/y" not in ids
     # Within a part, the row with the smaller hash.
-    keys = dict(zip(ids, work.hashes(ids, 7)[0].tolist(), strict=True))
+    keys = dict(zip(ids, reading.hashes(ids, 7)[0].tolist(), strict=True))
     lost = {r["id"]: r["reason"] for r in bench.rejected()}
-    assert lost.pop("other/y") == work.SAME_TEXT
-    assert manifest["funnel"]["dropped"] == {work.SAME_TEXT: 11}
+    assert lost.pop("other/y") == reading.SAME_TEXT
+    assert manifest.funnel.dropped == {reading.SAME_TEXT: 11}
     for i in range(10):
         kept, gone = (f"other/o{i}", f"other/again{i}")
         if gone in ids:
             kept, gone = gone, kept
-        assert lost[gone] == work.SAME_TEXT
-        assert keys[kept] < work.hashes([gone], 7)[0][0]
+        assert lost[gone] == reading.SAME_TEXT
+        assert keys[kept] < reading.hashes([gone], 7)[0][0]
 
 
 def test_equal_text_that_was_not_drawn_makes_room(built: Bench) -> None:
     """A part still gets what it wants where rows of it are in the mixture already."""
     manifest = built.mix({"dataset": "toy", "max_rows": 150}, {"dataset": "toy_hard", "max_rows": 20})
-    assert [p["taken"] for p in manifest["mixture"]["parts"]] == [150, 20]
+    assert [p.taken for p in manifest.mixture.parts] == [150, 20]
 
 
 def test_every_row_left_out_is_listed(built: Bench) -> None:
     manifest = built.mix({"dataset": "toy", "max_rows": 50}, "other")
-    funnel, out = manifest["funnel"], built.rejected()
-    assert funnel["read"] == len(built.ids("toy")) + len(built.ids("other"))
-    assert funnel["kept"] == len(built.ids()) == 50 + len(built.ids("other"))
-    assert funnel["dropped"] == {"not drawn": len(out)}
-    assert [s["stage"] for s in funnel["stages"]] == list(work.STAGES)
+    funnel, out = manifest.funnel, built.rejected()
+    assert funnel.read == len(built.ids("toy")) + len(built.ids("other"))
+    assert funnel.kept == len(built.ids()) == 50 + len(built.ids("other"))
+    assert funnel.dropped == {"not drawn": len(out)}
+    assert [s.stage for s in funnel.stages] == list(reading.STAGES)
     assert {r["id"] for r in out} | set(built.ids()) == set(built.ids("toy")) | set(built.ids("other"))
     assert out[0]["source"] == "toy"
     assert out[0]["file"] == "toy/1.0.0/train-00000-of-00001.parquet"
@@ -452,8 +463,8 @@ def test_conditions(built: Bench) -> None:
     manifest = built.mix({"dataset": "toy", "where": {"level": {"min": 130, "max": 139}}})
     ids = {f"toy/{i}" for i in range(130, 140)} & set(built.ids("toy"))
     assert set(built.ids()) == ids
-    assert manifest["mixture"]["parts"][0]["available"] == len(ids)
-    assert manifest["funnel"]["dropped"] == {work.CONDITION: len(built.ids("toy")) - len(ids)}
+    assert manifest.mixture.parts[0].available == len(ids)
+    assert manifest.funnel.dropped == {reading.CONDITION: len(built.ids("toy")) - len(ids)}
     built.mix({"dataset": "toy", "where": {"level": None, "generator": None}})
     assert set(built.ids()) == {f"toy/{i}" for i in range(120)} & set(built.ids("toy"))
     built.mix({"dataset": "toy", "where": {"level": {"not": None}, "id": {"not": ["toy/150"]}}})
@@ -475,26 +486,23 @@ def test_licence_policy(built: Bench) -> None:
     built.put("toy/c.jsonl", *(row(f"g{i}", generator="gpt-3.5-turbo") for i in range(20)))
     built.build("toy")
     manifest = built.mix("toy", "other", licenses={"open_only": True})
-    assert set(manifest["licenses"]) == {"CC-BY-SA-4.0", "MIT"}
+    assert set(manifest.licenses) == {"CC-BY-SA-4.0", "MIT"}
     assert not any(r["generator"] for r in built.rows())
-    dropped = manifest["funnel"]["dropped"]
+    dropped = manifest.funnel.dropped
     assert list(dropped) == ["generated text: license is not settled"]
-    assert manifest["funnel"]["stages"][1] == {
-        "stage": "license",
-        "read": manifest["funnel"]["read"],
-        "kept": manifest["funnel"]["kept"],
-        "dropped": dropped,
-    }
+    assert manifest.funnel.stages[1] == FunnelStage(
+        stage="license", read=manifest.funnel.read, kept=manifest.funnel.kept, dropped=dropped
+    )
     manifest = built.mix("toy", "other", licenses={"deny": ["CC-BY-SA-*"]})
-    assert list(manifest["licenses"]) == ["MIT"]
-    assert manifest["funnel"]["dropped"] == {"license denied by policy": len(built.ids("other"))}
+    assert list(manifest.licenses) == ["MIT"]
+    assert manifest.funnel.dropped == {"license denied by policy": len(built.ids("other"))}
 
 
 def test_verdict_names_the_strictest_parts(built: Bench) -> None:
     manifest = built.mix("toy", "other")
-    verdict = manifest["license_verdict"]
-    assert verdict["adaptation"]["answer"] == "yes, under CC-BY-SA-4.0"
-    assert f"other {len(built.ids('other'))}" in " ".join(verdict["adaptation"]["because"])
+    verdict = manifest.license_verdict
+    assert verdict.adaptation.answer == "yes, under CC-BY-SA-4.0"
+    assert f"other {len(built.ids('other'))}" in " ".join(verdict.adaptation.because)
     card = (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     assert "under CC-BY-SA-4.0.** CC-BY-SA-4.0 (" in card
     assert ": other " in card
@@ -519,13 +527,16 @@ def test_exams_are_refused(built: Bench) -> None:
     assert built.store.versions("mixture_mine") == []
 
 
+def exam(sample: bool = False) -> CheckedExam:
+    counts = dict.fromkeys(("items", "unjudged", "items_hit", "rows_hit", "rows_dropped"), 0)
+    return CheckedExam(exam="usmle", version="1.0.0", split="test", sample=sample, sha256="0" * 64, **counts)
+
+
 def claim(bench: Bench, name: str, *hits: str, **found: Any) -> None:
     """Writes into a built dataset what the check for exam items says of it."""
     folder = bench.store.folder(name, "1.0.0")
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    exam = {"exam": "usmle", "sample": False}
-    manifest["contamination"] = {"policy": "flag", "exams": [exam], "unchecked": [], **found}
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    checked = Contamination(**{"policy": "flag", "exams": (exam(),), **found})
+    bench.store.manifest(name).model_copy(update={"contamination": checked}).write(folder / "manifest.json")
     pq.write_table(pa.table({"id": pa.array(hits, pa.string())}), folder / "contamination.parquet")
 
 
@@ -538,13 +549,13 @@ def test_datasets_must_be_checked_for_exam_items(built: Bench) -> None:
     )
     assert "other 1.0.0: its rows were not checked" in str(caught.value)
     ids = built.ids("toy")
-    claim(built, "toy", *ids[:7], "toy/elsewhere", unchecked=["medqa: there are no raw files of it"])
-    claim(built, "other", exams=[])
+    claim(built, "toy", *ids[:7], "toy/elsewhere", unchecked=("medqa: there are no raw files of it",))
+    claim(built, "other", exams=())
     with pytest.raises(
         mixtures.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
     ):
         built.mix("toy", "other", **asked)
-    claim(built, "other", exams=[{"exam": "usmle", "sample": True}])
+    claim(built, "other", exams=(exam(sample=True),))
     with pytest.raises(
         mixtures.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
     ):
@@ -553,11 +564,11 @@ def test_datasets_must_be_checked_for_exam_items(built: Bench) -> None:
     assert built.store.versions("mixture_mine") == []
     manifest = built.mix("toy", "other", **asked)
     assert not set(ids[:7]) & set(built.ids())
-    assert manifest["funnel"]["dropped"] == {work.CONTAMINATED: 7}
+    assert manifest.funnel.dropped == {reading.CONTAMINATED: 7}
     card = (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     assert "| toy | usmle |" in card
     assert "- toy: medqa: there are no raw files of it" in card
-    assert built.mix("toy", "other", contamination="refuse_unchecked")["funnel"]["dropped"] == {}
+    assert built.mix("toy", "other", contamination="refuse_unchecked").funnel.dropped == {}
 
 
 def test_flagged_exam_items_are_said_to_be_in_it(built: Bench) -> None:
@@ -565,27 +576,21 @@ def test_flagged_exam_items_are_said_to_be_in_it(built: Bench) -> None:
     claim(built, "toy", *ids[:7], "toy/elsewhere")
     claim(built, "other", *others[:3], policy="drop")  # these are not in `other` any more, says its build
     manifest = built.mix("toy", "other")
-    assert manifest["mixture"]["exam_rows"] == {"toy": 7}
+    assert manifest.mixture.exam_rows == {"toy": 7}
     said = "7 rows of toy hold an exam item: its build only flagged them"
     assert f"mixture_mine: {said}" in mixtures.notes(manifest)
     assert f"- {said}" in (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     manifest = built.mix({"dataset": "toy", "max_rows": 30})
-    assert manifest["mixture"]["exam_rows"].get("toy", 0) == len(set(ids[:7]) & set(built.ids()))
-    assert built.mix("toy", contamination="exclude_hits")["mixture"]["exam_rows"] == {}
+    assert manifest.mixture.exam_rows.get("toy", 0) == len(set(ids[:7]) & set(built.ids()))
+    assert built.mix("toy", contamination="exclude_hits").mixture.exam_rows == {}
     assert "hold an exam item" not in " ".join(mixtures.notes(built.store.manifest("mixture_mine")))
 
 
 def test_card_and_report_say_what_the_parts_went_through(built: Bench) -> None:
-    manifest = built.store.manifest("toy")
-    manifest |= {
-        "contamination": {"policy": "flag", "exams": [{"exam": "usmle", "sample": False}], "unchecked": ["medqa: gone"]},
-        "privacy": {"policy": "mask", "rows": 0, "findings": {}},
-        "duplicates": {"policy": "drop"},
-    }  # fmt: skip
-    folder = built.store.folder("toy", "1.0.0")
-    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    hits = pa.table({"id": pa.array(built.ids("toy")[:2], pa.string())})
-    pq.write_table(hits, folder / "contamination.parquet")
+    claim(built, "toy", *built.ids("toy")[:2], unchecked=("medqa: gone",), unchecked_exams=("medqa",))
+    checks = {"privacy": Privacy(policy="mask", rows=0, findings={}), "duplicates": Duplicates(policy="drop")}
+    path = built.store.folder("toy", "1.0.0") / "manifest.json"
+    built.store.manifest("toy").model_copy(update=checks).write(path)
     built.mix("toy", "other")
     card = (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     assert "| toy | usmle | masked | left out |" in card
@@ -626,19 +631,20 @@ def test_missing_parts_are_an_error_that_names_them_all(built: Bench) -> None:
 def test_allowed_to_be_incomplete_says_so_everywhere(built: Bench) -> None:
     manifest = built.mix("toy", "nothing", options={"allow_missing": True})
     reason = "it is not built, and no raw files of it are there"
-    missing = [{"dataset": "nothing", "reason": reason}]
-    assert manifest["mixture"]["missing"] == missing
-    assert not manifest["mixture"]["complete"]
-    assert manifest["description"] == "INCOMPLETE, without nothing: A mixture."
+    assert manifest.mixture.missing == (MissingPart(dataset="nothing", reason=reason),)
+    assert not manifest.mixture.complete
+    assert manifest.description == "INCOMPLETE, without nothing: A mixture."
     folder = built.store.root / "mixture_mine" / "1.0.0"
-    assert json.loads((folder / LOCK).read_text("utf-8"))["missing"] == missing
+    assert json.loads((folder / LOCK).read_text("utf-8"))["missing"] == [
+        {"dataset": "nothing", "reason": reason}
+    ]
     assert mixtures.notes(manifest) == [f"mixture_mine is INCOMPLETE: without nothing: {reason}"]
     card = (folder / "README.md").read_text("utf-8")
     first = next(
         line for line in card.split("# mine", 1)[1].splitlines() if line and not line.startswith("<!--")
     )
     assert first == "**INCOMPLETE: built without one part of its definition.**"
-    assert manifest["funnel"]["kept"] == len(built.ids("toy"))
+    assert manifest.funnel.kept == len(built.ids("toy"))
 
 
 def test_nothing_there_at_all(bench: Bench) -> None:
@@ -655,19 +661,19 @@ def test_sample_beside_real_data_is_missing(
     ensure = partial(pipeline.build, raw=bench.raw, out=bench.store.root, builders=BUILDERS, filters=OFF)
     # All samples: a sample of the mixture, whatever of it the samples lack.
     manifest = bench.mix("toy", "other", "nothing", options={"ensure": ensure})
-    assert manifest["sample"]
-    assert manifest["mixture"]["missing"][0]["dataset"] == "nothing"
+    assert manifest.sample
+    assert manifest.mixture.missing[0].dataset == "nothing"
     card = (bench.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     assert "built from the **sample**" in card
-    assert set(manifest["licenses"]) == {"CC0-1.0"}
+    assert set(manifest.licenses) == {"CC0-1.0"}
     bench.put("toy/a.jsonl", *(row(i) for i in range(50)))
     with pytest.raises(mixtures.MixtureError) as caught:
         bench.mix("toy", "other", options={"ensure": ensure})
     assert "other: there is only the small embedded sample, which is not the real data" in str(caught.value)
     assert f"Put its raw files into {bench.raw / 'other'}: **/*.jsonl* (records)." in str(caught.value)
-    assert not bench.store.manifest("toy")["sample"], "its raw files were there, so it was built from them"
+    assert not bench.store.manifest("toy").sample, "its raw files were there, so it was built from them"
     manifest = bench.mix("toy", "other", options={"ensure": ensure, "allow_missing": True})
-    assert not manifest["sample"]
+    assert not manifest.sample
     assert {r["dataset"] for r in bench.rows()} == {"toy"}
     with pytest.raises(
         mixtures.MixtureError, match=r"of samples would replace real data in .*: toy; choose another"
@@ -685,7 +691,7 @@ def test_parts_are_built_first_and_only_those_that_must(built: Bench) -> None:
     shutil.rmtree(built.store.root / "other")
     manifest = built.mix("toy", "other", options={"ensure": ensure})
     assert asked == [["other"]]
-    assert manifest["mixture"]["complete"]
+    assert manifest.mixture.complete
     built.mix("toy", "other", options={"ensure": ensure})
     assert asked == [["other"]]
 
@@ -706,26 +712,26 @@ def test_reasons_name_no_folder_of_this_machine(built: Bench) -> None:
     report = pipeline.Report(built.store.root, failed={"other": f"no raw files in {built.raw / 'other'}"})
     manifest = built.mix("toy", "other", options={"ensure": lambda names: report, "allow_missing": True})
     reason = "it could not be built: no raw files in the raw store/other"
-    assert manifest["mixture"]["missing"] == [{"dataset": "other", "reason": reason}]
+    assert manifest.mixture.missing == (MissingPart(dataset="other", reason=reason),)
 
 
 def test_newest_version_in_range_and_other_names(built: Bench) -> None:
     built.build("toy", builders={"toy": Newer})
     assert built.store.versions("toy") == ["1.0.0", "1.1.0"]
     manifest = built.mix({"dataset": "first_choice", "also_named": ["toy"], "versions": "1.x"})
-    assert (manifest["mixture"]["parts"][0]["dataset"], manifest["mixture"]["parts"][0]["version"]) == (
+    assert (manifest.mixture.parts[0].dataset, manifest.mixture.parts[0].version) == (
         "toy",
         "1.1.0",
     )
     manifest = built.mix({"dataset": "toy", "versions": "1.0.x"})
-    assert manifest["mixture"]["parts"][0]["version"] == "1.0.0"
+    assert manifest.mixture.parts[0].version == "1.0.0"
 
 
 def test_smaller_than_wanted_is_said(built: Bench) -> None:
     manifest = built.mix({"dataset": "other", "max_rows": 500, "published": 500})
     count = len(built.ids("other"))
-    part = manifest["mixture"]["parts"][0]
-    assert (part["wanted"], part["available"], part["taken"], part["published"]) == (500, count, count, 500)
+    part = manifest.mixture.parts[0]
+    assert (part.wanted, part.available, part.taken, part.published) == (500, count, count, 500)
     said = f"other: 500 rows wanted, {count} taken, of {count} to draw from"
     assert mixtures.notes(manifest) == [f"mixture_mine: {said}"]
     assert said in (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
@@ -744,43 +750,36 @@ def test_no_row_left(built: Bench) -> None:
 def test_manifest_is_that_of_a_dataset(built: Bench) -> None:
     manifest = built.mix({"dataset": "toy", "max_rows": 50}, "other")
     like = built.store.manifest("toy")
-    assert set(like) - {
-        "notes",
-        "privacy",
-        "filters",
-        "contamination",
-        "duplicates",
-        "changes",
-        "generators",
-    } <= set(manifest)
-    assert built.store.manifest("mixture_mine") == json.loads(json.dumps(manifest))
-    assert (manifest["source"], manifest["name"]) == ("mixture", "mixture_mine")
-    paths = [f["path"] for f in manifest["raw"]]
+    own = {"format", "notes", "privacy", "filters", "contamination", "duplicates", "generators"}
+    assert like.model_fields_set - own <= manifest.model_fields_set
+    assert built.store.manifest("mixture_mine") == manifest
+    assert (manifest.source, manifest.name) == ("mixture", "mixture_mine")
+    paths = [f.path for f in manifest.raw]
     assert paths == ["other/a.jsonl", "toy/a.jsonl", "toy/b.jsonl"]
     found = built.rows()
     ids = "".join(f"{i}\n" for i in sorted(r["id"] for r in found))
-    assert manifest["ids_sha256"] == hashlib.sha256(ids.encode()).hexdigest()
-    digest = rows.content_hash(manifest["features"])
+    assert manifest.ids_sha256 == hashlib.sha256(ids.encode()).hexdigest()
+    digest = rows.content_hash(manifest.features)
     digest.update(b"train\n")
     for each in found:
         digest.update(hashlib.sha256(rows.encode(list(each.values()))).digest())
-    assert manifest["rows_sha256"] == digest.hexdigest()
+    assert manifest.rows_sha256 == digest.hexdigest()
     assert "mixture_mine" in (built.store.root / "README.md").read_text("utf-8")
 
 
 def test_same_bytes_for_any_workers_and_order(built: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small files and buckets, so that there are several of each.
     monkeypatch.setattr(assembly, "FILE_BYTES", 8_000)
-    monkeypatch.setattr(work, "BUCKET_BYTES", 2_000)
+    monkeypatch.setattr(writing, "SORTED_BYTES", 2_000)
     built.build("toy", "other")
     parts = ({"dataset": "toy", "max_rows": 120, "split": ["train", "validation"]}, "other")
     manifest = built.mix(*parts)
     assert len(built.store.files("toy")["train"]) > 1
-    assert len(manifest["splits"]["train"]["files"]) > 2
+    assert len(manifest.splits["train"].files) > 2
     expected = built.files()
-    ids, places = built.ids(), work.hashes(built.ids(), 7)[1]
+    ids, places = built.ids(), reading.hashes(built.ids(), 7)[1]
     assert list(places) == sorted(places), "in order across files and buckets"
-    assert len(ids) == manifest["splits"]["train"]["rows"]
+    assert len(ids) == manifest.splits["train"].rows
     built.mix(*parts, options={"workers": 2})
     assert built.files() == expected
     with ThreadPoolExecutor(3) as pool:
@@ -788,28 +787,23 @@ def test_same_bytes_for_any_workers_and_order(built: Bench, monkeypatch: pytest.
     assert built.files() == expected
 
 
-def test_one_text_in_memory_order(tmp_path: Path) -> None:
-    """Drawing in many small pieces is drawing at once."""
+def test_the_smallest_hashes_of_each_text_are_drawn() -> None:
     generator = np.random.default_rng(0)
-    records = np.zeros(5000, work.SCANNED)
+    records = np.zeros(5000, reading.ROW)
     records["key"] = generator.permutation(2**20)[:5000]
     records["content"] = generator.integers(0, 3000, 5000)
-    records["reason"] = generator.integers(0, 4, 5000) == 0
-    (tmp_path / "scan").write_bytes(records.tobytes())
-    free = int((records["reason"] == 0).sum())
-    pool = drawing.Pool(700, [("train", work.Scanned(tmp_path / "scan", ("x",), 5000, free))])
+    records["why"] = generator.integers(0, 4, 5000) == 0
+    file = reading.PartFile(0, "toy", "toy", "train", Path("x.parquet"), "x")
+    index = reading.Index.of([file], [(records, reading.REASONS)])
     expected: list[int] = []
     seen = set()
     for key, content in sorted(zip(records["key"].tolist(), records["content"].tolist(), strict=True)):
-        index = int(np.flatnonzero(records["key"] == key)[0])
-        if records["reason"][index] == 0 and content not in seen:
+        at = int(np.flatnonzero(records["key"] == key)[0])
+        if records["why"][at] == 0 and content not in seen:
             seen.add(content)
             expected.append(key)
-    for chunk in (100, 5000):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(drawing, "_CHUNK", chunk)
-            (drawn,) = drawing.draw([pool], tmp_path)
-        assert np.load(drawn.keys).tolist() == expected[:700]
+    drawing.draw(index, [700])
+    assert sorted(index.rows["key"][index.rows["why"] == 0].tolist()) == expected[:700]
 
 
 def test_interrupted_build_leaves_what_was_there(built: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -819,7 +813,7 @@ def test_interrupted_build_leaves_what_was_there(built: Bench, monkeypatch: pyte
     def fail(*_: Any) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(building.card, "make", fail)
+    monkeypatch.setattr(building.cards, "dataset_card", fail)
     with pytest.raises(RuntimeError):
         built.mix("toy", "other")
     assert built.files() == before
@@ -855,14 +849,15 @@ def test_lock_holds_all_that_the_bytes_follow_from(built: Bench) -> None:
     manifest = built.mix(*PARTS)
     lock = json.loads((built.store.root / "mixture_mine" / "1.0.0" / LOCK).read_text("utf-8"))
     toy = built.store.manifest("toy")
-    assert lock["datasets"]["toy"]["raw"] == toy["raw"]
+    assert lock["datasets"]["toy"]["raw"] == [file.model_dump() for file in toy.raw]
     assert lock["datasets"]["toy"]["parameters"] == {"shards": 1, "by_config": False, "all_in_one": False}
-    assert lock["datasets"]["toy"]["filters"] == toy["filters"]
+    assert lock["datasets"]["toy"]["filters"] == toy.filters.model_dump(mode="json")
     assert lock["datasets"]["toy"]["version"] == "1.0.0"
     assert lock["definition_sha256"] == built.define(*PARTS).sha256()
     assert lock["definition"]["seed"] == 7
-    for key in ("ids_sha256", "rows_sha256", "built_with"):
-        assert lock[key] == manifest[key]
+    assert lock["ids_sha256"] == manifest.ids_sha256
+    assert lock["rows_sha256"] == manifest.rows_sha256
+    assert lock["built_with"] == manifest.built_with.model_dump()
     assert set(lock["built_with"]) == {"meadow", "pyarrow"}
     assert str(built.folder) not in json.dumps(lock)
 
@@ -925,7 +920,7 @@ def test_lock_asks_for_its_versions(built: Bench) -> None:
     lock = built.lock()
     built.build("toy", builders={"toy": Newer})
     built.mix(*PARTS, options={"lock": lock})
-    assert built.store.manifest("mixture_mine")["mixture"]["parts"][0]["version"] == "1.0.0"
+    assert built.store.manifest("mixture_mine").mixture.parts[0].version == "1.0.0"
     shutil.rmtree(built.store.root / "mixture_mine")
     shutil.rmtree(built.store.root / "toy" / "1.0.0")
     with pytest.raises(mixtures.LockMismatchError) as caught:
@@ -1006,9 +1001,9 @@ def fresh(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_load_builds_on_first_use(fresh: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = datasets.load_dataset("meadow", "mixture_medalpaca")
     manifest = Store(fresh).manifest("mixture_medalpaca")
-    assert manifest["sample"]
+    assert manifest.sample
     assert {split: len(part) for split, part in data.items()} == {
-        split: entry["rows"] for split, entry in manifest["splits"].items()
+        split: entry.rows for split, entry in manifest.splits.items()
     }
     assert set(data["train"]["dataset"]) == {
         "medical_flashcards", "wikidoc", "wikidoc_patient_information", "stackexchange_fitness.example",
@@ -1095,5 +1090,5 @@ def test_importing_the_names_is_light() -> None:
 
 def test_words_are_the_projects_own() -> None:
     for name in mixtures.available():
-        words = definition._FOLDER.parents[2] / "cards" / f"mixture_{name}.md"
+        words = definition._FOLDER.parents[1] / "cards" / f"mixture_{name}.md"
         assert words.read_text("utf-8").startswith("# ")
