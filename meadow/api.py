@@ -1,134 +1,113 @@
-"""Loading built datasets, through Hugging Face `datasets`.
-
-`MeadowDatasets` is an ordinary Arrow-based builder over the Parquet files of a `Store`. It serves both
-``datasets.load_dataset("meadow", NAME)`` (see `meadow.registration`) and `load_dataset` here.
-"""
+"""What a program calls: building datasets and listing them. `meadow.loading` loads them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import datasets
-import pyarrow.parquet as pq
-
-from meadow.core import rows as _rows
+from meadow import mix as mixtures
+from meadow.core.builder import Builder, available, dataset_names
+from meadow.core.errors import UnknownDatasetError, UsageError
+from meadow.core.manifest import Manifest
+from meadow.core.options import BuildOptions
+from meadow.core.rawstore import find
 from meadow.core.store import Store, StoreError, default_out, default_raw, version_key
+from meadow.core.workers import Progress, silent
+from meadow.pipeline import build as pipeline
 
-if TYPE_CHECKING:
-    from pathlib import Path
+#: What names of mixtures begin with among those to build; the datasets are named by `mixtures.PREFIX`.
+MIXTURE = "mixture:"
 
-    import pyarrow as pa
-
-__all__ = ["MeadowDatasets", "build_datasets", "load_dataset", "rows"]
-
-#: What the cache of `datasets` keeps of a dataset: other values, another folder in it.
-_CACHED = ("rows_sha256", "description", "homepage", "citation")
+__all__ = ["build_datasets", "list_datasets", "on_first_use"]
 
 
-class _Names:
-    """``MeadowDatasets.builder_configs``, which ``datasets.get_dataset_config_names`` asks the class for.
-
-    A builder itself has none that are predefined: it is configured from its own arguments.
-    """
-
-    def __get__(self, builder: MeadowDatasets | None, cls: type) -> dict[str, datasets.BuilderConfig]:
-        if builder is not None:
-            return {}
-        return {name: datasets.BuilderConfig(name) for name in _known(Store(default_out()))}
-
-
-class MeadowDatasets(datasets.ArrowBasedBuilder):
-    """A built dataset; one that is not built yet is built first.
+def list_datasets(out: Path | str | None = None) -> list[str]:
+    """The datasets that `load_dataset` can load, sorted: those that are built, and those that can be.
 
     Args:
-        config_name: The dataset.
-        version: ``1.0.0``, or its beginning for the newest of those; None for the newest of all.
         out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
-        **kwargs: Those of `datasets.DatasetBuilder`.
     """
-
-    builder_configs = _Names()
-
-    def __init__(
-        self,
-        *args: Any,
-        config_name: str | None = None,
-        version: str | None = None,
-        out: Path | str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if kwargs.get("data_dir") or kwargs.get("data_files"):
-            raise ValueError(
-                'load_dataset("meadow", NAME) reads a dataset that Meadow built, and takes no data_dir or '
-                "data_files; out= names another output folder, and raw files are built by "
-                "`python -m meadow.build`"
-            )
-        self._store = _store(out)
-        self._manifest = manifest = _manifest(config_name, version, self._store)
-        # Version and hash name the folder in the cache of `datasets`; where the rows came from does not.
-        cached = json.dumps([manifest[key] for key in _CACHED])
-        kwargs["hash"] = hashlib.sha256(cached.encode()).hexdigest()[:32]
-        super().__init__(*args, config_name=config_name, version=manifest["version"], **kwargs)
-
-    def _info(self) -> datasets.DatasetInfo:
-        manifest = self._manifest
-        return datasets.DatasetInfo(
-            description=manifest["description"],
-            features=datasets.Features.from_arrow_schema(_rows.schema(manifest["features"])),
-            homepage=manifest["homepage"],
-            citation=manifest["citation"],
-            license=", ".join(manifest["licenses"]),
-        )
-
-    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        found = self._store.files(self._manifest["name"], self._manifest["version"])
-        return [
-            # A list in `gen_kwargs` is what `datasets` deals out to processes and data loader workers.
-            datasets.SplitGenerator(name=split, gen_kwargs={"pieces": _pieces(paths)})
-            for split, paths in found.items()
-        ]
-
-    def _generate_tables(self, pieces: list[tuple[str, int]]) -> Iterator[tuple[str, pa.Table]]:
-        name, version = self._manifest["name"], self._manifest["version"]
-        for number, (path, group) in enumerate(pieces):
-            try:
-                with pq.ParquetFile(path) as file:
-                    table = file.read_row_group(group)
-            except FileNotFoundError:
-                there = ", ".join(self._store.versions(name)) or "none"
-                raise StoreError(
-                    f"{name} {version} was removed or built anew while it was being read; there are: {there}; "
-                    "load one of these"
-                ) from None
-            yield str(number), table
-        # One that was removed after its last row was read has been read whole.
-        again = (
-            self._store.manifest(name, version) if version in self._store.versions(name) else self._manifest
-        )
-        if again["rows_sha256"] != self._manifest["rows_sha256"]:
-            raise StoreError(f"{name} {version} was built anew while it was being read; load it again")
+    return _known(Store(Path(out) if out else default_out()))
 
 
-def _pieces(files: list[Path]) -> list[tuple[str, int]]:
-    """The row groups of Parquet files, each with the path of its file."""
-    return [(str(path), group) for path in files for group in range(pq.read_metadata(path).num_row_groups)]
+def build_datasets(
+    names: Iterable[str] = ("all",),
+    options: BuildOptions | None = None,
+    *,
+    executor: Executor | None = None,
+    builders: Mapping[str, type[Builder]] | None = None,
+    progress: Progress = silent,
+    **changes: Any,
+) -> pipeline.Report:
+    """Builds datasets and mixtures and publishes them in an output folder.
+
+    Example:
+        >>> meadow.build_datasets(["wikidoc"], out="data", workers=8)
+
+    Args:
+        names: Sources, datasets or ``mixture:NAME``; ``all`` is every source.
+        options: What is asked of the build; None for the defaults.
+        executor: Where tasks run instead of in processes of its own; anything that pickles them, such as a dask
+            client's.
+        builders: The sources to choose from; None for those of all installed packages.
+        progress: Told of every finished piece of work.
+        **changes: Attributes of `meadow.core.options.BuildOptions`, in place of those of `options`.
+
+    Returns:
+        What was built and what was not. Bad rows and files are in there, not raised.
+
+    Raises:
+        UsageError: A name, parameter, raw folder or evaluation set that does not exist, a mixture that is none, or
+            options that exclude each other.
+        StoreError: The output folder cannot be used, or another build is using it.
+    """
+    options = replace(options or BuildOptions(), **changes)
+    names = list(names)
+    mixed = [mixtures.load(n.removeprefix(MIXTURE)) for n in names if n.startswith(MIXTURE)]
+    if options.lock is not None and len(mixed) != 1:
+        raise UsageError("a lock file is that of one mixture: name that one, as mixture:NAME")
+
+    def build(wanted: list[str]) -> pipeline.Report:
+        return pipeline.build(wanted, options, executor=executor, builders=builders, progress=progress)
+
+    report = build([name for name in names if not name.startswith(MIXTURE)])
+
+    def ensure(missing: list[str]) -> pipeline.Report:
+        part = build(missing)
+        report.add(part)
+        return part
+
+    for mixture in mixed:
+        try:
+            manifest = mixtures.build(
+                mixture, Store(options.out or default_out()), raw=options.raw, sample=options.sample,
+                executor=executor, workers=options.workers, lock=options.lock,
+                allow_missing=options.allow_missing, progress=progress, ensure=ensure, builders=builders,
+            )  # fmt: skip
+        except StoreError as error:
+            report.failed[mixture.dataset] = str(error)
+        else:
+            report.manifests.append(manifest)
+            report.notes += mixtures.notes(manifest)
+    return report
 
 
-def _store(out: Path | str | None) -> Store:
-    # `datasets` replaces `Path` among a builder module's globals, by one that also knows URLs.
-    from pathlib import Path
+def on_first_use(name: str | None, version: object, store: Store) -> Manifest:
+    """The manifest of a dataset that is to be loaded; one that is not built yet is built first.
 
-    return Store(Path(out) if out else default_out())
+    It is built from the raw store, or from its sample where that has nothing. What is less than its name
+    promises (a sample, a mixture that lacks parts) is said on standard error, once in a process.
 
-
-def _manifest(name: str | None, version: object, store: Store) -> dict[str, Any]:
+    Raises:
+        UnknownDatasetError: There is no such dataset or version; the message names those there are.
+        StoreError: It cannot be read or built.
+    """
     if not name:
-        raise ValueError(
+        raise UnknownDatasetError(
             f'name a dataset: load_dataset("meadow", NAME); there are: {", ".join(_known(store))}'
         )
     version = None if version is None else str(version)
@@ -142,24 +121,16 @@ def _manifest(name: str | None, version: object, store: Store) -> dict[str, Any]
 
 
 def _known(store: Store) -> list[str]:
-    from meadow import mix as mixtures
-    from meadow.core.builder import available
-    from meadow.pipeline.build import dataset_names
-
     mixed = (mixtures.PREFIX + name for name in mixtures.available())
     return sorted({*store.names(), *dataset_names(available()[0], default_raw()), *mixed})
 
 
-def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
+def _built_now(name: str, version: str | None, store: Store) -> Manifest:
     """Builds a dataset that is not there, from the raw store or else from its sample, and says so."""
     from filelock import FileLock
 
-    from meadow import mix as mixtures
-    from meadow.core.builder import available
-    from meadow.pipeline import build as pipeline
-
     classes, broken = available()
-    by_dataset = pipeline.dataset_names(classes, default_raw())
+    by_dataset = dataset_names(classes, default_raw())
     mixture = None
     if name not in by_dataset and name in map(mixtures.PREFIX.__add__, mixtures.available()):
         mixture = mixtures.load(name)
@@ -169,11 +140,11 @@ def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
         message = f"no dataset is named {name!r}; there are: {', '.join(_known(store))}"
         if broken:
             message += f" (and what {', '.join(broken)} would build, which cannot be loaded)"
-        raise ValueError(message)
+        raise UnknownDatasetError(message)
     makes = mixture.version if mixture else classes[by_dataset[name]].version
     if version is not None and version != makes and not makes.startswith(version + "."):
         known = mixture.release_notes if mixture else classes[by_dataset[name]].release_notes
-        raise ValueError(_unavailable(name, version, makes, known, store))
+        raise UnknownDatasetError(_unavailable(name, version, makes, known, store))
     lock = store.root / ".meadow" / "first-use.lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -190,13 +161,12 @@ def _built_now(name: str, version: str | None, store: Store) -> dict[str, Any]:
             pass
         _say(
             f"{name} is not built in {store.root} yet; building it (`python -m meadow.build "
-            f"{f'mixture:{mixture.name}' if mixture else name}` does the same, on all cores)"
+            f"{f'{MIXTURE}{mixture.name}' if mixture else name}` does the same, on all cores)"
         )
         # In this process: new ones would run a script that has no `if __name__ == "__main__"` again.
-        ensure = partial(pipeline.build, out=store.root)
-        if mixture:
-            mixtures.build(mixture, store, ensure=ensure)
-        elif (report := ensure([name])).failed:
+        asked = MIXTURE + mixture.name if mixture else name
+        report = build_datasets([asked], out=store.root)
+        if name in report.failed or not mixture and report.failed:
             raise StoreError(f"{name} could not be built: {'; '.join(report.failed.values())}")
     return _told(store.manifest(name, version), store)
 
@@ -220,13 +190,13 @@ def _unavailable(name: str, version: str, makes: str, known: Iterable[str], stor
 _said: set[str] = set()
 
 
-def _told(manifest: dict[str, Any], store: Store) -> dict[str, Any]:
+def _told(manifest: Manifest, store: Store) -> Manifest:
     """Says, once in a process, in what a dataset is less than its name promises; returns the manifest."""
     if "mixture" in manifest:
         from meadow import mix as mixtures
 
-        name = manifest["mixture"]["name"]
-        if manifest["sample"]:
+        name = manifest.mixture["name"]
+        if manifest.sample:
             _say_once(
                 f"{manifest['name']} in {store.root} is a mixture of the small embedded SAMPLES, written for "
                 f"tests, not the real data; for that put raw files into {default_raw()} and run "
@@ -235,17 +205,16 @@ def _told(manifest: dict[str, Any], store: Store) -> dict[str, Any]:
         for note in mixtures.notes(manifest):
             if "INCOMPLETE" in note:
                 _say_once(note)
-    elif manifest["sample"]:
+    elif manifest.sample:
         _say_sample(manifest, store)
     return manifest
 
 
-def _say_sample(manifest: Mapping[str, Any], store: Store) -> None:
+def _say_sample(manifest: Manifest, store: Store) -> None:
     """Says that rows are not the real ones, and how to get those."""
     from meadow.core.builder import available
-    from meadow.core.raw import find
 
-    name, source = manifest["name"], manifest["source"]
+    name, source = manifest.name, manifest.source
     folder, builder = default_raw() / source, available()[0].get(source)
     there = builder is not None and find(builder, default_raw()).files
     where = (
@@ -268,67 +237,3 @@ def _say_once(message: str) -> None:
 
 def _say(message: str) -> None:
     print(f"meadow: {message}", file=sys.stderr)
-
-
-def load_dataset(
-    name: str,
-    *,
-    split: str | None = None,
-    version: str | None = None,
-    streaming: bool = False,
-    out: Path | str | None = None,
-    num_proc: int | None = None,
-    download_mode: str | None = None,
-    keep_in_memory: bool = False,
-    **kwargs: Any,
-) -> Any:
-    """Loads a dataset; the same as ``datasets.load_dataset("meadow", name, ...)``.
-
-    Args:
-        name: The dataset, such as ``wikidoc``.
-        split: A split or slice (``train[:10%]``); None for all of them. Slices cannot be streamed.
-        version: ``1.0.0``, or its beginning for the newest of those; None for the newest of all.
-        streaming: Read from disk as rows are asked for, without a copy in the `datasets` cache.
-        out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
-        num_proc: Processes that prepare the copy; not with `streaming`.
-        download_mode: ``force_redownload`` prepares the copy again.
-        keep_in_memory: Hold the rows in memory, where they are otherwise mapped from disk.
-        **kwargs: For `datasets.DatasetBuilder`: `cache_dir`, `features`...
-
-    Returns:
-        `Dataset`, or with several splits `DatasetDict`; their iterable kinds when streaming.
-
-    Raises:
-        ValueError: There is no such dataset, version or split; the message names those there are.
-        StoreError: It had to be built and could not be.
-    """
-    if streaming and num_proc is not None:
-        raise ValueError("num_proc prepares a copy, and streaming makes none: leave one of them out")
-    builder = MeadowDatasets(
-        config_name=name, dataset_name="meadow", version=version, out=str(out) if out else None, **kwargs
-    )
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare(download_mode=download_mode, num_proc=num_proc)
-    return builder.as_dataset(split=split, in_memory=keep_in_memory)
-
-
-def build_datasets(*args: Any, **kwargs: Any) -> Any:
-    """See `meadow.pipeline.build.build`."""
-    from meadow.pipeline.build import build
-
-    return build(*args, **kwargs)
-
-
-def rows(name: str, *, version: str | None = None, out: Path | str | None = None) -> Iterator[dict[str, Any]]:
-    """Reads a built dataset row by row, split after split, in flat memory.
-
-    Raises:
-        StoreError: It is not built, or not in that version.
-    """
-    for paths in _store(out).files(name, version).values():
-        for path in paths:
-            # With `pre_buffer`, pyarrow's default, it would hold whole columns of the file.
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(batch_size=1000):
-                    yield from batch.to_pylist()

@@ -2,8 +2,8 @@
 
 `datasets` offers no public way to add a name, so one function of its module `datasets.load` is wrapped:
 `dataset_module_factory`, which turns a path into a `DatasetModule(module_path, hash, builder_kwargs)`.
-Nothing else of its private surface is used; the builder itself (`meadow.api`) is made of public
-classes. tests/test_loader.py pins both names. Where they are missing, the failure is soft: a warning
+Nothing else of its private surface is used; the builder itself (`meadow.loading`) is made of public
+classes. tests/test_loading.py pins both names. Where they are missing, the failure is soft: a warning
 that names `meadow.load_dataset`, which needs none of this.
 """
 
@@ -71,7 +71,7 @@ def _wrap(module: ModuleType) -> None:
         if kwargs.get("revision") is not None:
             raise ValueError('load_dataset("meadow", ...) has no revisions: choose by version="1.0.0"')
         try:
-            return describe("meadow.api", NAME, {"dataset_name": NAME})
+            return describe("meadow.loading", NAME, {"dataset_name": NAME})
         except TypeError as error:
             raise RuntimeError(
                 f"this version of datasets describes modules differently ({error}); "

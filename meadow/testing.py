@@ -22,12 +22,12 @@ from typing import Any, ClassVar
 import pyarrow.parquet as pq
 import pytest
 
-from meadow.core import rows
+from meadow.api import build_datasets
 from meadow.core.builder import Builder
 from meadow.core.licenses import CC0
+from meadow.core.row import arrow_schema, content_hash, encode
 from meadow.core.store import CARD, PLOT, REJECTED, Store
 from meadow.describe import cards
-from meadow.pipeline import build as pipeline
 
 #: A sample with fewer rows shows too little of its format.
 MINIMUM_ROWS = 25
@@ -87,7 +87,7 @@ class BuilderTest:
 
     @classmethod
     def _build(cls, out: Path, workers: int) -> Store:
-        report = pipeline.build(
+        report = build_datasets(
             [cls.builder.name],
             out=out,
             sample=True,
@@ -111,7 +111,7 @@ class BuilderTest:
 
     def test_files_are_what_the_manifest_says(self, store: Store) -> None:
         for manifest, folder in _versions(store):
-            schema = rows.schema(manifest["features"])
+            schema = arrow_schema(manifest["features"])
             for split, entry in manifest["splits"].items():
                 assert entry["rows"] == sum(
                     pq.read_metadata(folder / f["path"]).num_rows for f in entry["files"]
@@ -157,12 +157,12 @@ class BuilderTest:
 
     def test_rows_hash_is_that_of_the_rows(self, store: Store) -> None:
         for manifest, folder in _versions(store):
-            digest = rows.content_hash(manifest["features"])
+            digest = content_hash(manifest["features"])
             for split, entry in manifest["splits"].items():
                 digest.update(split.encode() + b"\n")
                 for file in entry["files"]:
                     for row in pq.read_table(folder / file["path"]).to_pylist():
-                        digest.update(hashlib.sha256(rows.encode(list(row.values()))).digest())
+                        digest.update(hashlib.sha256(encode(list(row.values()))).digest())
             assert digest.hexdigest() == manifest["rows_sha256"]
 
     def test_rows_are_pinned_to_the_version(self, store: Store) -> None:
@@ -217,7 +217,7 @@ class BuilderTest:
                 assert columns == list(manifest["features"])
 
     def test_meadow_loads_it(self, store: Store, tmp_path: Path) -> None:
-        from meadow.api import load_dataset
+        from meadow.loading import load_dataset
 
         for manifest in store.current():
             loaded = load_dataset(manifest["name"], out=store.root, cache_dir=str(tmp_path))

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow.core import rows
+from meadow.core.row import COLUMNS, REJECTED_COLUMNS, arrow_schema
 from tests import manifests
 
-LEVEL = {**rows.COLUMNS, "level": "int64"}
+LEVEL = {**COLUMNS, "level": "int64"}
 #: Columns of the files that lie beside a manifest.
 BESIDE = {
-    "rejected": dict(rows.REJECTED_COLUMNS),
+    "rejected": dict(REJECTED_COLUMNS),
     "duplicates": {"cluster": "int64", "id": "string", "kept": "bool", "similarity": "float64"},
     "contamination": {
         **dict.fromkeys(("exam", "item", "id", "split", "kind"), "string"),
@@ -81,7 +81,7 @@ def put(
     """
     folder = out / name / version
     folder.mkdir(parents=True, exist_ok=True)
-    schema = rows.schema(features)
+    schema = arrow_schema(features)
     digest, ids, licenses, entries = hashlib.sha256(), [], {}, {}
     for split, every in splits.items():
         every = list(every)
@@ -100,7 +100,7 @@ def put(
             licenses[entry["license"]] = licenses.get(entry["license"], 0) + 1
         entries[split] = {"rows": len(every), "bytes": 100 * len(every), "files": listed}
     for kind, lines in (beside or {}).items():
-        kinds = rows.schema(BESIDE[kind])
+        kinds = arrow_schema(BESIDE[kind])
         lines = list(lines)
         table = [pa.array([line.get(c) for line in lines], kinds.field(c).type) for c in kinds.names]
         pq.write_table(pa.Table.from_arrays(table, schema=kinds), folder / f"{kind}.parquet")

@@ -11,8 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from meadow.core.builder import Author, Builder, Example, Rejected
-from meadow.core.raw import find
+from meadow.core.builder import Builder
+from meadow.core.rawstore import find
+from meadow.core.row import Author, Example, Rejected
 
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 

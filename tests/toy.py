@@ -14,9 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from meadow.core.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import CC_BY_SA_40, MIT
-from meadow.core.raw import BadRecord, RawFile, RawFileError, RawSource, damaged, json_lines
+from meadow.core.rawfile import RawFile, RawFileError, damaged
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Option, Rejected
+from meadow.parse.jsonlines import BadRecord, json_lines
 
 _FIELDS = ("group", "answer_key", "source_url", "source_date", "license", "generator", "split")
 
@@ -202,7 +205,8 @@ def build_until(step: int, raw: Path, out: Path, told: Path | None = None) -> No
         out: The output folder.
         told: Where to write how many changes there were.
     """
-    from meadow.filters import Filters
+    from meadow.api import build_datasets
+    from meadow.core.options import BuildOptions
     from meadow.pipeline import build as pipeline
 
     changes = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "ctypes.dlsym"))
@@ -217,7 +221,7 @@ def build_until(step: int, raw: Path, out: Path, told: Path | None = None) -> No
 
     pipeline.draw = no_plot
     sys.addaudithook(watch)
-    filters = Filters(duplicates="off")  # as the other builds of that test
-    report = pipeline.build(["toy"], raw=raw, out=out, builders=BUILDERS, filters=filters)
+    filters = BuildOptions(duplicates="off")  # as the other builds of that test
+    report = build_datasets(["toy"], raw=raw, out=out, builders=BUILDERS, options=filters)
     if told is not None:
         told.write_text(json.dumps([count, report.failed]))

@@ -7,12 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
-from meadow.core.builder import Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import UNKNOWN, License
-from meadow.filters.quality import Quality
+from meadow.core.quality import Quality
+from meadow.core.rawstore import RawPattern
+from meadow.core.row import Example, Rejected
 
 if TYPE_CHECKING:
-    from meadow.core.raw import RawSource
+    from meadow.core.rawstore import RawSource
 
     from .collection import Card, Stray
 
@@ -77,7 +79,7 @@ class Flashcards(Builder):
         """Reads one file's cards in the order of note and card number.
 
         Raises:
-            meadow.core.raw.RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
+            meadow.core.rawfile.RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
         """
         from .collection import open_collection
         from .textexport import text_cards

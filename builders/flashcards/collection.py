@@ -17,13 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from meadow.core.raw import MAX_LINE, MAX_RATIO, RATIO_FLOOR, RawFileError, ZipArchive, bomb, damaged
+from meadow.core.archive import ZipArchive
+from meadow.core.rawfile import MAX_LINE, MAX_RATIO, RATIO_FLOOR, RawFileError, bomb, damaged
 
 from . import protobuf
 from .templates import Template, TemplateError
 
 if TYPE_CHECKING:
-    from meadow.core.raw import RawFile
+    from meadow.core.rawfile import RawFile
 
 #: The largest shared medical decks hold some 40,000 notes in under 300 MB; 4 GiB leaves room for a person's
 #: whole collection and stops short of filling a disk.

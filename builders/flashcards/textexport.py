@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from meadow.core.raw import MAX_LINE, RawFileError
+from meadow.core.rawfile import MAX_LINE, RawFileError
 
 from .collection import Card, NoteType, Stray, is_occlusion
 from .templates import cloze_numbers
 
 if TYPE_CHECKING:
-    from meadow.core.raw import RawFile
+    from meadow.core.rawfile import RawFile
 
 _SEPARATORS = {
     "tab": "\t",

@@ -14,10 +14,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from meadow.builders.medqa.places import choose
-from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.archive import ZipArchive
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import DISPUTED
-from meadow.core.raw import BadRecord, RawFileError, RawSource, ZipArchive, json_lines
-from meadow.filters.quality import Quality
+from meadow.core.quality import Quality
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Rejected
+from meadow.parse.jsonlines import BadRecord, json_lines
 from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
 
 #: The publisher's names of the splits, in order, and ours.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from meadow.core.builder import Rejected
-from meadow.core.raw import RawFile, RawFileError, RawSource, ZipArchive
+from meadow.core.archive import ZipArchive
+from meadow.core.rawfile import RawFile, RawFileError
+from meadow.core.rawstore import RawSource
+from meadow.core.row import Rejected
 
 #: A file of ours, loose or in an archive, below whatever folder; the rest of the archive (textbooks,
 #: Mainland China, Taiwan, the unsplit US_qbank.jsonl) does not match.

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from meadow.builders.pubmedqa.stream import records
-from meadow.core.builder import Author, Builder, Example, Option, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import UNKNOWN
-from meadow.core.raw import MAX_LINE, RawFile, RawFileError, RawSource, damaged
-from meadow.filters.quality import Quality
+from meadow.core.quality import Quality
+from meadow.core.rawfile import MAX_LINE, RawFile, RawFileError, damaged
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Option, Rejected
 
 #: The publisher's file of each dataset, with what stands between source and PMID in its row ids.
 _FILES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from meadow.core.raw import MAX_LINE, RawFile, damaged
+from meadow.core.rawfile import MAX_LINE, RawFile, damaged
 
 #: Records nest three deep (file, record, list of paragraphs). The parser's memory grows with the
 #: square of the depth, so a file of nothing but brackets must be stopped early.
@@ -40,7 +40,7 @@ def records(file: RawFile) -> Iterator[tuple[str, Any]]:
 
     Raises:
         RawFileError: The file is no JSON object, is cut off, is not UTF-8, nests deeper than any real
-            record, or holds an entry larger than `meadow.core.raw.MAX_LINE` bytes.
+            record, or holds an entry larger than `meadow.core.rawfile.MAX_LINE` bytes.
     """
     import ijson
 

@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import CC_BY_SA_25, CC_BY_SA_30, CC_BY_SA_40
-from meadow.core.raw import RawFile, RawFileError, RawSource
-from meadow.filters.quality import Quality
+from meadow.core.quality import Quality
+from meadow.core.rawfile import RawFile, RawFileError
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Rejected
 
 _EVIDENCE = (
     "Stack Exchange licenses user contributions under CC BY-SA: the version that the post's ContentLicense "

@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from meadow.core.raw import MAX_RATIO, RATIO_FLOOR, RawFile, RawFileError, bomb, damaged, safe_member
+from meadow.core.archive import safe_member
+from meadow.core.rawfile import MAX_RATIO, RATIO_FLOOR, RawFile, RawFileError, bomb, damaged
 
 #: Bytes of Posts.xml that one partitioning task reads, and that one bucket holds on average. They
 #: grow only for sites of over 16 GB, so that spill tables stay small beside the data.

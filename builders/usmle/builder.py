@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import RIGHTS_RESERVED
-from meadow.core.raw import RawFile, RawFileError, RawSource, damaged
-from meadow.filters.quality import Quality
+from meadow.core.quality import Quality
+from meadow.core.rawfile import RawFile, RawFileError, damaged
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Rejected
 from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
 
 _STEPS = ("step1", "step2", "step3")

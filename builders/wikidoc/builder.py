@@ -26,9 +26,11 @@ from meadow.builders.wikidoc.questions import (
     siblings,
     split_title,
 )
-from meadow.core.builder import Author, Builder, Example, RawPattern, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import CC_BY_SA_30
-from meadow.core.raw import RawFileError, RawSource
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Author, Example, Rejected
 
 #: JSON lines are cut into ranges of this many bytes: several hundred pages, a few seconds of work.
 RANGE_BYTES = 16 * 2**20

@@ -10,9 +10,10 @@ from html import unescape
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from meadow.core.builder import Rejected
-from meadow.core.raw import MAX_LINE, BadRecord, RawFile, RawFileError, damaged, json_lines
+from meadow.core.rawfile import MAX_LINE, RawFile, RawFileError, damaged
+from meadow.core.row import Rejected
 from meadow.parse.htmltext import html_to_text
+from meadow.parse.jsonlines import BadRecord, json_lines
 
 
 def words(text: str) -> frozenset[str]:

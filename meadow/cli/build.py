@@ -12,7 +12,7 @@ from meadow.cli import console, listing, showing
 from meadow.cli.options import Out, Raw
 
 if TYPE_CHECKING:
-    from meadow.filters import Filters
+    from meadow.core.options import BuildOptions
 
 
 def build(
@@ -106,44 +106,33 @@ def build(
         )
     if sample and require_raw:
         console.fail("--sample and --require-raw exclude each other", console.WRONG_USE)
+    from meadow.api import build_datasets
     from meadow.core.store import default_raw
-    from meadow.pipeline import build as pipeline
 
     parameters = _parameters(set_ or [])
-    filters = _filters(
-        language or ["en"], license_policy, against or [],
+    options = _options(
+        language or ["en"], license_policy,
+        raw=raw, out=out, workers=workers, sample=sample, require_raw=require_raw, parameters=parameters,
         quality=quality, privacy=privacy, contamination=contamination, duplicates=duplicates,
+        against=against or (), lock=lock, allow_missing=allow_missing,
     )  # fmt: skip
     with console.failing(), console.ProgressLines() as progress:
-        report = pipeline.build(
-            names,
-            raw=raw,
-            out=out,
-            workers=workers,
-            sample=sample,
-            require_raw=require_raw,
-            parameters=parameters,
-            filters=filters,
-            lock=lock,
-            allow_missing=allow_missing,
-            progress=progress,
-        )
+        report = build_datasets(names, options, progress=progress)
     showing.show(report, None if sample else raw or default_raw(), out)
     if report.failed:
         raise SystemExit(console.FAILED)
 
 
-def _filters(languages: list[str], policy: Path | None, against: list[Path], **switches: Any) -> Filters:
+def _options(languages: list[str], policy: Path | None, **given: Any) -> BuildOptions:
     from meadow.core.licenses import Policy
-    from meadow.filters import Filters
+    from meadow.core.options import BuildOptions
     from meadow.filters.language import LanguageFilter
 
     wanted = () if "any" in languages else tuple(dict.fromkeys(languages))
     with console.failing():
         if wanted:
             LanguageFilter(wanted)  # says which codes there are
-        loaded = Policy.load(policy) if policy else None
-        return Filters(languages=wanted, policy=loaded, against=tuple(against), **switches)
+        return BuildOptions(languages=wanted, policy=Policy.load(policy) if policy else None, **given)
 
 
 def _parameters(settings: list[str]) -> dict[str, dict[str, Any]]:

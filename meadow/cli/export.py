@@ -33,11 +33,11 @@ def export_anki(
     version: Annotated[str | None, typer.Option(help="Another version than the newest.")] = None,
 ) -> None:
     """Write a dataset of questions and answers as a deck of flashcards for Anki."""
-    from meadow import api
+    from meadow.core.store import Store, default_out
     from meadow.export import anki
 
     try:
-        count = anki.export_anki(api.rows(name, version=version, out=out), name, file)
+        count = anki.export_anki(Store(out or default_out()).rows(name, version), name, file)
     except OSError as error:
         console.fail(f"cannot write {file}: {error.strerror or error}")
     except (Error, ValueError) as error:

@@ -11,7 +11,7 @@ def show(names: list[str], raw: Path | None, sample: bool) -> None:
     """Prints what names ask for; ``all`` is everything."""
     from meadow import mix as mixtures
     from meadow.core.builder import available
-    from meadow.core.raw import find, strangers
+    from meadow.core.rawstore import find, strangers
     from meadow.core.store import default_raw
 
     classes, broken = available()

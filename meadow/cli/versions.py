@@ -117,9 +117,8 @@ def _newer(local: Iterable[Version], store: Store) -> list[str]:
 
 def _makes() -> dict[str, str]:
     """The version that this Meadow builds of each dataset."""
-    from meadow.core.builder import available
+    from meadow.core.builder import available, dataset_names
     from meadow.core.store import default_raw
-    from meadow.pipeline.build import dataset_names
 
     classes = available()[0]
     return {

@@ -1,4 +1,4 @@
-"""What a source declares, and the records it yields.
+"""What a source declares, and which sources there are.
 
 A source is one class: it declares itself in class attributes, cuts its raw files into independent
 `Shard`s, and parses a shard into `Example`s. What cannot be used is yielded as `Rejected`; nothing
@@ -15,93 +15,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from meadow.core.licenses import CC0, KNOWN, License
+from meadow.core.rawstore import RawPattern, RawSource, find
+from meadow.core.row import COLUMNS, Example, Rejected
+
 if TYPE_CHECKING:
-    from meadow.core.licenses import License
-    from meadow.core.raw import RawFile, RawSource
-    from meadow.filters.quality import Quality
+    from meadow.core.quality import Quality
+    from meadow.core.rawfile import RawFile
 
 #: Entry point group under which packages offer their sources.
 ENTRY_POINTS = "meadow.builders"
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who wrote a text: a name and, where there is one, an address that attribution can link to."""
-
-    name: str
-    url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One choice of a multiple-choice question; `key` is its letter."""
-
-    key: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row, before the build adds what the source declares for all of them.
-
-    Attributes:
-        id: Stable across builds: source name and natural key (``medqa/us-1a2b``), never a counter.
-        instruction: What the model is told to do; constant for most sources.
-        input: The question, or whatever the instruction applies to.
-        output: The answer.
-        group: What must not straddle a split: page, thread, note, PMID.
-        options: The choices of a multiple-choice question, in order.
-        answer_key: The key of the right option.
-        source_url: The address of this very text, at this revision.
-        source_date: ISO 8601 date (``2019-05-01``), or as much of it as is known (``2019``).
-        authors: Whom attribution must name.
-        license: SPDX id; None stands for the builder's `license`.
-        generator: The model that wrote a machine-written text; None for human writing.
-        split: The publisher's split; None leaves it to a hash of `group`.
-        configs: The datasets it belongs to; empty for those of its shard.
-        extra: Values of the builder's `extra_features`.
-    """
-
-    id: str
-    instruction: str
-    input: str
-    output: str
-    group: str
-    options: tuple[Option, ...] = ()
-    answer_key: str | None = None
-    source_url: str | None = None
-    source_date: str | None = None
-    authors: tuple[Author, ...] = ()
-    license: str | None = None
-    generator: str | None = None
-    split: str | None = None
-    configs: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A record, or a whole file, that was read and is left out.
-
-    Attributes:
-        reason: Short and constant (``score below 5`` without the score): funnels count by it.
-        id: The row's id as far as it is known; for a file, its path in the raw store.
-        detail: What was found, with the particulars of this record.
-        remedy: What a person can do about it; empty where nothing needs doing.
-        excerpt: The beginning of the text; the build shortens it.
-        file: Path in the raw store; empty for the shard's first file.
-        configs: The datasets whose funnel counts it; empty for those of its shard.
-    """
-
-    reason: str
-    id: str
-    detail: str = ""
-    remedy: str = ""
-    excerpt: str = ""
-    file: str = ""
-    configs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +44,6 @@ class Shard:
     files: tuple[RawFile, ...]
     configs: tuple[str, ...]
     args: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RawPattern:
-    """A kind of raw file that a source reads.
-
-    Attributes:
-        pattern: Glob relative to the source's folder; ``*`` stays within a folder, ``**/`` crosses.
-        description: What the file is, for people.
-        required: False for companions, which are no reason to build from raw by themselves.
-    """
-
-    pattern: str
-    description: str
-    required: bool = True
 
 
 class Builder(ABC):
@@ -161,7 +71,7 @@ class Builder(ABC):
         privacy: What is done about text that could identify a person: ``mask`` it, ``drop`` the row,
             ``flag`` it, ``off``. Published articles and exams say ``flag``; what people wrote
             themselves is masked.
-        quality: Its thresholds; None for those of `meadow.filters.quality.Quality`.
+        quality: Its thresholds; None for those of `meadow.core.quality.Quality`.
         extra_features: Columns of its own: name to ``string``, ``int64``, ``float64``, ``bool`` or
             ``list<string>``.
         split_shares: Shares by hash of `group` where the publisher has no splits.
@@ -215,13 +125,30 @@ class Builder(ABC):
         """Parses one shard; runs in a worker.
 
         Raises:
-            meadow.core.raw.RawFileError: The file is damaged. All records of the shard are then left
+            meadow.core.rawfile.RawFileError: The file is damaged. All records of the shard are then left
                 out and the file is listed, the rest of the build goes on.
         """
 
     def configs_of(self, raw: RawSource) -> tuple[str, ...]:
         """The datasets that these raw files give, in order of display."""
         return self.configs
+
+    @classmethod
+    def features(cls) -> dict[str, str]:
+        """All columns of its datasets, with their types as Arrow writes them.
+
+        Raises:
+            ValueError: One of its own has the name of one that every dataset has.
+        """
+        clash = sorted(set(COLUMNS) & set(cls.extra_features))
+        if clash:
+            raise ValueError(f"{cls.name}: extra_features repeats the column {', '.join(clash)}")
+        return {**COLUMNS, **cls.extra_features}
+
+    @classmethod
+    def terms(cls) -> dict[str, License]:
+        """The licences that its rows can carry, by id; rows of its sample are Meadow's own writing, CC0."""
+        return {term.id: term for term in (CC0, cls.license, *cls.licenses)}
 
     def card_name(self, config: str) -> str:
         """The file in ``cards/`` whose words describe `config`."""
@@ -290,3 +217,25 @@ def available() -> tuple[dict[str, type[Builder]], dict[str, str]]:
         else:
             found[cls.name] = cls
     return dict(sorted(found.items())), broken
+
+
+def dataset_names(classes: Mapping[str, type[Builder]], raw: Path | None) -> dict[str, str]:
+    """The datasets that can be built, with their source.
+
+    Args:
+        classes: The sources there are.
+        raw: The raw store, which decides the datasets of some sources; None for samples.
+    """
+    found = {}
+    for source, cls in classes.items():
+        builder = cls()
+        files = find(builder, raw)
+        for config in builder.configs_of(files if files.files else find(builder, None)):
+            found[config] = source
+    return found
+
+
+def license_ids() -> set[str]:
+    """The ids of all licences that Meadow or an installed source knows."""
+    declared = (term for source in available()[0].values() for term in (source.license, *source.licenses))
+    return {*KNOWN, *(term.id for term in declared)}

@@ -1,4 +1,4 @@
-"""The parent of every exception that a caller of Meadow may want to catch."""
+"""The parent of every exception that a caller of Meadow may want to catch, and what more than one layer raises."""
 
 
 class Error(Exception):
@@ -12,3 +12,11 @@ class Error(Exception):
         ...     print(type(error).__name__)
         UnknownDatasetError
     """
+
+
+class UsageError(Error, ValueError):
+    """Something that was asked for and cannot be: an option, a parameter, a file that is not there."""
+
+
+class UnknownDatasetError(UsageError):
+    """A dataset, source or version that there is not; the message names those there are."""

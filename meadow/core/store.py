@@ -29,6 +29,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from meadow.core import manifest as manifests
 from meadow.core.errors import Error
@@ -151,6 +152,21 @@ class Store:
             split: [folder / file["path"] for file in entry["files"]]
             for split, entry in manifest["splits"].items()
         }
+
+    def rows(self, name: str, version: str | None = None) -> Iterator[dict[str, Any]]:
+        """Reads a dataset row by row, split after split, in flat memory.
+
+        Raises:
+            StoreError: It is not built, or not in that version.
+        """
+        import pyarrow.parquet as pq
+
+        for paths in self.files(name, version).values():
+            for path in paths:
+                # With `pre_buffer`, pyarrow's default, it would hold whole columns of the file.
+                with pq.ParquetFile(path, pre_buffer=False) as file:
+                    for batch in file.iter_batches(batch_size=1000):
+                        yield from batch.to_pylist()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Path]:

@@ -11,6 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from typing import Any
 
+Progress = Callable[[str, str, int, int], None]
+"""Called with source, stage, pieces done, pieces in all."""
+
+
+def silent(source: str, stage: str, done: int, total: int) -> None:
+    """A `Progress` that tells nobody."""
+
 
 class InlineExecutor(Executor):
     """Runs each task when it is submitted, in this process."""

@@ -67,9 +67,9 @@ def write(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from meadow.core import rows
+    from meadow.core.row import arrow_schema
 
-    schema = rows.schema(COLUMNS)
+    schema = arrow_schema(COLUMNS)
     credits_ = _Credits(terms or {}, changes or {})
     count = 0
     pending: list[pa.RecordBatch] = []

@@ -272,8 +272,7 @@ def _built(name: str, store: Store) -> list[str]:
 def _sources(name: str, raw: Path | None, store: Store) -> list[str]:
     """The sources' own entries of a dataset that is not built."""
     from meadow import mix as mixtures
-    from meadow.core.builder import available
-    from meadow.pipeline.build import dataset_names
+    from meadow.core.builder import available, dataset_names
 
     classes = available()[0]
     by_dataset = dataset_names(classes, raw)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+from meadow.core.archive import safe_member
 from meadow.core.builder import Builder
 from meadow.core.errors import Error
-from meadow.core.raw import safe_member
 
 #: The file that declares addresses, and the same of a mirror.
 CHECKSUMS = "checksums.tsv"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from meadow.core.builder import available
-from meadow.core.raw import find
+from meadow.core.rawstore import find
 from meadow.core.store import default_raw
 from meadow.fetch import mediawiki, pages, terms
 from meadow.fetch.addresses import RECORD, Address, Wanted, record, wanted, without_secrets

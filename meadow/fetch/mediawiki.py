@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from meadow.core.raw import MAX_LINE
+from meadow.core.rawfile import MAX_LINE
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent, sha256_of
 from meadow.fetch.pages import printable, title_of

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from meadow.core.raw import MAX_RATIO, RATIO_FLOOR
+from meadow.core.rawfile import MAX_RATIO, RATIO_FLOOR
 from meadow.fetch.addresses import RECORD, lines, record
 from meadow.fetch.outcome import FetchError, Progress, Silent, locked, sha256_of, unwritable
 from meadow.fetch.packing import (

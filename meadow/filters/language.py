@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from meadow.core.builder import Rejected
+from meadow.core.row import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
-    from meadow.core.builder import Example
-    from meadow.filters import Seen
+    from meadow.core.parts import Seen
+    from meadow.core.row import Example
 
 __all__ = ["KNOWN", "TOO_SHORT", "UNDECIDED", "UNWANTED", "Judgement", "LanguageFilter", "judge", "prose"]
 

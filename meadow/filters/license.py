@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from meadow.core.builder import Builder, Example, Rejected
+from meadow.core.builder import Builder
 from meadow.core.licenses import CC0, PARTS, UNKNOWN, License, Policy, generator_terms
-from meadow.filters import Seen
+from meadow.core.parts import Seen
+from meadow.core.row import Example, Rejected
 
 _REMEDY = "Change the policy, or clear the rights with the owner."
 

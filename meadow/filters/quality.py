@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from meadow.core.builder import Example, Rejected
+from meadow.core.quality import Quality
+from meadow.core.row import Example, Rejected
 from meadow.parse.options import INSTRUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meadow.filters import Seen
+    from meadow.core.parts import Seen
 
 ENCODING = "encoding damage"
 DEBRIS = "markup debris"
@@ -35,53 +36,6 @@ CONTRADICTS = "answer contradicts its key"
 #: What is counted of rows that stay.
 REPAIRED = "encoding repaired"
 MENTIONS_PICTURE = "mentions a picture"
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """The thresholds of one source; a builder declares its own where the defaults do not fit.
-
-    There are no limits on length: short answers ("Prognosis is poor.") are whole answers, and how long a
-    text may be depends on the model that reads it.
-
-    Attributes:
-        repair: Repair text that was decoded with the wrong encoding, or left percent-encoded. On 86,000
-            texts of public medical data, `ftfy` changed 163, each of them for the better.
-        replacement_characters: How many U+FFFD a field may hold; each stands for a letter that is lost.
-        debris: Drop rows with remains of templates, wiki markup, HTML or entities outside code.
-        editorial: Drop texts about the site instead of its subject. Of use where texts are pages.
-        links: Drop answers that only lead elsewhere.
-        references: Drop answers that only point at a picture, table or section that the row lacks.
-        pictures: Drop questions whose asking sentence is about a picture that the row lacks. A
-            vignette that shows a picture in passing stays, since its text mostly says what is to be
-            seen; it is counted.
-        truncated: Drop answers that stop where they cannot end: after an opening bracket, a comma or a
-            word such as "the" or "and", or at a mark such as "(continued)".
-        ellipsis: Whether an ellipsis at the end is such a mark, too. Reference texts do not end with
-            one; people do ("so there are exceptions...").
-        announced: An answer that ends with a colon lacks what the colon announces. Up to this many
-            characters it is dropped; a longer one has said enough to stay. 0: none is.
-        truncated_from: Answers shorter than this many characters cannot be told from a phrase that was
-            meant to be one, such as the back of a flashcard; they are never called truncated for
-            the word that they end with.
-        repeats: Drop answers that are the question over again.
-        options: Drop multiple-choice rows in which two options read the same, or whose answer names
-            another option than `answer_key` does.
-    """
-
-    repair: bool = True
-    replacement_characters: int = 0
-    debris: bool = True
-    editorial: bool = True
-    links: bool = True
-    references: bool = True
-    pictures: bool = True
-    truncated: bool = True
-    ellipsis: bool = True
-    announced: int = 500
-    truncated_from: int = 40
-    repeats: bool = True
-    options: bool = True
 
 
 # --- encoding -----------------------------------------------------------------------------------
@@ -474,7 +428,7 @@ def _options(example: Example) -> tuple[str, str] | None:
     by_key = {option.key: option.text for option in example.options}
     key, output = example.answer_key, example.output.strip()
     if key is not None and key not in by_key or not output:
-        return None  # `meadow.core.rows.problem` says so
+        return None  # `meadow.core.row.problem` says so
     if example.instruction == INSTRUCTION:
         # The instruction promises "B: text"; the letter or the text alone are as good. The text goes first,
         # since "E. coli" is no option E.
@@ -540,7 +494,7 @@ class QualityFilter:
         thresholds = self.thresholds
         question, answer = example.input, example.output.strip()
         if not answer:
-            return None  # `meadow.core.rows.problem` says so
+            return None  # `meadow.core.row.problem` says so
         for text in (question, answer):
             damage = _damage(text, thresholds.replacement_characters)
             if damage is not None:

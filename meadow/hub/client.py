@@ -68,10 +68,10 @@ class Client:
     def __init__(self, kind: str = "dataset") -> None:
         from huggingface_hub import HfApi
 
-        from meadow import __version__
+        from meadow.core.version import VERSION
 
         self.kind = kind
-        self._api = HfApi(library_name="meadow", library_version=__version__)
+        self._api = HfApi(library_name="meadow", library_version=VERSION)
 
     @property
     def endpoint(self) -> str:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meadow.core import rows
 from meadow.core.licenses import PARTS
 from meadow.core.manifest import Manifest
+from meadow.core.row import COLUMNS
 from meadow.core.store import ATTRIBUTION, CARD, MANIFEST, PLOT, REJECTED, Store
 from meadow.core.workers import Pool, in_order
 from meadow.describe import attribution, cards
@@ -196,7 +196,7 @@ class _Job:
         folder = self.scratch / "staged"
         folder.mkdir(parents=True)
         extra = [c for c in PARTS if any(c in each.manifest.features for each in self.found)]
-        columns = {**rows.COLUMNS, writing.DATASET: "string", **dict.fromkeys(extra, "string")}
+        columns = {**COLUMNS, writing.DATASET: "string", **dict.fromkeys(extra, "string")}
         index = self._read()
         available = [int((index.part(n)["why"] == 0).sum()) for n in range(len(self.found))]
         every = self.mixture.wanted()

@@ -78,14 +78,14 @@ class Machine:
     def buildable(self) -> dict[str, str]:
         """The datasets that can be built here, with their source."""
         if self._buildable is None:
-            from meadow.pipeline.build import dataset_names
+            from meadow.core.builder import dataset_names
 
             self._buildable = dataset_names(self.classes, self.root)
         return self._buildable
 
     def has_raw(self, source: str) -> bool:
         """Whether there are raw files of a source, which then is built from these and not from its sample."""
-        from meadow.core.raw import find
+        from meadow.core.rawstore import find
 
         return self.root is not None and bool(find(self.classes[source], self.root).files)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from meadow.core import rows
 from meadow.core.licenses import License, judge
 from meadow.core.manifest import (
     BuiltWith,
@@ -28,6 +27,7 @@ from meadow.core.manifest import (
     PublishedPart,
     Split,
 )
+from meadow.core.row import content_hash
 from meadow.core.version import VERSION
 from meadow.mix.definition import Mixture, MixtureError
 from meadow.mix.finding import FoundPart, LackingPart
@@ -190,7 +190,7 @@ def _once(values: Iterable[str]) -> tuple[str, ...]:
 def _rows_sha256(
     columns: Mapping[str, str], written: Mapping[str, Sequence[tuple[str, tasks.Written]]]
 ) -> str:
-    digest = rows.content_hash(columns)
+    digest = content_hash(columns)
     for split, files in written.items():
         digest.update(split.encode() + b"\n")
         for _, one in files:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow.core import rows
-from meadow.core.builder import Rejected
+from meadow.core import parts
+from meadow.core.row import EXCERPT, REJECTED_COLUMNS, Rejected, arrow_schema, encode
 from meadow.mix.reading import CONDITION, CONTAMINATED, NOT_DRAWN, PartFile
 from meadow.pipeline import tasks
 
@@ -50,7 +50,7 @@ class TakenRows:
     path: Path
     rows: int
     bytes: int
-    rejects: tasks.Part | None
+    rejects: parts.Part | None
     counts: Mapping[str, Counter[str]]
 
 
@@ -66,8 +66,8 @@ def take(
         columns: The mixture's columns.
         work: The beginning of the names of working files.
     """
-    schema = tasks.part_schema(columns)
-    rejects = tasks.PartWriter(Path(f"{work}.rejects"), rows.schema(rows.REJECTED_COLUMNS))
+    schema = parts.part_schema(columns)
+    rejects = parts.PartWriter(Path(f"{work}.rejects"), arrow_schema(REJECTED_COLUMNS))
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("license", "generator", "task")}
     target = Path(f"{work}.arrow")
     waiting: list[pa.Table] = []
@@ -88,11 +88,11 @@ def take(
                 reason = reasons[int(why)]
                 remedy = _REMEDIES.get(reason, "")
                 rejected = Rejected(reason, row["id"], "", remedy, row["input"] or "", file.label)
-                rejects.add(tasks.reject_row(rejected, file.dataset, file.label), rows.EXCERPT)
+                rejects.add(parts.reject_row(rejected, file.dataset, file.label), EXCERPT)
             if not kept.any():
                 continue
             table = _columns(whole.filter(pa.array(kept)), file.dataset, columns)
-            encoded = [rows.encode(list(row)) for row in zip(*table.to_pydict().values(), strict=True)]
+            encoded = [encode(list(row)) for row in zip(*table.to_pydict().values(), strict=True)]
             size += sum(map(len, encoded))
             for name, counter in counts.items():
                 counter.update(value for value in table[name].to_pylist() if value)
@@ -101,13 +101,13 @@ def take(
                 _write_run(waiting, out)
         _write_run(waiting, out)
     rejects.close()
-    part = tasks.Part(str(rejects.path), (), None, rejects.rows, rejects.bytes) if rejects.rows else None
+    part = parts.Part(str(rejects.path), (), None, rejects.rows, rejects.bytes) if rejects.rows else None
     return TakenRows(target, int((drawn["why"] == 0).sum()), size, part, counts)
 
 
 def _columns(table: pa.Table, dataset: str, columns: Mapping[str, str]) -> pa.Table:
     """The rows with a mixture's columns."""
-    schema = rows.schema(columns)
+    schema = arrow_schema(columns)
     arrays: dict[str, Any] = {name: table[name] for name in table.column_names}
     arrays[DATASET] = pa.array([dataset] * table.num_rows, pa.string())
     # A part of the row that other datasets have, or a column younger than this one.
@@ -120,11 +120,11 @@ def _columns(table: pa.Table, dataset: str, columns: Mapping[str, str]) -> pa.Ta
 def _with_places(table: pa.Table, places: np.ndarray, encoded: list[bytes], schema: pa.Schema) -> pa.Table:
     """Rows as part files hold them, their place for a key."""
     own = {
-        tasks.KEY: pa.array(places),
-        tasks.AT: pa.array(np.arange(table.num_rows)),
-        tasks.DIGEST: pa.array([hashlib.sha256(data).digest() for data in encoded], pa.binary(32)),
+        parts.KEY: pa.array(places),
+        parts.AT: pa.array(np.arange(table.num_rows)),
+        parts.DIGEST: pa.array([hashlib.sha256(data).digest() for data in encoded], pa.binary(32)),
         # What row filters noted and found was so in the build of the part; here nothing more is.
-        tasks.NOTES: pa.array([""] * table.num_rows, pa.string()),
+        parts.NOTES: pa.array([""] * table.num_rows, pa.string()),
     }
     for field in list(schema)[table.num_columns :]:
         table = table.append_column(field, own.get(field.name, pa.nulls(table.num_rows, field.type)))
@@ -134,7 +134,7 @@ def _with_places(table: pa.Table, places: np.ndarray, encoded: list[bytes], sche
 def _write_run(waiting: list[pa.Table], out: Any) -> None:
     if waiting:
         table = pa.concat_tables(waiting)
-        out.write_batch(table.sort_by(tasks.KEY).combine_chunks().to_batches()[0])
+        out.write_batch(table.sort_by(parts.KEY).combine_chunks().to_batches()[0])
         waiting.clear()
 
 
@@ -163,7 +163,7 @@ def gather(
         path: The Parquet file.
         work: The beginning of the names of working files.
     """
-    schema = tasks.part_schema(columns)
+    schema = parts.part_schema(columns)
     ordered = f"{work}.arrow"
     with pa.OSFile(ordered, "wb") as sink, pa.ipc.new_stream(sink, schema) as out:
         for number in range(first, last):
@@ -173,11 +173,11 @@ def gather(
                 continue
             # Two rows at the same place, which no run is likely ever to see, follow their ids.
             table = pa.Table.from_batches(batches, schema).sort_by(
-                [(tasks.KEY, "ascending"), ("id", "ascending")]
+                [(parts.KEY, "ascending"), ("id", "ascending")]
             )
             for batch in table.combine_chunks().to_batches(max_chunksize=1000):
                 out.write_batch(batch)
-    written = tasks.write([(tasks.Part(ordered, (), None, 0, 0), None)], columns, path, work)
+    written = tasks.write([(parts.Part(ordered, (), None, 0, 0), None)], columns, path, work)
     Path(ordered).unlink()
     return written
 
@@ -187,6 +187,6 @@ def _between(run: Path, low: int, high: int) -> Iterator[pa.RecordBatch]:
         file = pa.ipc.open_file(mapped)
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
-            begin, end = np.searchsorted(batch[tasks.KEY].to_numpy() >> np.uint64(_BITS), (low, high))
+            begin, end = np.searchsorted(batch[parts.KEY].to_numpy() >> np.uint64(_BITS), (low, high))
             if begin < end:
                 yield batch.slice(begin, end - begin)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from meadow.core.builder import Option
+from meadow.core.row import Option
 
 #: The instruction of every multiple-choice row.
 INSTRUCTION = "Please answer with one of the options"
@@ -14,7 +14,7 @@ _LETTER = re.compile(r"[A-Z]")
 
 
 class RecordError(Exception):
-    """A record that cannot become a row; its builder yields it as `meadow.core.builder.Rejected`.
+    """A record that cannot become a row; its builder yields it as `meadow.core.row.Rejected`.
 
     Attributes:
         reason: Short and constant, for the funnel.

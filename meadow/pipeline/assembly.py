@@ -25,40 +25,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow import __version__
-from meadow.core import rows
-from meadow.core.builder import Builder, Rejected, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import CC0, License, verdict
 from meadow.core.manifest import Manifest
-from meadow.core.raw import RawFile, RawSource
+from meadow.core.options import BuildOptions
+from meadow.core.parts import AT, FINDING_COLUMNS, KEY, Part, PartWriter, Piece, batches, reject_row
+from meadow.core.rawfile import RawFile
+from meadow.core.rawstore import RawSource
+from meadow.core.row import EXCERPT, REJECTED_COLUMNS, Rejected, arrow_schema, content_hash
 from meadow.core.store import ATTRIBUTION, MANIFEST, PRIVACY, REJECTED
-from meadow.core.workers import in_order
+from meadow.core.version import VERSION
+from meadow.core.workers import Progress, in_order
 from meadow.describe import attribution
-from meadow.filters import STAGES, Filters, Piece, described
-from meadow.pipeline.tasks import (
-    AT,
-    FINDING_COLUMNS,
-    KEY,
-    Parsed,
-    Part,
-    PartWriter,
-    SourceError,
-    Written,
-    batches,
-    parse,
-    reject_row,
-    write,
-    write_rejected,
-    write_tables,
-)
+from meadow.filters import STAGES
+from meadow.pipeline.tasks import Parsed, SourceError, Written, parse, write, write_rejected, write_tables
 
 #: Canonical bytes of one Parquet file. Files are the unit of parallel writing and of downloading.
 FILE_BYTES = 64 * 2**20
 #: Ids whose hashes are compared at once, to bound memory at 8 bytes each.
 _IDS_AT_ONCE = 4_000_000
-
-Progress = Callable[[str, str, int, int], None]
-"""Called with source, stage, pieces done, pieces in all."""
 
 
 def _suspects(parts: list[Part]) -> np.ndarray:
@@ -93,7 +78,7 @@ def _duplicates(parts: list[Part]) -> Iterator[tuple[Part, int, str, str]]:
             start = 0
             for batch in batches([(part, None)]):
                 for at in np.flatnonzero(np.isin(batch[KEY].to_numpy(), wanted)).tolist():
-                    text = batch["input"][at].as_py()[: rows.EXCERPT]
+                    text = batch["input"][at].as_py()[:EXCERPT]
                     found.append((batch[AT][at].as_py(), part, start + at, batch["id"][at].as_py(), text))
                 start += batch.num_rows
         for _, part, at, row_id, text in sorted(found, key=lambda item: item[0]):
@@ -170,7 +155,7 @@ class Assembly:
     raw: RawSource
     configs: tuple[str, ...]
     wanted: tuple[str, ...]
-    filters: Filters
+    options: BuildOptions
     executor: Executor
     ahead: int
     scratch: Path
@@ -222,7 +207,7 @@ class Assembly:
             found: Row number in the part, and why.
         """
         writers: dict[tuple[str, ...], PartWriter] = {}
-        path, schema = piece.part.path, rows.schema(rows.REJECTED_COLUMNS)
+        path, schema = piece.part.path, arrow_schema(REJECTED_COLUMNS)
         for number, rejected in found:
             configs = tuple(c for c in piece.part.configs if number not in self.out[c].get(path, ()))
             if not configs:
@@ -232,7 +217,7 @@ class Assembly:
                 self.dropped[config][stage, rejected.reason] += 1
             if configs not in writers:
                 writers[configs] = PartWriter(Path(f"{path}.{stage}-{len(writers)}"), schema)
-            writers[configs].add(reject_row(rejected, self.builder.name, piece.part.file), rows.EXCERPT)
+            writers[configs].add(reject_row(rejected, self.builder.name, piece.part.file), EXCERPT)
         for configs, writer in writers.items():
             writer.close()
             self.parts.append(Part(str(writer.path), configs, None, writer.rows, writer.bytes))
@@ -288,7 +273,7 @@ class Assembly:
         if keys and keys.most_common(1)[0][1] > 1:
             raise SourceError(f"two shards share the key {keys.most_common(1)[0][0]!r}")
         calls = (
-            (parse, self.builder, shard, folder, number, self.raw.sample, known, self.filters)
+            (parse, self.builder, shard, folder, number, self.raw.sample, known, self.options)
             for number, shard in enumerate(shards)
         )
         parsed: list[Parsed] = []
@@ -347,7 +332,7 @@ class Assembly:
 
     def _write_all(self) -> tuple[list[tuple[dict[str, Any], Path]], list[str]]:
         order = dict.fromkeys((*self.builder.official_splits, *self.builder.split_shares))
-        columns = rows.features(self.builder)
+        columns = self.builder.features()
         calls, jobs, empty = [], [], []
         for config in self.wanted:
             mine = [part for part in self.parts if config in part.configs]
@@ -398,10 +383,10 @@ class Assembly:
         path = self.scratch / f"repeated-{config}.arrow"
         writer = None
         for part, at, row_id, text in _duplicates(kept):
-            writer = writer or PartWriter(path, rows.schema(rows.REJECTED_COLUMNS))
+            writer = writer or PartWriter(path, arrow_schema(REJECTED_COLUMNS))
             detail, remedy = "an earlier record has this id", "Remove one of the two raw records."
             rejected = Rejected("duplicate id", row_id, detail, remedy, text, part.file)
-            writer.add(reject_row(rejected, self.builder.name, part.file), rows.EXCERPT)
+            writer.add(reject_row(rejected, self.builder.name, part.file), EXCERPT)
             self.out[config][part.path].add(at)
         if writer is None:
             return
@@ -434,7 +419,7 @@ class Assembly:
     ) -> dict[str, Any]:
         builder, sample = self.builder, self.raw.sample
         every = [written for files in splits.values() for _, written in files]
-        digest = rows.content_hash(columns)
+        digest = content_hash(columns)
         for split, files in splits.items():
             digest.update(split.encode() + b"\n")
             for _, written in files:
@@ -449,7 +434,7 @@ class Assembly:
         for written in every:
             notes.update(written.notes)
             found.update(written.types)
-        settings = described(self.filters, builder)
+        settings = self.options.recorded(builder.privacy).model_dump(mode="json")
         terms = {term.id: term for term in _terms(builder)}
         missing = sorted(set(licenses) - set(terms))
         if missing:
@@ -495,7 +480,7 @@ class Assembly:
             "example": first_row(self.scratch / "staged" / config, splits),
             "ids_sha256": ids_sha256([w.ids for w in every], self.scratch),
             "rows_sha256": digest.hexdigest(),
-            "built_with": {"meadow": __version__, "pyarrow": pa.__version__},
+            "built_with": {"meadow": VERSION, "pyarrow": pa.__version__},
         }
 
 

@@ -18,9 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meadow import mix as mixtures
-from meadow.core.builder import Builder, Rejected, available
-from meadow.core.raw import RawFileError, RawSource, find, matches, strangers
+from meadow.core.builder import Builder, available, dataset_names
+from meadow.core.errors import UnknownDatasetError, UsageError
+from meadow.core.options import BuildOptions
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import RawSource, find, matches, strangers
+from meadow.core.row import Rejected
 from meadow.core.store import (
     CARD,
     CITATION,
@@ -32,18 +35,16 @@ from meadow.core.store import (
     default_out,
     default_raw,
 )
-from meadow.core.workers import Pool, in_order
+from meadow.core.workers import Pool, Progress, in_order, silent
 from meadow.describe import cards, croissant
 from meadow.describe import citations as citing
-from meadow.filters import Filters, contamination
-from meadow.pipeline.assembly import Assembly, Progress
+from meadow.filters import contamination
+from meadow.pipeline.assembly import Assembly
 from meadow.pipeline.screen import Screening
 from meadow.pipeline.tasks import SourceError, draw
 
 #: Names of datasets are names of folders, and of configs on the Hub.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-#: What names of mixtures begin with, among those of datasets to build.
-_MIXTURE = "mixture:"
 _LOG = logging.getLogger(__name__)
 
 
@@ -73,26 +74,6 @@ class Report:
         self.files_left_out += [entry for entry in other.files_left_out if entry not in self.files_left_out]
 
 
-def _silent(source: str, stage: str, done: int, total: int) -> None:
-    pass
-
-
-def dataset_names(classes: Mapping[str, type[Builder]], raw: Path | None) -> dict[str, str]:
-    """The datasets that can be built, with their source.
-
-    Args:
-        classes: The sources there are.
-        raw: The raw store, which decides the datasets of some sources; None for samples.
-    """
-    found = {}
-    for source, cls in classes.items():
-        builder = cls()
-        files = find(builder, raw)
-        for config in builder.configs_of(files if files.files else find(builder, None)):
-            found[config] = source
-    return found
-
-
 def select(
     names: Iterable[str], classes: Mapping[str, type[Builder]], raw: Path | None
 ) -> dict[str, tuple[str, ...]]:
@@ -107,7 +88,7 @@ def select(
         Source to the datasets wanted of it; an empty tuple stands for all of them.
 
     Raises:
-        KeyError: A name is neither a source nor a dataset; the argument is the message.
+        UnknownDatasetError: A name is neither a source nor a dataset.
     """
     whole: set[str] = set()
     single: dict[str, tuple[str, ...]] = {}
@@ -121,74 +102,51 @@ def select(
             datasets = datasets or dataset_names(classes, raw)
             if name not in datasets:
                 known = ", ".join(sorted({*classes, *datasets}))
-                raise KeyError(f"no source or dataset is named {name!r}; there are: all, {known}")
+                raise UnknownDatasetError(f"no source or dataset is named {name!r}; there are: all, {known}")
             single[datasets[name]] = (*single.get(datasets[name], ()), name)
     return {source: () if source in whole else single[source] for source in sorted({*whole, *single})}
 
 
 def build(
     names: Iterable[str] = ("all",),
+    options: BuildOptions | None = None,
     *,
-    raw: Path | str | None = None,
-    out: Path | str | None = None,
-    workers: int = 1,
     executor: Executor | None = None,
-    sample: bool = False,
-    require_raw: bool = False,
-    parameters: Mapping[str, Mapping[str, Any]] | None = None,
-    filters: Filters | None = None,
     builders: Mapping[str, type[Builder]] | None = None,
-    lock: Path | None = None,
-    allow_missing: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
     """Builds datasets and publishes them in an output folder.
 
     Args:
-        names: Sources, datasets or ``mixture:NAME``; ``all`` is every source.
-        raw: The raw store, a folder per source; None for ``$MEADOW_RAW`` or the user's cache.
-        out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
-        workers: Processes. The output is the same for any number.
-        executor: Where tasks run instead; anything that pickles them, such as a dask client's.
-        sample: Build from the embedded samples, whatever the raw store holds.
-        require_raw: A source without raw files is an error, where it would be built from its sample.
-        parameters: Per source, values for what its `defaults` name.
-        filters: What is asked of rows; None for the defaults.
+        names: Sources or datasets; ``all`` is every source.
+        options: What is asked of the build; None for the defaults.
+        executor: Where tasks run instead of in processes of its own; anything that pickles them, such as a dask
+            client's.
         builders: The sources to choose from; None for those of all installed packages.
-        lock: A lock file that the one mixture among `names` must reproduce.
-        allow_missing: Build mixtures without parts that are missing, and say so in all that describes them.
         progress: Told of every finished piece of work.
 
     Returns:
         What was built and what was not. Bad rows and files are in there, not raised.
 
     Raises:
-        KeyError: A name is neither a source nor a dataset.
+        UnknownDatasetError: A name is neither a source nor a dataset.
         StoreError: The output folder cannot be used, or another build is using it.
-        ValueError: A parameter, raw folder or evaluation set that does not exist, a mixture that is none, or
-            options that exclude each other.
+        UsageError: A parameter, raw folder or evaluation set that does not exist.
     """
-    names = list(names)
-    mixed = [mixtures.load(name.removeprefix(_MIXTURE)) for name in names if name.startswith(_MIXTURE)]
-    if lock is not None and len(mixed) != 1:
-        raise ValueError("a lock file is that of one mixture: name that one, as mixture:NAME")
-    names = [name for name in names if not name.startswith(_MIXTURE)]
-    if sample and require_raw:
-        raise ValueError("sample and require_raw exclude each other")
+    names, options = list(names), options or BuildOptions()
     classes, broken = (dict(builders), {}) if builders is not None else available()
-    filters = filters or Filters()
-    store = Store(Path(out) if out is not None else default_out())
-    root = None if sample else Path(raw) if raw is not None else default_raw()
-    if raw is not None and not sample and not root.is_dir():
-        raise ValueError(f"the raw folder {root} does not exist; it holds one folder per source")
-    given = [contamination.read_exam(path) for path in filters.against]
+    store = Store(options.out or default_out())
+    root = None if options.sample else options.raw or default_raw()
+    if options.raw is not None and root is not None and not root.is_dir():
+        raise UsageError(f"the raw folder {root} does not exist; it holds one folder per source")
+    given = [contamination.read_exam(path) for path in options.against]
     contamination.Index.build(given)  # raises what is wrong with them before any work is done
-    unknown = sorted(set(parameters or {}) - set(classes))
+    unknown = sorted(set(options.parameters) - set(classes))
     if unknown:
-        raise ValueError(f"parameters for {', '.join(unknown)}, which is no source")
+        raise UsageError(f"parameters for {', '.join(unknown)}, which is no source")
     unusable = {name: why for name, why in broken.items() if "all" in names or name in names}
     wanted = select([name for name in names if name not in unusable], classes, root)
-    instances = {name: classes[name](**(parameters or {}).get(name, {})) for name in wanted}
+    instances = {name: classes[name](**options.parameters.get(name, {})) for name in wanted}
     report = Report(store.root)
     report.failed.update({name: f"its builder cannot be loaded: {why}" for name, why in unusable.items()})
     if root is not None and root.is_dir():
@@ -197,36 +155,16 @@ def build(
             report.notes.append(f"raw: {name} ({files}) belongs to no source and was not used")
     if wanted:
         with store.writing() as work, ExitStack() as stack:
-            pool = executor or stack.enter_context(Pool(workers))
-            run = _Run(store, root, filters, given, pool, workers, work, report, progress)
+            pool = executor or stack.enter_context(Pool(options.workers))
+            run = _Run(store, root, options, given, pool, work, report, progress)
             for name, configs in wanted.items():
                 with run.guarding(name):
-                    run.prepare(instances[name], configs, require_raw)
+                    run.prepare(instances[name], configs)
             others = {name: cls for name, cls in classes.items() if name not in wanted and _has_exam(cls)}
-            run.screen({name: cls(**(parameters or {}).get(name, {})) for name, cls in others.items()})
+            run.screen({name: cls(**options.parameters.get(name, {})) for name, cls in others.items()})
             for name in list(run.sources):
                 with run.guarding(name):
                     run.finish(name)
-
-    def ensure(missing: list[str]) -> Report:
-        part = build(
-            missing, raw=raw, out=out, workers=workers, executor=executor, sample=sample,
-            require_raw=require_raw, parameters=parameters, filters=filters, builders=builders, progress=progress,
-        )  # fmt: skip
-        report.add(part)
-        return part
-
-    for mixture in mixed:
-        try:
-            manifest = mixtures.build(
-                mixture, store, raw=root, sample=sample, executor=executor, workers=workers, lock=lock,
-                allow_missing=allow_missing, progress=progress, ensure=ensure, builders=builders,
-            )  # fmt: skip
-        except StoreError as error:
-            report.failed[mixture.dataset] = str(error)
-        else:
-            report.manifests.append(manifest)
-            report.notes += mixtures.notes(manifest)
     return report
 
 
@@ -260,10 +198,9 @@ class _Run:
 
     store: Store
     root: Path | None
-    filters: Filters
+    options: BuildOptions
     given: list[contamination.Source]
     pool: Executor
-    workers: int
     work: Path
     report: Report
     progress: Progress
@@ -284,7 +221,7 @@ class _Run:
             if isinstance(self.pool, Pool):
                 self.pool.renew()
 
-    def prepare(self, builder: Builder, configs: tuple[str, ...], require_raw: bool) -> None:
+    def prepare(self, builder: Builder, configs: tuple[str, ...]) -> None:
         """Parses a source."""
         raw = find(builder, self.root)
         if self.root is not None:
@@ -297,7 +234,7 @@ class _Run:
                     else f"is no raw file of {builder.name}"
                 )
                 self.report.notes.append(f"raw: {file.path} {why} and was not used")
-            if not raw.files and require_raw:
+            if not raw.files and self.options.require_raw:
                 patterns = "; ".join(
                     f"{p.pattern} ({p.description})" for p in builder.raw_files if p.required
                 )
@@ -331,7 +268,7 @@ class _Run:
         scratch.mkdir()
         raw.scratch = scratch / "source"
         raw.scratch.mkdir()
-        ahead = 2 * self.workers + 2
+        ahead = 2 * self.options.workers + 2
 
         def mapped(function: Callable, items: Iterable[Any]) -> Iterator[Any]:
             every = list(items)
@@ -341,10 +278,10 @@ class _Run:
                 yield result
 
         raw.map = mapped
-        filters = self.filters
+        options = self.options
         if exam:
-            filters = replace(filters, policy=None, languages=(), quality="off", privacy="off")
-        source = Assembly(builder, raw, every, wanted, filters, self.pool, ahead, scratch, self.progress)
+            options = replace(options, policy=None, languages=(), quality="off", privacy="off")
+        source = Assembly(builder, raw, every, wanted, options, self.pool, ahead, scratch, self.progress)
         source.prepare()
         shutil.rmtree(raw.scratch, ignore_errors=True)  # the spill files of a large dump are as large as it
         return source
@@ -357,11 +294,11 @@ class _Run:
         """
         scratch = self.work / ".screening"
         scratch.mkdir()
-        ahead = 2 * self.workers + 2
-        screening = Screening(self.filters, self.pool, ahead, scratch, self.progress)
+        ahead = 2 * self.options.workers + 2
+        screening = Screening(self.options, self.pool, ahead, scratch, self.progress)
         self.screening = screening
         with self.guarding(*self.sources):
-            if self.filters.contamination != "off" and self._trainable():
+            if self.options.contamination != "off" and self._trainable():
                 exams, built = self._exams(others, screening.unchecked)
                 screening.read_exams(exams, [*built, *self.given])
                 for exam in exams:
@@ -421,7 +358,7 @@ class _Run:
     def _whole(self, source: Assembly) -> Assembly:
         """A source's exams as they are scored on, whatever this build asks of the rows that it publishes."""
         dropped = {stage for found in source.dropped.values() for stage, _ in found}
-        foreign = not set(source.builder.languages) & set(self.filters.languages)
+        foreign = not set(source.builder.languages) & set(self.options.languages)
         if dropped.isdisjoint(("license", "privacy")) and not ("language" in dropped and foreign):
             return source
         return self._parsed(source.builder, source.raw, source.configs, source.wanted, exam=True)

@@ -12,13 +12,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from meadow.core.builder import Rejected
+from meadow.core.options import BuildOptions
+from meadow.core.parts import Piece
+from meadow.core.row import Rejected
 from meadow.core.store import CONTAMINATION, DUPLICATES
-from meadow.core.workers import in_order
-from meadow.filters import Filters, Piece, contamination
+from meadow.core.workers import Progress, in_order
+from meadow.filters import contamination
 from meadow.filters.contamination import stage
 from meadow.filters.duplicates import stage as duplicates
-from meadow.pipeline.assembly import Assembly, Progress
+from meadow.pipeline.assembly import Assembly
 
 CONTAMINATED = "holds an exam item"
 
@@ -28,7 +30,7 @@ class Screening:
     """What the set filters found in the sources of one build.
 
     Attributes:
-        filters: Their settings.
+        options: Their settings.
         executor: Where tasks run.
         ahead: Tasks in flight.
         scratch: A folder for the indexes.
@@ -36,7 +38,7 @@ class Screening:
         unchecked: Exams that rows were not compared with, and why.
     """
 
-    filters: Filters
+    options: BuildOptions
     executor: Executor
     ahead: int
     scratch: Path
@@ -57,20 +59,20 @@ class Screening:
 
     def contamination(self, source: Assembly) -> None:
         """Compares a source's rows with the exams, and leaves out those that hold an item of one."""
-        if self.filters.contamination == "off" or not self._exams:
+        if self.options.contamination == "off" or not self._exams:
             return
         pieces = [piece for piece in source.pieces() if not piece.exam]
         calls = ((stage.scan, piece, self._index) for piece in pieces)
         found = in_order(self.executor, calls, self.ahead)
         for done, (piece, hits) in enumerate(zip(pieces, found, strict=True), start=1):
             self._hits[id(source)] += [(piece, hit) for hit in hits]
-            if self.filters.contamination == "drop":
+            if self.options.contamination == "drop":
                 source.leave_out("contamination", piece, _contaminated(hits))
             self.progress(source.builder.name, "checking for exam items", done, len(pieces))
 
     def duplicates(self, sources: Sequence[Assembly]) -> None:
         """Compares the rows of all sources with one another, and leaves out all but one of each cluster."""
-        if self.filters.duplicates == "off":
+        if self.options.duplicates == "off":
             return
         by_source = [(source, piece) for source in sources for piece in source.pieces() if not piece.exam]
         pieces = [piece for _, piece in by_source]
@@ -83,7 +85,7 @@ class Screening:
             lambda done, total: self.progress("all", "comparing rows", done, total),
         )  # fmt: skip
         self._compared = sorted({config for piece in pieces for config in piece.part.configs})
-        if self.filters.duplicates == "drop":
+        if self.options.duplicates == "drop":
             for source, piece in by_source:
                 source.leave_out("duplicates", piece, self._clusters.rejected(piece))
 
@@ -100,7 +102,7 @@ class Screening:
         return write
 
     def _contamination(self, source: Assembly, config: str, folder: Path) -> dict[str, Any]:
-        policy = self.filters.contamination
+        policy = self.options.contamination
         if policy == "off":
             return {"policy": policy, "exams": [], "unchecked": []}
         hits = [(piece, hit) for piece, hit in self._hits[id(source)] if config in piece.part.configs]
@@ -114,7 +116,7 @@ class Screening:
         }
 
     def _duplicates(self, source: Assembly, config: str, folder: Path) -> dict[str, Any]:
-        policy = self.filters.duplicates
+        policy = self.options.duplicates
         if self._clusters is None:
             return {"policy": policy}
         return {

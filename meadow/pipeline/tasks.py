@@ -24,58 +24,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from meadow.core import rows
-from meadow.core.builder import Builder, Example, Rejected, Shard
-from meadow.core.raw import RawFileError
-from meadow.filters import Filters, Seen, row_filters
+from meadow.core.builder import Builder, Shard
+from meadow.core.errors import Error
+from meadow.core.licenses import CC0
+from meadow.core.options import BuildOptions
+from meadow.core.parts import (
+    DIGEST,
+    FINDING_COLUMNS,
+    FINDINGS,
+    NOTES,
+    Chosen,
+    Part,
+    PartWriter,
+    Seen,
+    batches,
+    part_schema,
+    reject_row,
+)
+from meadow.core.rawfile import RawFileError
+from meadow.core.row import (
+    EXCERPT,
+    REJECTED_COLUMNS,
+    Example,
+    Rejected,
+    arrow_schema,
+    encode,
+    problem,
+    values,
+)
+from meadow.filters import row_filters
 
 #: Rows of one Parquet row group: small enough to stream in little memory, large enough to compress.
 ROW_GROUP = 4_000
-#: Rows and bytes held before a part file grows by a batch.
-_BATCH_ROWS, _BATCH_BYTES = 1_000, 4 * 2**20
-#: Columns that only part files have: a hash of the id, the number of the record in its shard, the
-#: SHA-256 of the row's canonical bytes, and what row filters noted and found.
-KEY, AT, DIGEST, NOTES, FINDINGS = "__key", "__at", "__digest", "__notes", "__findings"
-#: Columns of ``privacy.parquet``.
-FINDING_COLUMNS: Mapping[str, str] = {
-    "id": "string", "type": "string", "field": "string", "start": "int64", "end": "int64"
-}  # fmt: skip
 #: Characters of a rejected text that are masked: what is cut off the excerpt must not cut an address in two.
-_MASKED = 2 * rows.EXCERPT
+_MASKED = 2 * EXCERPT
 #: Errors of the machine, which must not be taken for those of the raw file that was just being read.
 _OWN_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
 _CONTROL = re.compile(r"[\x00-\x1f]")
 
 
-class SourceError(Exception):
+class SourceError(Error):
     """A source that could not be built at all; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part file: rows of one shard with the same split and datasets, or rejects (split None).
-
-    Attributes:
-        path: Where it lies.
-        configs: The datasets that its rows belong to.
-        split: Their split.
-        rows: How many there are.
-        bytes: Their canonical bytes.
-        shard: The shard's number.
-        file: The shard's first raw file.
-    """
-
-    path: str
-    configs: tuple[str, ...]
-    split: str | None
-    rows: int
-    bytes: int
-    shard: int = 0
-    file: str = ""
-
-
-#: A part, and the numbers of those of its rows that are left out (None: of no row).
-Chosen = tuple[Part, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -95,46 +84,6 @@ class Parsed:
     error: Rejected | None = None
 
 
-class PartWriter:
-    """Appends rows to a part file in batches."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema = path, schema
-        self.rows = self.bytes = 0
-        self._pending: list[list[Any]] = []
-        self._pending_bytes = 0
-        self._writer = pa.ipc.new_stream(str(path), schema)
-
-    def add(self, row: list[Any], size: int) -> None:
-        self._pending.append(row)
-        self._pending_bytes += size
-        self.rows += 1
-        self.bytes += size
-        if len(self._pending) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending:
-            columns = zip(*self._pending, strict=True)
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, self.schema, strict=True)]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self.schema))
-            self._pending, self._pending_bytes = [], 0
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-
-def part_schema(columns: Mapping[str, str]) -> pa.Schema:
-    schema = rows.schema(columns)
-    own = {
-        KEY: pa.uint64(), AT: pa.int64(), DIGEST: pa.binary(32), NOTES: pa.string(), FINDINGS: pa.string()
-    }  # fmt: skip
-    for name, kind in own.items():
-        schema = schema.append(pa.field(name, kind))
-    return schema
-
-
 def _split_of(group: str, shares: Mapping[str, float]) -> str:
     """The split of a group, by hash: the same on any machine and however many groups there are."""
     point = int.from_bytes(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
@@ -144,23 +93,6 @@ def _split_of(group: str, shares: Mapping[str, float]) -> str:
         if point < edge:
             return split
     return split
-
-
-def reject_row(rejected: Rejected, source: str, file: str) -> list[str]:
-    """A row of ``rejected.parquet``; `file` is for records that name none."""
-    row = [
-        rejected.id,
-        rejected.reason,
-        rejected.excerpt[: rows.EXCERPT],
-        source,
-        rejected.file or file,
-        rejected.detail,
-        rejected.remedy,
-    ]
-    if not "".join(row).isascii():
-        # What a record was rejected for may be that it is no valid Unicode.
-        row = [text.encode("utf-8", "replace").decode() for text in row]
-    return row
 
 
 class _RareCollection(contextlib.ContextDecorator):
@@ -195,12 +127,12 @@ def parse(
     number: int,
     sample: bool,
     known: frozenset,
-    filters: Filters,
+    options: BuildOptions,
 ) -> Parsed:
     """Parses one shard into part files; runs in a worker."""
-    columns = rows.features(builder)
+    columns = builder.features()
     schema = part_schema(columns)
-    reject_schema = rows.schema(rows.REJECTED_COLUMNS)
+    reject_schema = arrow_schema(REJECTED_COLUMNS)
     writers: dict[tuple[tuple[str, ...], str | None], PartWriter] = {}
     read: Counter = Counter()
     dropped: dict[tuple[str, ...], Counter] = defaultdict(Counter)
@@ -208,8 +140,8 @@ def parse(
     splits = frozenset(builder.official_splits) | frozenset(shares)
     file = shard.files[0].path if shard.files else ""
     prefix = builder.name + "/"
-    chain = row_filters(builder, filters, sample=sample)
-    masked = (filters.privacy or builder.privacy) in ("mask", "drop")
+    chain = row_filters(builder, options, sample=sample)
+    masked = (options.privacy or builder.privacy) in ("mask", "drop")
 
     def writer(configs: tuple[str, ...], split: str | None) -> PartWriter:
         found = writers.get((configs, split))
@@ -223,7 +155,7 @@ def parse(
         dropped[configs][stage, rejected.reason] += 1
         if masked and (rejected.excerpt or rejected.detail):
             rejected = _hidden(rejected)
-        writer(configs, None).add(reject_row(rejected, builder.name, file), rows.EXCERPT)
+        writer(configs, None).add(reject_row(rejected, builder.name, file), EXCERPT)
 
     try:
         for at, record in enumerate(builder.examples(shard)):
@@ -238,7 +170,7 @@ def parse(
                 continue
             if not record.id.startswith(prefix) or not record.group:
                 raise SourceError(f"id {record.id!r}: ids begin with {prefix!r}, and rows have a `group`")
-            found = _broken_id(record) or rows.problem(record, splits)
+            found = _broken_id(record) or problem(record, splits)
             if found is not None:
                 reject(found, configs)
                 continue
@@ -253,9 +185,10 @@ def parse(
                 result = None
             if result is not None:
                 continue
-            row = rows.values(record, builder, sample=sample)
+            license = CC0.id if sample else (record.license or builder.license.id)  # noqa: A001
+            row = values(record, builder.task, license, builder.extra_features)
             try:
-                data = rows.encode(row)
+                data = encode(row)
             except UnicodeEncodeError as error:
                 reject(_broken_text(record, error), configs)
                 continue
@@ -367,23 +300,6 @@ class Written:
     types: Mapping[str, int]
 
 
-def batches(parts: Iterable[Chosen]) -> Iterator[pa.RecordBatch]:
-    """Reads the rows of parts, in order, without those left out."""
-    for part, drop in parts:
-        with pa.memory_map(part.path) as source:
-            start = 0
-            for batch in pa.ipc.open_stream(source):
-                end = start + batch.num_rows
-                if drop is not None:
-                    here = drop[(drop >= start) & (drop < end)] - start
-                    if len(here):
-                        keep = np.ones(batch.num_rows, bool)
-                        keep[here] = False
-                        batch = batch.filter(pa.array(keep))
-                start = end
-                yield batch
-
-
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Regroups batches into tables of exactly `ROW_GROUP` rows, the last one shorter."""
     pending: deque[pa.RecordBatch] = deque()
@@ -413,14 +329,14 @@ def write(parts: list[Chosen], columns: Mapping[str, str], path: Path, work: str
         path: The Parquet file.
         work: The beginning of the names of its working files.
     """
-    schema = rows.schema(columns)
+    schema = arrow_schema(columns)
     count = nbytes = 0
     lengths: dict[str, Counter] = {"input": Counter(), "output": Counter()}
     licenses: Counter = Counter()
     generators: Counter = Counter()
     notes: Counter = Counter()
     types: Counter = Counter()
-    findings = PartWriter(Path(work + ".findings"), rows.schema(FINDING_COLUMNS))
+    findings = PartWriter(Path(work + ".findings"), arrow_schema(FINDING_COLUMNS))
     ids = []
     with _parquet(path, schema) as out, Path(work + ".digests").open("wb") as digests:
         for table in _groups(batches(parts), part_schema(columns)):
@@ -469,7 +385,7 @@ def _sorted(counter: Counter) -> tuple[np.ndarray, np.ndarray]:
 
 def write_rejected(parts: list[Part], extra: list[Rejected], source: str, path: Path) -> None:
     """Writes ``rejected.parquet``: the rows of `parts`, in order, then `extra`; runs in a worker."""
-    schema = rows.schema(rows.REJECTED_COLUMNS)
+    schema = arrow_schema(REJECTED_COLUMNS)
     more = [reject_row(rejected, source, "") for rejected in extra]
     with _parquet(path, schema) as out:
         for table in _groups(batches((part, None) for part in parts), schema):
@@ -481,7 +397,7 @@ def write_rejected(parts: list[Part], extra: list[Rejected], source: str, path: 
 
 def write_tables(paths: Iterable[str], columns: Mapping[str, str], path: Path) -> None:
     """Writes working files of such columns, one after another, to a Parquet file; runs in a worker."""
-    schema = rows.schema(columns)
+    schema = arrow_schema(columns)
     with _parquet(path, schema) as out:
         for each in paths:
             with pa.memory_map(each) as source:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.core.manifest import Manifest
-from meadow.core.rows import ids_sha256
+from meadow.core.row import ids_sha256
 from meadow.core.store import REJECTED, Store, StoreError, default_out
 from meadow.filters.contamination import built_exams
 from meadow.filters.contamination import read_exam as read_source
@@ -220,7 +220,7 @@ def _manifest(store: Store, name: str, version: str | None) -> Manifest:
             raise ExamError(str(error)) from error
     # As the loader does: what is not there is built, from raw files or else from the sample, and it says so. Imported
     # here for its cost: a recipe's --help need not wait for `datasets`.
-    from meadow.api import MeadowDatasets
+    from meadow.loading import MeadowDatasets
 
     try:
         MeadowDatasets(config_name=name, dataset_name="meadow", version=version, out=str(store.root))

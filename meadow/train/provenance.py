@@ -10,7 +10,7 @@ from typing import Any
 
 from meadow.core import licenses
 from meadow.core.manifest import CheckedExam, Licensing, Manifest
-from meadow.core.rows import ids_sha256
+from meadow.core.row import ids_sha256
 from meadow.core.store import CONTAMINATION, Store, StoreError
 from meadow.train.reading import ANSWER, ASKED, DataError, RowSource
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from meadow.core.errors import Error
 from meadow.core.manifest import Manifest, ManifestError
-from meadow.core.rows import ids_sha256
+from meadow.core.row import ids_sha256
 from meadow.core.store import Store, StoreError, default_out
 from meadow.train.settings import FILES
 
@@ -77,11 +77,11 @@ def sources(data: Iterable[str], out: Path | None = None) -> list[RowSource]:
 
 
 def _dataset(name: str, out: Path | None) -> RowSource:
-    from meadow import api  # with `datasets`
+    from meadow import loading  # with `datasets`
 
     name, _, version = name.partition("@")
     try:
-        splits = api.load_dataset(name, version=version or None, out=out)
+        splits = loading.load_dataset(name, version=version or None, out=out)
         manifest = Store(out or default_out()).manifest(name, version or None)
     except (StoreError, ManifestError, ValueError, OSError) as error:
         raise DataError(f"data {name}: {error}") from error

@@ -14,13 +14,13 @@ from pathlib import Path
 
 
 def run_meadow(raw: str, out: str, workers: str, checks: str = "all") -> None:
-    from meadow.filters import Filters
-    from meadow.pipeline import build as pipeline
+    from meadow.api import build_datasets
+    from meadow.core.options import BuildOptions
 
     off = "off"
-    none = Filters(languages=(), quality=off, privacy=off, contamination=off, duplicates=off)
-    filters = none if checks == "none" else Filters()
-    report = pipeline.build(["stackexchange"], raw=raw, out=out, workers=int(workers), filters=filters)
+    none = BuildOptions(languages=(), quality=off, privacy=off, contamination=off, duplicates=off)
+    filters = none if checks == "none" else BuildOptions()
+    report = build_datasets(["stackexchange"], raw=raw, out=out, workers=int(workers), options=filters)
     assert report.manifests, report.failed
 
 

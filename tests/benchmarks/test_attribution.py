@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from meadow.builders.stackexchange.builder import StackExchange
-from meadow.core import rows
+from meadow.core.row import arrow_schema
 from meadow.describe import attribution
 
 pytestmark = pytest.mark.bench
@@ -30,7 +30,7 @@ def _write_rows(path: Path) -> None:
     chance = random.Random(6)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(chance.choices(letters, k=chance.randint(2, 10))) for _ in range(5_000)]
-    schema = rows.schema(rows.features(StackExchange))
+    schema = arrow_schema(StackExchange.features())
     site = "https://health.example"
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3) as out:
         for start in range(0, ROWS, 4_000):

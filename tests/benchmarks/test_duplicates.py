@@ -23,10 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from meadow.core.parts import Part, Piece
 from meadow.core.workers import InlineExecutor
-from meadow.filters import Piece
 from meadow.filters.duplicates import stage as duplicates
-from meadow.pipeline.tasks import Part
 
 pytestmark = pytest.mark.bench
 

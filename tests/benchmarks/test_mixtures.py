@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from meadow.core import rows
+from meadow.core.row import COLUMNS, arrow_schema
 from meadow.core.store import MANIFEST, Store
 
 pytestmark = pytest.mark.bench
@@ -35,7 +35,7 @@ def write_dataset(store: Store, name: str, count: int) -> None:
 
     folder = store.folder(name, "1.0.0")
     folder.mkdir(parents=True)
-    schema, per_file = rows.schema(rows.COLUMNS), 100_000
+    schema, per_file = arrow_schema(COLUMNS), 100_000
     files: list[dict[str, Any]] = []
     nbytes = 0
     for start in range(0, count, per_file):
@@ -46,7 +46,7 @@ def write_dataset(store: Store, name: str, count: int) -> None:
                 texts = [" ".join(_WORDS[(n >> k) % 16] for k in range(16)) + f" {n}" for n in numbers]
                 empty = [None] * len(numbers)
                 columns = {
-                    **dict.fromkeys(rows.COLUMNS, empty),
+                    **dict.fromkeys(COLUMNS, empty),
                     "instruction": ["Answer this question truthfully"] * len(numbers),
                     "input": texts,
                     "output": [f"{text}. " * 8 for text in texts],
@@ -66,7 +66,7 @@ def write_dataset(store: Store, name: str, count: int) -> None:
         "description": "Made up.", "task": "question-answering", "test_only": False, "parameters": {}, "raw": [],
         "splits": {"train": {"rows": count, "bytes": nbytes, "files": files}},
         "funnel": {"read": count, "kept": count, "dropped": {}, "stages": []},
-        "features": dict(rows.COLUMNS), "licenses": {"CC-BY-SA-4.0": count}, "license_terms": {},
+        "features": dict(COLUMNS), "licenses": {"CC-BY-SA-4.0": count}, "license_terms": {},
         "citation": "", "ids_sha256": "0" * 64, "rows_sha256": "0" * 64,
     }  # fmt: skip
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from meadow.core.builder import Example
-from meadow.filters import Seen
-from meadow.filters.quality import Quality, QualityFilter
+from meadow.core.parts import Seen
+from meadow.core.quality import Quality
+from meadow.core.row import Example
+from meadow.filters.quality import QualityFilter
 
 pytestmark = pytest.mark.bench
 

@@ -29,14 +29,16 @@ AT_ONCE, PLAIN = 4, "Trainer, padded"
 @pytest.fixture(scope="module")
 def rows(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real rows, whose lengths differ as those of real data do."""
-    from meadow.api import rows as read
-    from meadow.pipeline import build as pipeline
+    from meadow.api import build_datasets
+    from meadow.core.store import Store
 
     out = tmp_path_factory.mktemp("out")
-    pipeline.build(["flashcards", "stackexchange", "medqa", "pubmedqa"], raw=real, out=out, workers=1)
+    build_datasets(["flashcards", "stackexchange", "medqa", "pubmedqa"], raw=real, out=out, workers=1)
     chance, found = random.Random(0), []
     for name, count in SHARES.items():
-        every = [{k: row[k] for k in ("id", "instruction", "input", "output")} for row in read(name, out=out)]
+        every = [
+            {k: row[k] for k in ("id", "instruction", "input", "output")} for row in Store(out).rows(name)
+        ]
         found += chance.sample(every, min(count, len(every)))
     path = out / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in found))

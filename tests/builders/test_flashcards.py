@@ -18,8 +18,9 @@ import zstandard
 
 from meadow.builders.flashcards import collection
 from meadow.builders.flashcards.builder import CLOZE, QUESTION, Flashcards
-from meadow.core.builder import Example, Rejected
-from meadow.core.raw import RawFileError, find
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Rejected
 from meadow.testing import BuilderTest
 from tests.samples import flashcards as sample
 

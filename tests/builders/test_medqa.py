@@ -15,8 +15,9 @@ import pytest
 import zstandard
 
 from meadow.builders.medqa.builder import MedQA
-from meadow.core.builder import Example, Option, Rejected
-from meadow.core.raw import RawFileError, find
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Option, Rejected
 from meadow.testing import BuilderTest
 
 FOUR = "4_options/phrases_no_exclude_"

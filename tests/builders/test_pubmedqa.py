@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from meadow.builders.pubmedqa.builder import PubMedQA
-from meadow.core.builder import Example, Option, Rejected, Shard
-from meadow.core.raw import RawFileError, find
+from meadow.core.builder import Shard
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Option, Rejected
 from meadow.testing import BuilderTest
 
 

@@ -13,12 +13,12 @@ import py7zr
 import pyarrow.parquet as pq
 import pytest
 
+from meadow.api import build_datasets
 from meadow.builders.stackexchange import dump
 from meadow.builders.stackexchange.builder import StackExchange
-from meadow.core.builder import Example, Rejected
-from meadow.core.raw import find
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Rejected
 from meadow.core.store import REJECTED, Store
-from meadow.pipeline import build as pipeline
 from meadow.testing import BuilderTest
 
 SITE = "test.example"
@@ -449,7 +449,7 @@ def test_real_sites(
         r["Id"]: r for r in rows if r["PostTypeId"] == "2" and int(r["Score"]) >= 5 and r["ParentId"] in ids
     }
 
-    report = pipeline.build([f"stackexchange_{name}"], raw=root, out=tmp_path)
+    report = build_datasets([f"stackexchange_{name}"], raw=root, out=tmp_path)
     assert report.failed == {}
     [manifest] = report.manifests
     assert {key: manifest["funnel"][key] for key in ("read", "kept", "dropped")} == {

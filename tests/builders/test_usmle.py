@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from meadow.builders.usmle.builder import USMLE
-from meadow.core.builder import Example, Option, Rejected
-from meadow.core.raw import RawFileError, find
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Option, Rejected
 from meadow.testing import BuilderTest
 
 PUBLISHED = {

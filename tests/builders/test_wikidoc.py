@@ -21,8 +21,10 @@ import zstandard
 from meadow.builders.wikidoc import builder as module
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.builders.wikidoc.questions import patient_question, question, split_title
-from meadow.core.builder import Example, Rejected, Shard
-from meadow.core.raw import RawFileError, find
+from meadow.core.builder import Shard
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example, Rejected
 from meadow.testing import BuilderTest
 
 LONG = "A sentence that is long enough to be an answer of its own in this test."

@@ -19,9 +19,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from meadow.core import raw
-from meadow.core.builder import RawPattern
-from meadow.core.raw import BadRecord, RawFile, RawFileError, ZipArchive, find, json_lines, matches, strangers
+from meadow.core import rawfile
+from meadow.core.archive import ZipArchive
+from meadow.core.rawfile import RawFile, RawFileError
+from meadow.core.rawstore import RawPattern, find, matches, strangers
+from meadow.parse import jsonlines
+from meadow.parse.jsonlines import BadRecord, json_lines
 
 TEXT = b"".join(b'{"line": %d, "text": "ratio of 0.%d"}\n' % (n, n * 7919 % 1000) for n in range(5000))
 
@@ -112,7 +115,8 @@ def test_zstd_skippable_frames_and_long_windows(tmp_path: Path) -> None:
 _PEAK = """
 import resource, sys
 from pathlib import Path
-from meadow.core.raw import RawFile, RawFileError, ZipArchive
+from meadow.core.rawfile import RawFile, RawFileError
+from meadow.core.archive import ZipArchive
 path = Path(sys.argv[1])
 file = RawFile("toy/" + path.name, path, path.stat().st_size)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -151,7 +155,7 @@ def bomb(kind: str, size: int = 2**30) -> bytes:
 )
 def test_bombs_are_stopped_in_flat_memory(kind: str, size: int, tmp_path: Path) -> None:
     file = put(tmp_path, f"a.{kind}", bomb(kind, size))
-    assert file.bytes * raw.MAX_RATIO < size
+    assert file.bytes * rawfile.MAX_RATIO < size
     done = subprocess.run(
         [sys.executable, "-c", _PEAK, str(file.local)], capture_output=True, text=True, check=True
     )
@@ -161,7 +165,7 @@ def test_bombs_are_stopped_in_flat_memory(kind: str, size: int, tmp_path: Path) 
 
 
 def test_high_ratios_below_the_floor_are_no_bombs(tmp_path: Path) -> None:
-    data = bytes(raw.RATIO_FLOOR - 1)
+    data = bytes(rawfile.RATIO_FLOOR - 1)
     assert read_all(put(tmp_path, "a.gz", gzip.compress(data))) == data
 
 
@@ -285,7 +289,7 @@ class TestJsonLines:
     def test_over_long_lines_are_left_out_in_pieces(
         self, length: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(raw, "MAX_LINE", 50)
+        monkeypatch.setattr(jsonlines, "MAX_LINE", 50)
         line = b'"' + b"x" * (length - 2) + b'"'
         for data in (line + b"\n7\n", b"7\n" + line):
             found = dict(self.lines(data))

@@ -11,13 +11,14 @@ import pytest
 
 from meadow.core import store as store_module
 from meadow.core.store import MANIFEST, Store, StoreError
+from tests import manifests
 
 
 def stage(folder: Path, **content: object) -> Path:
     """A finished version that is not yet in place."""
     folder.mkdir(parents=True)
     (folder / "train-00000-of-00001.parquet").write_bytes(b"rows")
-    (folder / MANIFEST).write_text(json.dumps({"version": "?", "splits": {}, **content}), encoding="utf-8")
+    (folder / MANIFEST).write_text(json.dumps(manifests.as_json(**content)), encoding="utf-8")
     return folder
 
 
@@ -75,9 +76,13 @@ class TestVersions:
 
     def test_manifest_files_and_current(self, tmp_path: Path) -> None:
         store = filled(tmp_path, "1.0.0", "1.1.0")
-        splits = {"train": {"files": [{"path": "b"}, {"path": "a"}]}, "test": {"files": []}}
+        files = [{"path": name, "bytes": 1, "sha256": ""} for name in "ba"]
+        splits = {
+            "train": {"rows": 2, "bytes": 2, "files": files},
+            "test": {"rows": 0, "bytes": 0, "files": []},
+        }
         stage(tmp_path / "abc" / "1.0.0", version="1.0.0", splits=splits)
-        assert [m["version"] for m in store.current()] == ["1.0.0", "1.1.0"]
+        assert [m.version for m in store.current()] == ["1.0.0", "1.1.0"]
         folder = tmp_path / "abc" / "1.0.0"
         assert store.files("abc") == {"train": [folder / "b", folder / "a"], "test": []}
 
@@ -98,10 +103,10 @@ class TestPublish:
         store = filled(tmp_path, "1.0.0")
         (tmp_path / "toy" / "1.0.0" / "test-00000-of-00001.parquet").write_bytes(b"of the old one only")
         with store.writing() as work:
-            staged = stage(work / "staged", version="1.0.0", sample=False)
+            staged = stage(work / "staged", version="1.0.0", sample=False, parameters={"new": True})
             store.publish(staged, "toy", "1.0.0")
             assert not staged.exists()
-        assert store.manifest("toy")["sample"] is False
+        assert store.manifest("toy").parameters == {"new": True}
         assert sorted(p.name for p in (tmp_path / "toy" / "1.0.0").iterdir()) == [
             MANIFEST, "train-00000-of-00001.parquet",
         ]  # fmt: skip
@@ -119,7 +124,7 @@ class TestPublish:
         def read() -> None:
             while not done.is_set():
                 try:
-                    seen.add(json.loads(path.read_text(encoding="utf-8")).get("turn", -1))
+                    seen.add(json.loads(path.read_text(encoding="utf-8"))["parameters"].get("turn", -1))
                 except OSError as error:
                     missing.append(error)
 
@@ -127,12 +132,12 @@ class TestPublish:
         reader.start()
         with store.writing() as work:
             for turn in range(200):
-                store.publish(stage(work / "staged", turn=turn), "toy", "1.0.0")
+                store.publish(stage(work / "staged", parameters={"turn": turn}), "toy", "1.0.0")
         done.set()
         reader.join()
         assert missing == []
         assert len(seen) > 5
-        assert store.manifest("toy")["turn"] == 199
+        assert store.manifest("toy").parameters == {"turn": 199}
 
     @pytest.mark.usefixtures("no_exchange")
     def test_killed_between_the_two_renames_the_old_one_comes_back(
@@ -148,7 +153,7 @@ class TestPublish:
             return rename(self, target)
 
         with store.writing() as work:
-            staged = stage(work / "staged", version="1.1.0", new=True)
+            staged = stage(work / "staged", version="1.1.0", parameters={"new": True})
             monkeypatch.setattr(Path, "rename", killed)
             with pytest.raises(KeyboardInterrupt):
                 store.publish(staged, "toy", "1.1.0")
@@ -156,7 +161,7 @@ class TestPublish:
         assert store.versions("toy") == ["1.0.0"]
         with store.writing():
             assert store.versions("toy") == ["1.0.0", "1.1.0"]
-            assert "new" not in store.manifest("toy")
+            assert "new" not in store.manifest("toy").parameters
 
     @pytest.mark.usefixtures("no_exchange")
     def test_killed_after_the_second_rename_the_new_one_stays(
@@ -164,13 +169,13 @@ class TestPublish:
     ) -> None:
         store = filled(tmp_path, "1.0.0")
         with store.writing() as work:
-            staged = stage(work / "staged", version="1.0.0", new=True)
+            staged = stage(work / "staged", version="1.0.0", parameters={"new": True})
             with monkeypatch.context() as patch:
                 patch.setattr(store_module.shutil, "rmtree", lambda *_, **__: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     store.publish(staged, "toy", "1.0.0")
         with store.writing():
-            assert store.manifest("toy")["new"]
+            assert store.manifest("toy").parameters["new"]
         assert not (tmp_path / ".meadow" / "replaced").exists()
 
     def test_the_card_is_replaced_in_one_step(self, tmp_path: Path) -> None:

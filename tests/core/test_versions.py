@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import meadow
-from meadow import api as loader
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.core import versions as listing
 from meadow.core.store import Store, StoreError
@@ -175,7 +174,7 @@ class TestPrune:
             path: data for path, data in before.items() if path.split("/")[1] not in gone
         }
         assert [path for path in after if path.startswith(".meadow")] == [".meadow/lock"]
-        assert len(list(loader.rows("ward", out=tmp_path))) == 5
+        assert len(list(Store(tmp_path).rows("ward"))) == 5
 
     def test_only_the_datasets_that_are_named(self, tmp_path: Path) -> None:
         put(tmp_path, "1.0.0", "1.1.0", name="icu")

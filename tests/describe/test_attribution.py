@@ -14,18 +14,18 @@ import pytest
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.stackexchange.builder import StackExchange
 from meadow.builders.wikidoc.builder import WikiDoc
-from meadow.core import rows
-from meadow.core.builder import Builder, Example
+from meadow.core.builder import Builder
 from meadow.core.licenses import CC0
-from meadow.core.raw import find
+from meadow.core.rawstore import find
+from meadow.core.row import Example, arrow_schema, values
 from meadow.describe import attribution
 
 _DEEDS = {f"CC-BY-SA-{v}": f"https://creativecommons.org/licenses/by-sa/{v}/" for v in ("2.5", "3.0", "4.0")}
-COLUMNS = rows.features(StackExchange)
+COLUMNS = StackExchange.features()
 
 
 def parquet(path: Path, found: list[dict[str, Any]], columns: Any = COLUMNS) -> Path:
-    pq.write_table(pa.Table.from_pylist(found, rows.schema(columns)), path)
+    pq.write_table(pa.Table.from_pylist(found, arrow_schema(columns)), path)
     return path
 
 
@@ -34,9 +34,20 @@ def built(builder: Builder, root: Path, tmp: Path, *, sample: bool = False) -> P
     raw = find(builder, root)
     raw.scratch = tmp / "scratch"
     raw.scratch.mkdir()
-    columns = rows.features(builder)
+    columns = builder.features()
     found = [
-        dict(zip(columns, rows.values(record, builder, sample=sample), strict=True))
+        dict(
+            zip(
+                columns,
+                values(
+                    record,
+                    builder.task,
+                    CC0.id if sample else (record.license or builder.license.id),
+                    builder.extra_features,
+                ),
+                strict=True,
+            )
+        )
         for shard in builder.shards(raw)
         for record in builder.examples(shard)
         if isinstance(record, Example)
@@ -48,7 +59,7 @@ def credited(files: list[Path], tmp: Path, **more: Any) -> list[dict[str, Any]]:
     path = tmp / "ATTRIBUTION.parquet"
     count = attribution.write(files, path, **more)
     found = pq.read_table(path)
-    assert found.schema == rows.schema(attribution.COLUMNS)
+    assert found.schema == arrow_schema(attribution.COLUMNS)
     assert found.num_rows == count
     return found.to_pylist()
 
@@ -271,7 +282,7 @@ def test_a_mixture_of_sources_says_of_each_what_it_changed(tmp_path: Path) -> No
     del page["question_license"]
     files = [
         parquet(tmp_path / "a.parquet", [row(1), row(2, id="stackexchanged/1")]),
-        parquet(tmp_path / "b.parquet", [page], rows.features(WikiDoc)),
+        parquet(tmp_path / "b.parquet", [page], WikiDoc.features()),
     ]
     found = credited(files, tmp_path, changes={"stackexchange": "joined", "wikidoc": "cut", "empty": ""})
     assert [(one["title"], one["changes"]) for one in found] == [
@@ -283,9 +294,9 @@ def test_a_mixture_of_sources_says_of_each_what_it_changed(tmp_path: Path) -> No
 def test_the_same_rows_give_the_same_bytes_however_they_are_cut(tmp_path: Path, count: int) -> None:
     found = [row(n) for n in range(count)]
     one = tmp_path / "one.parquet"
-    pq.write_table(pa.Table.from_pylist(found, rows.schema(COLUMNS)), one, row_group_size=4_000)
+    pq.write_table(pa.Table.from_pylist(found, arrow_schema(COLUMNS)), one, row_group_size=4_000)
     other = tmp_path / "other.parquet"
-    pq.write_table(pa.Table.from_pylist(found, rows.schema(COLUMNS)), other, row_group_size=1_111)
+    pq.write_table(pa.Table.from_pylist(found, arrow_schema(COLUMNS)), other, row_group_size=1_111)
     outs = []
     for name, file in (("x", one), ("y", one), ("z", other)):
         assert attribution.write([file], tmp_path / name) == count

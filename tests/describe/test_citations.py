@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pybtex.database import parse_string
 
+from meadow.api import build_datasets
 from meadow.core.store import Store, StoreError
 from meadow.describe import citations as citing
 from meadow.pipeline import build as pipeline
@@ -120,7 +121,7 @@ class TestVersions:
         toy.put(tmp_path / "raw", "toy/a.jsonl", *(toy.row(n) for n in range(3)))
         out = tmp_path / "out"
         for _ in range(2):
-            pipeline.build(["toy"], raw=tmp_path / "raw", out=out, builders=toy.BUILDERS)
+            build_datasets(["toy"], raw=tmp_path / "raw", out=out, builders=toy.BUILDERS)
             text = (out / "toy" / "1.0.0" / "CITATION.bib").read_text(encoding="utf-8")
             assert list(parse_string(text, "bibtex").entries) == [
                 "meadow-toy-1.0.0",

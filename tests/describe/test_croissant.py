@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from rdflib import Graph, Namespace, URIRef
 
+from meadow.api import build_datasets
 from meadow.core.store import Store
 from meadow.describe import cards, croissant
 from meadow.pipeline import build as pipeline
@@ -39,7 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("croissant") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "draw", toy.no_plot)
-        report = pipeline.build(["pubmedqa", "wikidoc"], sample=True, out=out)
+        report = build_datasets(["pubmedqa", "wikidoc"], sample=True, out=out)
     assert report.failed == {}
     return Store(out)
 
@@ -347,7 +348,7 @@ def test_words_that_a_person_changed_go_into_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(cards, "words_for", lambda name, folder: words if name == "toy" else "")
 
     def build() -> list[str]:
-        pipeline.build(["toy"], raw=raw, out=out, builders=toy.BUILDERS)
+        build_datasets(["toy"], raw=raw, out=out, builders=toy.BUILDERS)
         said = json.loads((out / "toy" / "1.0.0" / "croissant.json").read_text(encoding="utf-8"))
         return said["rai:dataLimitations"][:2]
 

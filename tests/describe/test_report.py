@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
+from meadow.api import build_datasets
 from meadow.core.store import Store, StoreError
 from meadow.describe.report import PAGE, write_report
 from meadow.describe.report.gather import gather, raw_files
-from meadow.pipeline import build as pipeline
 from tests import manifests
 from tests.cli.test_cli import SCRIPT, run
 from tests.stores import put, row
@@ -453,7 +453,7 @@ def test_command(out: Path, tmp_path: Path) -> None:
 
 
 def test_built_samples(tmp_path: Path) -> None:
-    built = pipeline.build(["wikidoc", "usmle"], out=tmp_path / "out", sample=True)
+    built = build_datasets(["wikidoc", "usmle"], out=tmp_path / "out", sample=True)
     assert not built.failed
     page = read(tmp_path / "out", rows=5)
     for manifest in built.manifests:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from meadow.builders.flashcards.builder import Flashcards
-from meadow.core.builder import Example
-from meadow.core.raw import find
+from meadow.core.rawstore import find
+from meadow.core.row import Example
 from meadow.export.anki import export_anki, text_to_html
 from meadow.parse.htmltext import html_to_text
 

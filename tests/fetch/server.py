@@ -329,7 +329,8 @@ def certificate(folder: Path) -> Path:
 
 
 _BUILDER = """
-from meadow.core.builder import Builder, RawPattern
+from meadow.core.builder import Builder
+from meadow.core.rawstore import RawPattern
 from meadow.core.licenses import CC0, RIGHTS_RESERVED
 
 

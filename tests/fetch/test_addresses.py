@@ -159,7 +159,7 @@ def test_each_source_declares_what_can_be_fetched() -> None:
 
 
 def test_builds_read_what_is_declared() -> None:
-    from meadow.core.raw import matches
+    from meadow.core.rawstore import matches
 
     for cls in available()[0].values():
         for address in declared(cls):

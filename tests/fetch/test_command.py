@@ -191,7 +191,7 @@ def test_a_mirror_stands_in_for_publishers(site: Site, person: Person, tmp_path:
 
 def test_what_was_fetched_is_what_a_build_reads(person: Person, tmp_path: Path) -> None:
     from meadow.builders.wikidoc.builder import WikiDoc
-    from meadow.core.raw import find
+    from meadow.core.rawstore import find
 
     shutil.copytree(WikiDoc.folder() / "sample", tmp_path / "copy" / "wikidoc")
     assert person.run("wikidoc", "--mirror", tmp_path / "copy").returncode == 0

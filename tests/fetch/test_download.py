@@ -904,7 +904,7 @@ def test_hidden_work_is_no_raw_data(
     site: Site, tmp_path: Path, quick: Patience, publish: Callable[..., str]
 ) -> None:
     from meadow.core.builder import available
-    from meadow.core.raw import find, strangers
+    from meadow.core.rawstore import find, strangers
 
     name = publish(
         (site.put("/a.zip", ZIP), "a.zip"), (site.put("/b.zip", ZIP, cut(9000), status(404)), "b.zip")

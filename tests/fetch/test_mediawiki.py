@@ -22,8 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from meadow.builders.wikidoc.builder import WikiDoc
-from meadow.core.builder import Example
-from meadow.core.raw import RawFile, find
+from meadow.core.rawfile import RawFile
+from meadow.core.rawstore import find
+from meadow.core.row import Example
 from meadow.fetch.addresses import Address
 from meadow.fetch.mediawiki import WikiPatience, fetch, so_far
 from meadow.fetch.outcome import FetchError, FetchStoppedError, Silent

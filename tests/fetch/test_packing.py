@@ -18,7 +18,7 @@ import zstandard
 
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.wikidoc.builder import WikiDoc
-from meadow.core.raw import find
+from meadow.core.rawstore import find
 from meadow.fetch import FetchError, Packed, locked, pack, unpack
 from meadow.fetch.addresses import RECORD
 from meadow.fetch.outcome import Silent

@@ -16,8 +16,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from meadow.builders.flashcards.builder import Flashcards
-from meadow.core.builder import Example, Shard
-from meadow.core.raw import RawFileError, find
+from meadow.core.builder import Shard
+from meadow.core.rawfile import RawFileError
+from meadow.core.rawstore import find
+from meadow.core.row import Example
 from meadow.parse.htmltext import html_to_text
 
 #: English prose with drugs, anatomy, values, genes, codes, names of people and places.

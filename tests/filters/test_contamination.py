@@ -20,11 +20,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from meadow.core.parts import Part, Piece
 from meadow.core.store import Store
-from meadow.filters import Piece
 from meadow.filters.contamination import Index, Item, Match, Source, checking, read_exam, row_item, stage
 from meadow.filters.contamination.text import hash_words, hashed, words
-from meadow.pipeline.tasks import Part
 from tests.exam_texts import changed, invented, vignettes
 
 ROWS = 1_000

@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from meadow.cli.app import app
+from meadow.core.parts import Part, Piece
 from meadow.core.workers import InlineExecutor, executor_for
-from meadow.filters import Piece
 from meadow.filters.duplicates import minhash, opposites
 from meadow.filters.duplicates import stage as duplicates
 from meadow.filters.duplicates.stage import EXACT, NEAR, jaccard, normalise
-from meadow.pipeline.tasks import Part
 
 #: Ordinary words: none is a number, a negation or has an opposite.
 WORDS = [

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from meadow.core.builder import Example, Rejected
-from meadow.filters import Seen
+from meadow.core.parts import Seen
+from meadow.core.row import Example, Rejected
 from meadow.filters.language import (
     KNOWN,
     TOO_SHORT,

@@ -9,9 +9,9 @@ import pytest
 from meadow.builders.flashcards.builder import Flashcards
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.stackexchange.builder import StackExchange
-from meadow.core.builder import Example, Rejected
 from meadow.core.licenses import Policy
-from meadow.filters import Seen
+from meadow.core.parts import Seen
+from meadow.core.row import Example, Rejected
 from meadow.filters.license import LicenseFilter
 from tests.toy import Toy
 

@@ -12,9 +12,10 @@ import pytest
 
 from meadow.builders.stackexchange.builder import StackExchange
 from meadow.builders.wikidoc.builder import WikiDoc
-from meadow.core.builder import Author, Builder, Example, Option, Rejected
+from meadow.core.builder import Builder
+from meadow.core.parts import Finding, Seen
+from meadow.core.row import Author, Example, Option, Rejected
 from meadow.core.store import Store
-from meadow.filters import Finding, Seen
 from meadow.filters.privacy import (
     HIPAA,
     LIMITS,

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from meadow.core.builder import Builder, Example, Option, Rejected
-from meadow.filters import Seen
-from meadow.filters.quality import Quality, QualityFilter
+from meadow.core.builder import Builder
+from meadow.core.parts import Seen
+from meadow.core.quality import Quality
+from meadow.core.row import Example, Option, Rejected
+from meadow.filters.quality import QualityFilter
 from meadow.parse.options import INSTRUCTION, as_options, question_text
 
 QUESTION = "What lowers the potassium in the blood fastest?"
@@ -629,7 +631,8 @@ def test_every_attribute_is_documented() -> None:
 
 
 def examples(builder: Builder, root: Path, scratch: Path) -> Iterator[Example]:
-    from meadow.core.raw import RawFileError, find
+    from meadow.core.rawfile import RawFileError
+    from meadow.core.rawstore import find
 
     raw = replace(find(builder, root), scratch=scratch)
     for shard in raw.files and builder.shards(raw):

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from meadow.core import rows
+from meadow.api import build_datasets
+from meadow.core.row import COLUMNS
 from meadow.describe.cards.hub import problems
-from meadow.pipeline import build as pipeline
 from tests.hub_server import Hub, client, hub, running  # noqa: F401
 from tests.toy import Other, Toy, put, row
 
@@ -61,7 +61,7 @@ def push(server: Hub, out: Path, *arguments: str, check: bool = True) -> Any:
 def build_toy(out: Path, cls: type[Toy], records: int) -> None:
     raw = out.parent / f"raw-{cls.__name__}-{records}"
     put(raw, f"{cls.name}/notes.jsonl", *(row(f"{cls.name} {n}", level=n) for n in range(records)))
-    report = pipeline.build([cls.name], raw=raw, out=out, builders={cls.name: cls})
+    report = build_datasets([cls.name], raw=raw, out=out, builders={cls.name: cls})
     assert report.failed == {}
 
 
@@ -71,7 +71,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     folder = tmp_path_factory.mktemp("published")
     out = folder / "out"
     (folder / "raw").mkdir()
-    assert pipeline.build(["wikidoc"], raw=folder / "raw", out=out, sample=True).failed == {}
+    assert build_datasets(["wikidoc"], raw=folder / "raw", out=out, sample=True).failed == {}
     with running(folder) as server:
         push(server, out, "wikidoc", "--repo", "ORG/NAME", "--tag")
         build_toy(out, Toy, 40)
@@ -119,7 +119,7 @@ told(rows={s: list(d) for s, d in data.items()}, version=str(builder.info.versio
     )  # wikidoc is the default one
     assert found["streamed"] == toy["train"]
     assert found["some"] == toy["train"][5:8]
-    assert found["columns"] == [*rows.COLUMNS, "level"]
+    assert found["columns"] == [*COLUMNS, "level"]
     # No token was sent, and none was needed.
     assert {seen.user for seen in published.hub.log} == {None}
 

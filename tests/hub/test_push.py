@@ -19,11 +19,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from meadow.api import build_datasets
 from meadow.core.store import Store
 from meadow.describe import cards
 from meadow.hub import HubError
 from meadow.hub.client import Client
-from meadow.pipeline import build as pipeline
 from tests.hub_server import Hub, Repo, client, environment, running
 from tests.stores import put, row
 
@@ -711,7 +711,7 @@ def test_exams_may_go_to_private_repositories_without_their_example(
 
 def test_samples_built_by_meadow(shell: Shell, hub: Hub, tmp_path: Path, name: str) -> None:
     out = tmp_path / "built"
-    assert not pipeline.build(["usmle"], raw=None, out=out, sample=True, workers=1).failed
+    assert not build_datasets(["usmle"], raw=None, out=out, sample=True, workers=1).failed
     done = shell(out, "all", "--repo", name, code=1)
     assert "usmle_self_assessment 1.0.0: built from the sample" in done.err
     assert "usmle_self_assessment 1.0.0: an exam" in done.err

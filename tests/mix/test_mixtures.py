@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import meadow
-from meadow import api as loader
+from meadow import loading as loader
 from meadow import mix as mixtures
-from meadow.core import rows
+from meadow.api import build_datasets
 from meadow.core.manifest import (
     CheckedExam,
     Contamination,
@@ -31,10 +31,11 @@ from meadow.core.manifest import (
     MissingPart,
     Privacy,
 )
+from meadow.core.options import BuildOptions
+from meadow.core.row import COLUMNS, content_hash, encode
 from meadow.core.store import Store, StoreError
 from meadow.describe.report.gather import gather
 from meadow.describe.report.warnings import warnings
-from meadow.filters import Filters
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing, reading, writing
 from meadow.mix.lock import LOCK
@@ -43,7 +44,7 @@ from meadow.pipeline import build as pipeline
 from tests.toy import Newer, Other, Toy, no_plot, put, row
 
 #: Toy rows are much alike, which is not what these tests are about.
-OFF = Filters(languages=(), quality="off", privacy="off", contamination="off", duplicates="off")
+OFF = BuildOptions(languages=(), quality="off", privacy="off", contamination="off", duplicates="off")
 
 
 class Exam(Toy):
@@ -80,7 +81,7 @@ class Bench:
 
     def build(self, *names: str, builders: Any = BUILDERS, **options: Any) -> pipeline.Report:
         options = {"filters": OFF, **options}
-        report = pipeline.build(names, raw=self.raw, out=self.store.root, builders=builders, **options)
+        report = build_datasets(names, raw=self.raw, out=self.store.root, builders=builders, **options)
         assert report.failed == {}
         return report
 
@@ -349,14 +350,14 @@ def test_rows_that_come_and_go_change_few_others(built: Bench) -> None:
 def test_rows_are_mixed_and_say_where_they_are_from(built: Bench) -> None:
     manifest = built.mix({"dataset": "toy", "max_rows": 60}, {"dataset": "other", "max_rows": 30})
     found = built.rows()
-    assert list(found[0]) == [*rows.COLUMNS, "dataset"]
+    assert list(found[0]) == [*COLUMNS, "dataset"]
     assert Counter(r["dataset"] for r in found) == {"toy": 60, "other": 30}
     beginning = Counter(r["dataset"] for r in found[:30])
     assert 13 <= beginning["toy"] <= 27, "the beginning is a fair sample of the whole"
-    assert manifest.features == {**rows.COLUMNS, "dataset": "string"}
+    assert manifest.features == {**COLUMNS, "dataset": "string"}
     one = next(r for r in found if r["dataset"] == "other")
     same = next(r for r in built.rows("other") if r["id"] == one["id"])
-    assert {k: v for k, v in one.items() if k != "dataset"} == {k: same[k] for k in rows.COLUMNS}
+    assert {k: v for k, v in one.items() if k != "dataset"} == {k: same[k] for k in COLUMNS}
 
 
 def test_rows_keep_their_split(built: Bench) -> None:
@@ -658,7 +659,7 @@ def test_sample_beside_real_data_is_missing(
 ) -> None:
     put(tmp_path / "home", "sample/a.jsonl", *(row(f"s{i}") for i in range(20)))
     monkeypatch.setattr(Toy, "home", tmp_path / "home")
-    ensure = partial(pipeline.build, raw=bench.raw, out=bench.store.root, builders=BUILDERS, filters=OFF)
+    ensure = partial(build_datasets, raw=bench.raw, out=bench.store.root, builders=BUILDERS, options=OFF)
     # All samples: a sample of the mixture, whatever of it the samples lack.
     manifest = bench.mix("toy", "other", "nothing", options={"ensure": ensure})
     assert manifest.sample
@@ -699,7 +700,7 @@ def test_parts_are_built_first_and_only_those_that_must(built: Bench) -> None:
 def test_why_a_part_could_not_be_built(built: Bench) -> None:
     shutil.rmtree(built.store.root / "other")
     built.put("other/a.jsonl", b"no JSON")
-    ensure = partial(pipeline.build, raw=built.raw, out=built.store.root, builders=BUILDERS, filters=OFF)
+    ensure = partial(build_datasets, raw=built.raw, out=built.store.root, builders=BUILDERS, options=OFF)
     with pytest.raises(
         mixtures.MixtureError,
         match=r"other: it could not be built: no usable row in its raw files: not JSON 1",
@@ -759,10 +760,10 @@ def test_manifest_is_that_of_a_dataset(built: Bench) -> None:
     found = built.rows()
     ids = "".join(f"{i}\n" for i in sorted(r["id"] for r in found))
     assert manifest.ids_sha256 == hashlib.sha256(ids.encode()).hexdigest()
-    digest = rows.content_hash(manifest.features)
+    digest = content_hash(manifest.features)
     digest.update(b"train\n")
     for each in found:
-        digest.update(hashlib.sha256(rows.encode(list(each.values()))).digest())
+        digest.update(hashlib.sha256(encode(list(each.values()))).digest())
     assert manifest.rows_sha256 == digest.hexdigest()
     assert "mixture_mine" in (built.store.root / "README.md").read_text("utf-8")
 
@@ -868,7 +869,7 @@ def test_lock_is_reproduced_to_the_byte(built: Bench) -> None:
     lock = built.lock()
     # All anew, by another number of workers, in the order of other names.
     shutil.rmtree(built.store.root)
-    ensure = partial(pipeline.build, raw=built.raw, out=built.store.root, builders=BUILDERS, filters=OFF)
+    ensure = partial(build_datasets, raw=built.raw, out=built.store.root, builders=BUILDERS, options=OFF)
     built.mix(*PARTS, options={"lock": lock, "ensure": ensure, "workers": 2})
     assert built.files() == expected
     # The lock file is a definition, too.
@@ -896,7 +897,9 @@ def test_lock_names_changed_raw_files_rows_and_filters(built: Bench) -> None:
     lock = built.lock()
     built.put("toy/b.jsonl", *(row(i, level=i) for i in range(120, 201)))
     built.put("toy/c.jsonl", row("c"))
-    built.build("toy", filters=Filters(languages=(), quality="off", contamination="off", duplicates="off"))
+    built.build(
+        "toy", options=BuildOptions(languages=(), quality="off", contamination="off", duplicates="off")
+    )
     found = mismatch(built, lock)
     assert any(
         line.startswith("dataset toy: raw file toy/b.jsonl is ") and "bytes, sha256" in line for line in found
@@ -1024,7 +1027,7 @@ def test_own_mixture_is_built_by_its_file(
 ) -> None:
     out = tmp_path / "out"
     monkeypatch.setenv("MEADOW_OUT", str(out))
-    pipeline.build(["wikidoc"], out=out, sample=True)
+    build_datasets(["wikidoc"], out=out, sample=True)
     mixtures.build(Bench(tmp_path / "mine").define("wikidoc"), Store(out), sample=True)
     meadow.load_dataset("mixture_mine", split="train")
     assert "run `python -m meadow.build mixture:FILE.yaml`" in capsys.readouterr().err

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from meadow.api import build_datasets
+from meadow.core.options import BuildOptions
 from meadow.core.store import Store
-from meadow.filters import Filters
 from meadow.pipeline import build as pipeline
 from tests import toy
 from tests.toy import BUILDERS, put, row
@@ -43,14 +44,14 @@ def raw(tmp_path: Path) -> Path:
 
 
 def build(raw: Path, out: Path, *names: str, workers: int = 1, **parameters: object) -> pipeline.Report:
-    return pipeline.build(
+    return build_datasets(
         names or ["toy"],
         raw=raw,
         out=out,
         workers=workers,
         builders=BUILDERS,
         parameters={"toy": parameters},
-        filters=Filters(duplicates="off"),  # rows of these sources are alike
+        options=BuildOptions(duplicates="off"),  # rows of these sources are alike
     )
 
 
@@ -104,11 +105,14 @@ class TestWorkerDeath:
     ) -> None:
         call = f"""
 import json, sys
+from meadow.api import build_datasets
+from meadow.api import build_datasets
+from meadow.api import build_datasets
 from meadow.pipeline import build as pipeline
-from meadow.filters import Filters
+from meadow.core.options import BuildOptions
 from tests import toy
 pipeline.draw = toy.no_plot
-report = pipeline.build(["toy"], raw={str(raw)!r}, out={str(tmp_path / "out")!r}, workers=2, builders=toy.BUILDERS)
+report = build_datasets(["toy"], raw={str(raw)!r}, out={str(tmp_path / "out")!r}, workers=2, builders=toy.BUILDERS)
 print(json.dumps(report.failed))
 """
         script = tmp_path / "script.py"
@@ -226,8 +230,8 @@ class TestKill:
         put(raw, "toy/b.jsonl", *(row(n, do="sleep 60") for n in range(9)))
         out = tmp_path / "out"
         code = (
-            "from pathlib import Path; from meadow.pipeline import build as pipeline; from tests import toy; "
-            f"pipeline.build(['toy'], raw={str(raw)!r}, out={str(out)!r}, workers=2, builders=toy.BUILDERS)"
+            "from pathlib import Path; from meadow.api import build_datasets; from tests import toy; "
+            f"build_datasets(['toy'], raw={str(raw)!r}, out={str(out)!r}, workers=2, builders=toy.BUILDERS)"
         )
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         process = psutil.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env)

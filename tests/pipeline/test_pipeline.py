@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from meadow.core.rows import COLUMNS
+from meadow.api import build_datasets
+from meadow.core.errors import UnknownDatasetError
+from meadow.core.options import BuildOptions
+from meadow.core.row import COLUMNS
 from meadow.core.store import Store, StoreError
-from meadow.filters import Filters
 from meadow.pipeline import assembly, tasks
 from meadow.pipeline import build as pipeline
 from meadow.pipeline.build import Report
@@ -68,9 +70,9 @@ def build(tmp_path: Path, raw: Path) -> Callable[..., Report]:
         kwargs = {"raw": None if kwargs.get("sample") else raw, "out": tmp_path / "out", **kwargs}
         kwargs.setdefault("builders", BUILDERS)
         # Rows of these sources are alike; tests/test_screening.py looks at what that means.
-        kwargs.setdefault("filters", Filters(duplicates="off"))
-        given = {"toy": parameters} if parameters else None
-        report = pipeline.build(names or ("toy",), parameters=given, **kwargs)
+        kwargs.setdefault("options", BuildOptions(duplicates="off"))
+        given = {"toy": parameters} if parameters else {}
+        report = build_datasets(names or ("toy",), parameters=given, **kwargs)
         assert bool(report.failed) == fails, report.failed
         toy.whole(report.out)
         return report
@@ -480,7 +482,7 @@ class TestSources:
 
 class TestWhatIsAskedFor:
     def test_unknown_names_are_answered_with_those_there_are(self, raw: Path, build: Callable) -> None:
-        with pytest.raises(KeyError) as caught:
+        with pytest.raises(UnknownDatasetError) as caught:
             build("toy", "wikidok")
         assert caught.value.args == (
             "no source or dataset is named 'wikidok'; there are: all, other, toy, toy_hard",
@@ -504,7 +506,7 @@ class TestWhatIsAskedFor:
         ):
             build(parameters={"shard": 2})
         with pytest.raises(ValueError, match="parameters for tow, which is no source"):
-            pipeline.build(["toy"], raw=raw, builders=BUILDERS, parameters={"tow": {}})
+            build_datasets(["toy"], raw=raw, builders=BUILDERS, parameters={"tow": {}})
 
     def test_sample_and_raw(self, raw: Path, build: Callable, tmp_path: Path) -> None:
         put(raw, "other/a.jsonl", row(1))
@@ -800,7 +802,7 @@ class TestPublication:
         report = build("all")
         path = folder(report, "other") / "manifest.json"
         path.write_text(path.read_text(encoding="utf-8")[:99], encoding="utf-8")
-        report = pipeline.build(["toy"], raw=raw, out=report.out, builders=BUILDERS)
+        report = build_datasets(["toy"], raw=raw, out=report.out, builders=BUILDERS)
         assert report.failed == {}
         (note,) = report.notes
         assert note.startswith("other is not in the collection's card: ")

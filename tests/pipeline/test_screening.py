@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from meadow.api import build_datasets
 from meadow.core.licenses import Policy
-from meadow.filters import STAGES, Filters
+from meadow.core.options import BuildOptions
+from meadow.filters import STAGES
 from meadow.pipeline import build as pipeline
 from meadow.pipeline.build import Report
 from tests import toy
@@ -78,9 +80,8 @@ def raw(tmp_path: Path) -> Path:
 @pytest.fixture
 def build(tmp_path: Path, raw: Path) -> Callable[..., Report]:
     def run(*names: str, **kwargs: Any) -> Report:
-        settings = {k: kwargs.pop(k) for k in list(kwargs) if k in Filters.__dataclass_fields__}
         kwargs = {"raw": raw, "out": tmp_path / "out", "builders": BUILDERS, **kwargs}
-        report = pipeline.build(names or ("all",), filters=Filters(**settings), **kwargs)
+        report = build_datasets(names or ("all",), **kwargs)
         assert not report.failed
         toy.whole(report.out)
         return report
@@ -175,7 +176,7 @@ class TestFunnel:
     @pytest.mark.parametrize("name", ["quality", "privacy", "contamination", "duplicates"])
     def test_a_wrong_setting_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match=f"{name} 'maybe': it is one of"):
-            Filters(**{name: "maybe"})
+            BuildOptions(**{name: "maybe"})
 
     def test_the_same_bytes_for_any_number_of_workers(
         self, raw: Path, build: Callable, tmp_path: Path

@@ -60,10 +60,10 @@ def out(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     for name, split in (("test", exam), ("dev", held), ("train", train)):
         (folder / f"{name}.jsonl").write_text("\n".join(split) + "\n", encoding="utf-8")
-    from meadow.pipeline import build as pipeline
+    from meadow.api import build_datasets
 
     made = tmp_path_factory.mktemp("built")
-    report = pipeline.build(["medqa"], raw=raw, out=made)
+    report = build_datasets(["medqa"], raw=raw, out=made)
     assert not report.failed
     assert report.manifests[0].splits["train"].rows == TRAINED
     return made

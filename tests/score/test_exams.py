@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from meadow.api import build_datasets
 from meadow.core.store import Store
 from meadow.filters.contamination import Index, built_exams
-from meadow.pipeline import build as pipeline
 from meadow.score.exams import Exam, ExamError, ExamItem, read_exam
 from tests import stores
 
@@ -27,7 +27,7 @@ OPTIONS = {"A": "Vitamin A", "B": "Vitamin B12", "C": "Vitamin C"}
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with the samples of the exams."""
     folder = tmp_path_factory.mktemp("out")
-    assert not pipeline.build(["usmle", "medqa", "pubmedqa"], out=folder, sample=True).failed
+    assert not build_datasets(["usmle", "medqa", "pubmedqa"], out=folder, sample=True).failed
     return folder
 
 

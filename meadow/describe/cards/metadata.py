@@ -152,7 +152,7 @@ def struct_fields(kind: str) -> list[tuple[str, str]]:
 
 
 def _feature(kind: str) -> dict[str, Any]:
-    """One of the column types of `meadow.core.rows.schema` in the YAML form of `datasets.Features`.
+    """One of the column types of `meadow.core.row.arrow_schema` in the YAML form of `datasets.Features`.
 
     ``list<struct<key: string>>`` gives ``{"list": [{"name": "key", "dtype": "string"}]}``.
     """

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from meadow.core import rows as columns
 from meadow.core.manifest import Manifest
+from meadow.core.row import COLUMNS
 from meadow.core.store import ATTRIBUTION, CONTAMINATION, DUPLICATES, REJECTED, Store, StoreError
 from meadow.describe.diff import BATCH, Difference, RowFiles, diff, hashes
 
@@ -245,7 +245,7 @@ def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> 
     read = files.read([*order, *survivors])
     raw = [file.path for file in facts.manifest.raw]
     for number in order:
-        row = {**dict.fromkeys(columns.COLUMNS), **read[number]}
+        row = {**dict.fromkeys(COLUMNS), **read[number]}
         budget -= sum(min(len(value), MOST) for value in row.values() if isinstance(value, str))
         if budget < 0 and facts.rows:
             facts.rows_cut += 1

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from meadow.filters import Piece
+from meadow.core.parts import Piece, batches
 from meadow.filters.contamination import Exam, Index, Item, row_item
-from meadow.pipeline.tasks import batches
 
 if TYPE_CHECKING:
     from meadow.filters.contamination import Match

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meadow.core.parts import Piece
 from meadow.core.workers import in_order
-from meadow.filters import Piece
 from meadow.filters.duplicates import lsh, minhash, opposites, signing
 
 #: So few candidates are compared word by word at once; of more, so many whose hashes are most alike.

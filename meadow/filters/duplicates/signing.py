@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from meadow.filters import Piece
+from meadow.core.parts import Piece, batches
 from meadow.filters.duplicates import minhash
-from meadow.pipeline.tasks import batches
 
 #: What `gather` writes of rows that match some other.
 MATCHED = pa.schema(

@@ -31,12 +31,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from meadow.core import rows
-from meadow.core.builder import Rejected
-from meadow.filters import Piece
+from meadow.core.parts import Piece, batches
+from meadow.core.row import EXCERPT, Rejected
 from meadow.filters.duplicates import minhash
 from meadow.filters.duplicates.matching import Found, Search
-from meadow.pipeline.tasks import batches
 
 __all__ = ["EXACT", "NEAR", "THRESHOLD", "Duplicates", "find", "jaccard", "normalise"]
 
@@ -148,7 +146,7 @@ def _rejected(row: dict[str, Any], piece: Piece, batch: pa.RecordBatch, at: int)
         EXACT if row["exact"] else NEAR,
         row["id"],
         f"similarity {row['similarity']:.3f} to {row['cluster']}, which is kept",
-        excerpt=str(next((value for value in values if value), ""))[: rows.EXCERPT],
+        excerpt=str(next((value for value in values if value), ""))[:EXCERPT],
         file=piece.part.file,
         configs=piece.part.configs,
     )

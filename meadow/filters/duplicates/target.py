@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meadow.core.parts import Part, Piece, batches
 from meadow.core.store import Store
-from meadow.filters import Piece
 from meadow.filters.duplicates import minhash
 from meadow.filters.duplicates import stage as duplicates
-from meadow.pipeline.tasks import Part, batches
 
 #: Rows of one part, which is one task's work.
 _ROWS = 20_000

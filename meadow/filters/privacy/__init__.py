@@ -19,16 +19,16 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from meadow.core.builder import Rejected
-from meadow.filters import Finding
+from meadow.core.parts import Finding
+from meadow.core.row import Rejected
 from meadow.filters.privacy.names import THING, introduced
 from meadow.filters.privacy.patterns import structured
 from meadow.filters.privacy.text import Span, Text
 from meadow.filters.privacy.words import ALSO_WORDS, COMMON, EPONYMS, GIVEN, TRADE
 
 if TYPE_CHECKING:
-    from meadow.core.builder import Example
-    from meadow.filters import Seen
+    from meadow.core.parts import Seen
+    from meadow.core.row import Example
 
 __all__ = ["HIPAA", "LIMITS", "POLICIES", "TYPES", "PrivacyFilter", "find", "mask"]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import NamedTuple
 
-from meadow.filters import Finding
+from meadow.core.parts import Finding
 from meadow.filters.privacy import TYPES, find
 
 PARTS = ("tuning", "held-out")

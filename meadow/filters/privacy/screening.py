@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from meadow.filters import Finding
+from meadow.core.parts import Finding
 from meadow.filters.privacy import TYPES, mask_spans, scan
 
 if TYPE_CHECKING:

@@ -1,17 +1,97 @@
-"""The columns of a row, its checks, and its content hash."""
+"""A row: the record that a source yields, its columns, its checks and its hashes.
+
+A column is added in this file: a field of `Example`, a line of `COLUMNS`, a value in `values`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from meadow.core.builder import Author, Builder, Example, Option, Rejected
-from meadow.core.licenses import CC0
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who wrote a text: a name and, where there is one, an address that attribution can link to."""
+
+    name: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One choice of a multiple-choice question; `key` is its letter."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row, before the build adds what the source declares for all of them.
+
+    Attributes:
+        id: Stable across builds: source name and natural key (``medqa/us-1a2b``), never a counter.
+        instruction: What the model is told to do; constant for most sources.
+        input: The question, or whatever the instruction applies to.
+        output: The answer.
+        group: What must not straddle a split: page, thread, note, PMID.
+        options: The choices of a multiple-choice question, in order.
+        answer_key: The key of the right option.
+        source_url: The address of this very text, at this revision.
+        source_date: ISO 8601 date (``2019-05-01``), or as much of it as is known (``2019``).
+        authors: Whom attribution must name.
+        license: SPDX id; None stands for the builder's `license`.
+        generator: The model that wrote a machine-written text; None for human writing.
+        split: The publisher's split; None leaves it to a hash of `group`.
+        configs: The datasets it belongs to; empty for those of its shard.
+        extra: Values of the builder's `extra_features`.
+    """
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    group: str
+    options: tuple[Option, ...] = ()
+    answer_key: str | None = None
+    source_url: str | None = None
+    source_date: str | None = None
+    authors: tuple[Author, ...] = ()
+    license: str | None = None
+    generator: str | None = None
+    split: str | None = None
+    configs: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record, or a whole file, that was read and is left out.
+
+    Attributes:
+        reason: Short and constant (``score below 5`` without the score): funnels count by it.
+        id: The row's id as far as it is known; for a file, its path in the raw store.
+        detail: What was found, with the particulars of this record.
+        remedy: What a person can do about it; empty where nothing needs doing.
+        excerpt: The beginning of the text; the build shortens it.
+        file: Path in the raw store; empty for the shard's first file.
+        configs: The datasets whose funnel counts it; empty for those of its shard.
+    """
+
+    reason: str
+    id: str
+    detail: str = ""
+    remedy: str = ""
+    excerpt: str = ""
+    file: str = ""
+    configs: tuple[str, ...] = ()
+
 
 #: Columns of every dataset. The first three are those of the published Medical Meadow, in its order.
 COLUMNS: Mapping[str, str] = {
@@ -47,15 +127,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 EXCERPT = 200
 
 
-def features(builder: Builder | type[Builder]) -> dict[str, str]:
-    """All columns of a source's datasets, with their types as Arrow writes them."""
-    clash = sorted(set(COLUMNS) & set(builder.extra_features))
-    if clash:
-        raise ValueError(f"{builder.name}: extra_features repeats the column {', '.join(clash)}")
-    return {**COLUMNS, **builder.extra_features}
-
-
-def schema(columns: Mapping[str, str]) -> pa.Schema:
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
     """The Arrow schema of such columns.
 
     Raises:
@@ -110,27 +182,30 @@ def problem(example: Example, splits: Iterable[str]) -> Rejected | None:
     return None
 
 
-def values(example: Example, builder: Builder, *, sample: bool) -> list[Any]:
+def values(example: Example, task: str, license: str, extra: Iterable[str]) -> list[Any]:  # noqa: A002
     """One row as a list of values in column order.
 
-    Rows of an embedded sample are our own writing, so they carry CC0 whatever the real data carry.
+    Args:
+        example: The row.
+        task: Its source's task.
+        license: The id of its licence, where it names none itself too.
+        extra: The names of its source's own columns.
     """
-    options: list[dict[str, str]] = [_option(option) for option in example.options]
     return [
         example.instruction,
         example.input,
         example.output,
         example.id,
-        builder.task,
-        options,
+        task,
+        [_option(option) for option in example.options],
         example.answer_key,
         example.group,
         example.source_url,
         example.source_date,
         [_author(author) for author in example.authors],
-        CC0.id if sample else (example.license or builder.license.id),
+        license,
         example.generator,
-        *(example.extra.get(name) for name in builder.extra_features),
+        *(example.extra.get(name) for name in extra),
     ]
 
 
@@ -169,6 +244,6 @@ def ids_sha256(ids: Iterable[str]) -> str:
     Manifests, exams and training records all name a set of rows by it.
     """
     digest = hashlib.sha256()
-    for line in sorted(f"{row_id}\n".encode() for row_id in ids):
-        digest.update(line)
+    for row_id in sorted(row_id.encode() for row_id in ids):
+        digest.update(row_id + b"\n")
     return digest.hexdigest()

@@ -22,16 +22,17 @@ from datasets.distributed import split_dataset_by_node
 from filelock import FileLock
 
 import meadow
-from meadow import api as loader
+from meadow import loading as loader
 from meadow import registration
+from meadow.api import build_datasets
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.core import store
-from meadow.core.builder import Builder, Example, RawPattern, Shard
+from meadow.core.builder import Builder, Shard
 from meadow.core.licenses import CC0
-from meadow.core.raw import RawSource
+from meadow.core.rawstore import RawPattern, RawSource
+from meadow.core.row import Example
 from meadow.core.store import Store, StoreError
 from meadow.pipeline import assembly
-from meadow.pipeline import build as pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,7 +67,7 @@ def build_toy(out: Path, raw: Path, *files: range, version: str = "1.0.0") -> di
     for number, file in enumerate(files):
         (raw / "toy" / f"{number}.txt").write_text("\n".join(map(str, file)), encoding="utf-8")
     cls = type("Toy", (Toy,), {"version": version, "__module__": __name__})
-    report = pipeline.build(["toy"], raw=raw, out=out, builders={"toy": cls})
+    report = build_datasets(["toy"], raw=raw, out=out, builders={"toy": cls})
     assert report.failed == {}
     return report.manifests[0]
 
@@ -100,7 +101,7 @@ def ran(code: str, *arguments: object, cwd: Path, **env: str | None) -> str:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with the samples of two sources."""
     out = tmp_path_factory.mktemp("samples") / "out"
-    assert pipeline.build(["wikidoc", "medqa"], out=out, sample=True).failed == {}
+    assert build_datasets(["wikidoc", "medqa"], out=out, sample=True).failed == {}
     return out
 
 
@@ -189,7 +190,7 @@ def test_all_ways_give_the_same_rows(samples: Path) -> None:
     for other in others:
         assert other.features == first.features
         assert other.to_list() == first.to_list()
-    assert list(loader.rows("wikidoc", out=samples)) == first.to_list()
+    assert list(Store(samples).rows("wikidoc")) == first.to_list()
 
 
 def test_environment_and_out_name_the_folder(
@@ -369,13 +370,13 @@ def test_cached_words_are_those_of_the_build(tmp_path: Path, monkeypatch: pytest
 
 def test_sample_then_raw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, raw = tmp_path / "out", tmp_path / "raw"
-    pipeline.build(["wikidoc"], out=out, sample=True)
+    build_datasets(["wikidoc"], out=out, sample=True)
     sample = meadow.load_dataset("wikidoc", out=out, split="train")
     assert "SAMPLE" in capsys.readouterr().err
     (raw / "wikidoc").mkdir(parents=True)
     page = json.loads((WikiDoc.folder() / "sample" / "pages.jsonl").read_text("utf-8").splitlines()[0])
     (raw / "wikidoc" / "pages.jsonl").write_text(json.dumps(page), encoding="utf-8")
-    pipeline.build(["wikidoc"], out=out, raw=raw)
+    build_datasets(["wikidoc"], out=out, raw=raw)
     for load in (_literal, _own):
         real = load("wikidoc", out)
         assert {row["license"] for part in real.values() for row in part} == {"CC-BY-SA-3.0"}
@@ -530,7 +531,7 @@ def test_broken_source_is_named_beside_the_others(samples: Path, monkeypatch: py
 
 def test_rows_of_what_is_not_built(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"medqa is not built in .*python -m meadow\.build medqa"):
-        list(loader.rows("medqa", out=tmp_path))
+        list(Store(tmp_path).rows("medqa"))
 
 
 def test_damaged_manifest_names_the_remedy(toy: Path) -> None:
