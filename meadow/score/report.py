@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.describe.cards import markdown
-from meadow.describe.cards.markdown import printable, text
+from meadow.describe.cards.markdown import printable
+from meadow.describe.cards.templates import render_markdown
 from meadow.score.plot import plot
 from meadow.score.predictions import ScoringError
 from meadow.score.summary import SCORES, Baseline, SummaryError, read_baseline, summarize
@@ -246,78 +246,65 @@ def _cell(found: Mapping[str, Any] | None, narrow: bool) -> str:
 
 def describe(scores: Mapping[str, Any]) -> str:
     """``report.md``: every number with what it was computed from."""
-    exam = scores["exam"]
-    out = [f"# {text(_name(scores['model']))} on {text(_exam_name(exam))}", ""]
-    out += [f"> **{text(warning)}**\n" for warning in _warnings(scores)]
-    out += [f"Protocol: `{scores['protocol']}`. Exam: {text(_exam_name(exam))}, {exam['items']} items.", ""]
-    if scores["protocol_notes"]:
-        out += [*(f"- {text(note)}" for note in scores["protocol_notes"]), ""]
-    out += [
-        markdown.table(_MAIN, ([text(r[0]), *r[1:]] for r in _main_rows(scores))),
-        "",
-        _main_words(scores),
-        "",
-    ]
-    out += ["![Accuracy with intervals, and calibration](plot.svg)", ""]
-    if not scores["choices"]:
-        rows = ([text(how), f"{count}"] for how, count in scores["how"].items())
-        out += ["How answers were read:", "", markdown.table(("how", "answers"), rows), ""]
+    tables = dict(_tables(scores))
+    return render_markdown(
+        Path(__file__).with_name("report.md.j2"),
+        scores=scores,
+        model=_name(scores["model"]),
+        exam_name=_exam_name(scores["exam"]),
+        warnings=list(_warnings(scores)),
+        main_words=_main_words(scores),
+        leak_words=" ".join(_leak_words(scores)),
+        against_words=_against_words(scores) if scores["baseline"] else "",
+        calibration_words=_calibration_words(scores["calibration"]) if scores["calibration"] else "",
+        run=json.dumps(_finite(_run(scores)), ensure_ascii=False, indent=2),
+        **tables,
+    )
+
+
+def _tables(scores: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Sequence[str], list[list[str]]]]]:
+    """The report's tables by name, each a header and rows; those of which nothing is known are left out."""
+    yield "main", (_MAIN, list(_main_rows(scores)))
     if choices := scores["choices"]:
+        header = ("option is chosen by", "correct", "accuracy", "95 % interval")
         rows = [
             [_WAYS[way], f"{found['correct']}", _share(found["accuracy"]), _interval(found["interval"])]
             for way, found in choices.items()
         ]
-        out += ["## Ways to choose by likelihood", ""]
-        out += [markdown.table(("option is chosen by", "correct", "accuracy", "95 % interval"), rows), ""]
-    out += ["## Items that were in the training data", ""]
+        yield "choices", (header, rows)
     if scores["clean"]:
-        header = ("items", "n", "correct", "accuracy", "95 % interval")
-        out += [markdown.table(header, _leak_rows(scores)), ""]
-    out += [text(" ".join(_leak_words(scores))), ""]
-    if hits := scores["leaks"]["hit"]:
-        shown = ", ".join(text(i) for i in hits[:20])
-        out += [
-            f"Found in training rows: {shown}{f' and {len(hits) - 20} more' if len(hits) > 20 else ''}.",
-            "",
-        ]
-    out += ["## Order of the options", ""]
+        yield "leaks", (("items", "n", "correct", "accuracy", "95 % interval"), list(_leak_rows(scores)))
     if found := scores["permutation"]:
-        out += [markdown.table(("", "value"), _permutation_rows(found)), ""]
-        if found["places"]:
-            rows = ([p, f"{c['chosen']}", f"{c['right']}"] for p, c in found["places"].items())
-            out += ["Places in all prompts together:", ""]
-            out += [markdown.table(("place", "chosen", "right option stood there"), rows), ""]
-    else:
-        out += ["Not looked at; `--permute K` asks every item in K other orders.", ""]
-    if scores["baseline"]:
-        out += ["## Against the baseline", ""]
-        rows = ([text(r[0]), *r[1:]] for r in _against_rows(scores["baseline"]))
-        out += [markdown.table(_AGAINST, rows), "", text(_against_words(scores)), ""]
+        yield "permutation", (("", "value"), list(_permutation_rows(found)))
+        places = (found["places"] or {}).items()
+        rows = [[place, f"{c['chosen']}", f"{c['right']}"] for place, c in places]
+        yield "places", (("place", "chosen", "right option stood there"), rows)
+    if found := scores["baseline"]:
+        yield "against", (_AGAINST, list(_against_rows(found)))
     if found := scores["calibration"]:
-        out += ["## Calibration", ""]
-        out += [
-            f"Over {found['n']} items, confidence being the softmax of the options' letters: ECE {found['ece']:.3f} (ten bins "
-            f"of equal width), mean confidence {found['confidence']:.3f} at accuracy {found['accuracy']:.3f}, Brier score "
-            f"{found['brier']:.3f}, log loss {found['log_loss']:.3f} nats.",
-            "",
-        ]
-        rows = (
-            [f"{b['low']:.1f} to {b['high']:.1f}", f"{b['n']}", _share(b["confidence"]), _share(b["accuracy"]), _interval(b["interval"])]
+        header = ("confidence", "n", "mean confidence", "accuracy", "95 % interval")
+        rows = [
+            [
+                f"{b['low']:.1f} to {b['high']:.1f}",
+                f"{b['n']}",
+                _share(b["confidence"]),
+                _share(b["accuracy"]),
+                _interval(b["interval"]),
+            ]
             for b in found["bins"]
             if b["n"]
-        )  # fmt: skip
-        out += [markdown.table(("confidence", "n", "mean confidence", "accuracy", "95 % interval"), rows), ""]
+        ]
+        yield "calibration", (header, rows)
     if published := scores["published"]:
-        out += ["## Beside the published table", ""]
-        header = ("model", *published["scored"], "overall")
-        rows = ([text(r[0]), *r[1:]] for r in _published_rows(scores))
-        out += [markdown.table(header, rows), ""]
-        out += [text(published["note"]), "", f"Source: {text(published['source'])}.", ""]
-    out += ["## How it was run", ""]
-    out += [markdown.fence(json.dumps(_finite(_run(scores)), ensure_ascii=False, indent=2), "json"), ""]
-    out += ["Every answer is in `predictions.jsonl`, every number here in `scores.json`.", ""]
-    out += ["Not for clinical use: a score on an exam says nothing about advice to patients.", ""]
-    return "\n".join(out)
+        yield "published", (("model", *published["scored"], "overall"), list(_published_rows(scores)))
+
+
+def _calibration_words(found: Mapping[str, Any]) -> str:
+    return (
+        f"Over {found['n']} items, confidence being the softmax of the options' letters: ECE {found['ece']:.3f} (ten bins "
+        f"of equal width), mean confidence {found['confidence']:.3f} at accuracy {found['accuracy']:.3f}, Brier score "
+        f"{found['brier']:.3f}, log loss {found['log_loss']:.3f} nats."
+    )
 
 
 def _run(scores: Mapping[str, Any]) -> dict[str, Any]:
