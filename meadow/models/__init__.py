@@ -7,7 +7,8 @@ safetensors unless the caller allows pickles. Heavy libraries are imported when 
 from meadow.models.environment import describe_hardware, missing_extra, offline
 from meadow.models.errors import ModelError
 from meadow.models.folder import adapter_base, check_folder, fingerprint
-from meadow.models.loading import Loaded, load, save
+from meadow.models.loading import Loaded, load
+from meadow.models.saving import save
 from meadow.models.tiny import make_tiny, tiny_folder
 from meadow.models.tokenizers import choose_pad, load_tokenizer
 

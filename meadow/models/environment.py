@@ -35,12 +35,9 @@ def offline() -> None:
     os.environ.update(_OFFLINE)
     # It tells of kernels on a hub that it did not fetch, and of every cast to float16 on a processor.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    constants = sys.modules.get("huggingface_hub.constants")
-    if constants is not None:
-        constants.HF_HUB_OFFLINE = True
-    config = sys.modules.get("datasets.config")
-    if config is not None:
-        config.HF_HUB_OFFLINE = True
+    for name in ("huggingface_hub.constants", "datasets.config"):
+        if name in sys.modules:
+            vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
 
 
 def missing_extra(error: ImportError) -> str:

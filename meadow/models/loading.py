@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import warnings
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from meadow.models import folder as folders
 from meadow.models import prompts
 from meadow.models.environment import offline
 from meadow.models.errors import ModelError, explained, line
+from meadow.models.quantization import QUANTIZATIONS, keep_unpacked, refuse_twice, settings_of
 from meadow.models.tiny import TINY, tiny_folder
 from meadow.models.tokenizers import check_vocabulary, choose_pad, load_tokenizer
 
-__all__ = ["DTYPES", "QUANTIZATIONS", "Loaded", "load", "places", "save", "template_of"]
+__all__ = ["DTYPES", "Loaded", "load", "places", "template_of"]
 
-QUANTIZATIONS = ("8bit", "4bit")
 #: What a number type may be called, and what torch calls it.
 DTYPES = {
     "float32": "float32",
@@ -92,7 +91,7 @@ def load(
     config = folders.check_folder(model_folder, allow_pickle=allow_pickle)
     if adapter_folder is not None:
         folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
-    _quantized_already(model_folder, config, quantization)
+    refuse_twice(model_folder, config, quantization)
     template = template_of(adapter_folder, model_folder)
     source: dict[str, Any] = {
         "path": str(path),
@@ -120,7 +119,7 @@ def load(
     number = _dtype(dtype, config, target, training)
     model = _model(model_folder, config, number, target, quantization, allow_pickle)
     if quantization == "4bit" and str(target) == "cpu":
-        _keep_unpacked(model, training)
+        keep_unpacked(model, training)
     rows = model.get_input_embeddings().weight.shape[0]
     check_vocabulary(tokenizer, tokenizer_folder, model_folder, rows)
     rule = choose_pad(tokenizer, rows)
@@ -184,7 +183,9 @@ def _belongs(adapter: Path, base: Path, found: str) -> None:
     if not record.is_file():
         return
     model = folders.read_json(record).get("base_model")
-    trained = model.get("fingerprint") if isinstance(model, dict) else None
+    if not isinstance(model, dict):
+        return
+    trained = model.get("fingerprint")
     if trained and trained != found:
         raise ModelError(
             f"{adapter} was trained on {model.get('name') or model.get('path')} with the fingerprint "
@@ -208,16 +209,6 @@ def template_of(*candidates: Path | None) -> prompts.Template | None:
             if found is not None:
                 return found
     return None
-
-
-def _quantized_already(folder: Path, config: dict[str, Any], quantization: str | None) -> None:
-    found = config.get("quantization_config")
-    if found and quantization:
-        method = found.get("quant_method", "unknown") if isinstance(found, dict) else "unknown"
-        raise ModelError(
-            f"{folder} is quantised already ({method}): leave --quantization {quantization} out, or give the "
-            "folder of the model it was made from"
-        )
 
 
 def _device(device: str) -> Any:
@@ -265,21 +256,12 @@ def _model(
     allow_pickle: bool,
 ) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    settings: dict[str, Any] = {}
-    if quantization == "8bit":
-        settings["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    elif quantization == "4bit":
-        settings["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
+    settings = settings_of(quantization, dtype)
     if str(device) != "cpu":
         # Placed as it is read, so that its memory is needed only once.
         settings["device_map"] = "balanced" if device == "balanced" else {"": device}
@@ -288,7 +270,7 @@ def _model(
     pickled = allow_pickle and not any(folder.glob("*.safetensors"))
     with explained(f"{folder} cannot be loaded as a causal language model"):
         try:
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=False,
@@ -301,6 +283,7 @@ def _model(
             raise ModelError(
                 f"{folder} does not fit the memory of {device}: load it in 8 or 4 bits, or on another device"
             ) from error
+    model, found = loaded
     if missing := sorted(found["missing_keys"]):
         # transformers only warns, and goes on with random numbers in their place.
         raise ModelError(
@@ -328,17 +311,6 @@ def _mend_generation(model: Any) -> None:
         model.generation_config = GenerationConfig(**ends)
 
 
-def _keep_unpacked(model: Any, training: bool) -> None:
-    """Keeps bitsandbytes from packing 4-bit weights anew at the first forward pass on some processors.
-
-    That is quicker to ask, but no gradient flows back through packed weights, and nothing says so: training
-    after the first evaluation would go on with wrong ones. Widths that are no multiple of 32 fail outright.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu") and (training or module.out_features % 32):
-            module.support_avx512bf16_for_cpu = False
-
-
 def _adapted(model: Any, folder: Path, base: Path, training: bool) -> Any:
     from peft import PeftModel
 
@@ -350,43 +322,3 @@ def _adapted(model: Any, folder: Path, base: Path, training: bool) -> Any:
         if "missing adapter keys" in str(warning.message):
             raise ModelError(f"the adapter {folder} is not whole: {line(warning.message)}")
     return adapted
-
-
-def save(model: Any, tokenizer: Any, template: prompts.Template | None, folder: Path | str) -> Path:
-    """Writes a model or an adapter as a folder that `load` takes: safetensors, tokenizer, template.
-
-    Args:
-        model: Of transformers, or of peft, of which only the adapter is written.
-        tokenizer: Its tokenizer.
-        template: What it was trained with; written down whole, with what it leaves to the tokenizer.
-        folder: Where to; it is made. What it holds besides stays.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ModelError: There is not enough room, or it cannot be written.
-    """
-    folder = Path(folder)
-    adapter = hasattr(model, "peft_config")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = (each for each in model.parameters() if each.requires_grad or not adapter)
-        needed, free = sum(each.nbytes for each in kept), shutil.disk_usage(folder).free
-        if needed > free:
-            raise ModelError(
-                f"{folder}: the weights need {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room"
-            )
-        # Without a look at the base model's embeddings, for which peft would ask a hub.
-        model.save_pretrained(str(folder), **({"save_embedding_layers": False} if adapter else {}))
-        tokenizer.save_pretrained(str(folder))
-        if template is not None:
-            prompts.save(template, folder, tokenizer)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be written: {error.strerror or error}") from error
-    except Exception as error:
-        # safetensors reports a full disk as an error of its own.
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise ModelError(f"{folder} cannot be written: {line(error)}") from error
-    return folder

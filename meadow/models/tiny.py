@@ -117,7 +117,7 @@ def _write(folder: Path, seed: int) -> None:
     config = LlamaConfig(vocab_size=_VOCABULARY, **_SPECIAL, **_SHAPE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config).to(torch.float32)
+        model = LlamaForCausalLM(config).float()
     model.generation_config = GenerationConfig(**_SPECIAL)
     model.save_pretrained(folder)
     shutil.copytree(_TOKENIZER, folder, dirs_exist_ok=True)

@@ -11,7 +11,6 @@ asked beside it.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,9 @@ from typing import Any
 
 from meadow.models import Loaded, prompts
 from meadow.score.backend import Likelihood, Prompt, Rendered
+from meadow.score.likelihoods import Asked, logprobs, side_by_side, sums_behind
 from meadow.score.predictions import ScoringError
+from meadow.score.sampling import inner, own_defaults, sampling, stopping
 
 __all__ = ["LocalBackend"]
 
@@ -28,8 +29,6 @@ __all__ = ["LocalBackend"]
 #: a token's log-probability is off by a few hundredths whichever way it is computed, as it is by any other batch size.
 _TOLERANCE = {"float32": 1e-3}
 _COARSE = 0.5
-#: Tokens of a generated answer that are looked at for a text that ends it.
-_STOP_WINDOW = 12
 
 
 class LocalBackend:
@@ -64,7 +63,7 @@ class LocalBackend:
         self._notify = notify or (lambda text: None)
         chosen = template or loaded.template or prompts.usual(self._tokenizer)
         self.template = prompts.settled(chosen, self._tokenizer)
-        self.doubts = tuple(self._doubts(loaded, named=template is not None))
+        self.doubts: Sequence[str] = tuple(self._doubts(loaded, named=template is not None))
         self.batch_size = max(1, batch_size)
         self.forwards = 0
         self.shared: bool | None = None
@@ -120,15 +119,23 @@ class LocalBackend:
 
     def _encode(self, prompt: Prompt, room: int) -> tuple[list[int], bool]:
         template = prompts.get(prompt.template) if prompt.template else self.template
-        words = {"instruction": prompt.instruction, "input": prompt.input}
+        most = None if self._limit is None else self._limit - room
+
+        def tokens(most: int | None) -> list[int]:
+            return prompts.prompt_ids(
+                template,
+                self._tokenizer,
+                prompt.instruction,
+                prompt.input,
+                answer_prefix=prompt.answer_prefix,
+                max_length=most,
+            )
+
         try:
-            ids = prompts.prompt_ids(template, self._tokenizer, **words, answer_prefix=prompt.answer_prefix)
-            cut = self._limit is not None and len(ids) + room > self._limit
+            ids = tokens(None)
+            cut = most is not None and len(ids) > most
             if cut:
-                ids = prompts.prompt_ids(
-                    template, self._tokenizer, **words, answer_prefix=prompt.answer_prefix,
-                    max_length=self._limit - room,
-                )  # fmt: skip
+                ids = tokens(most)
         except prompts.Refused as error:
             raise ScoringError(
                 f"item {prompt.id}: {error}; the model reads {self._limit} tokens, of which the answer may need {room}. Leave "
@@ -175,7 +182,7 @@ class LocalBackend:
             for values, (_, followers), texts in zip(sums, asked, continuations, strict=True)
         ]
 
-    def _sums(self, asked: Sequence[_Asked]) -> list[list[float]]:
+    def _sums(self, asked: Sequence[Asked]) -> list[list[float]]:
         if self.shared is None:
             self.shared = self._can_share()
             if self.shared and any(len(ids) > 1 for _, followers in asked for ids in followers):
@@ -198,7 +205,7 @@ class LocalBackend:
         }
         return not kinds and getattr(self._config, "_attn_implementation", "") in ("sdpa", "eager")
 
-    def _shares(self, asked: Sequence[_Asked]) -> bool:
+    def _shares(self, asked: Sequence[Asked]) -> bool:
         """Whether sharing gives what computing apart gives, by the last and the longest continuation of each question.
 
         Where one sees too much, it is what stands before it, so the last shows it best.
@@ -222,50 +229,16 @@ class LocalBackend:
             for ids, a, b in zip(followers, ones, others, strict=True)
         )
 
-    def _together(self, asked: Sequence[_Asked]) -> list[list[float]]:
-        """One row for each question: its prompt, padded on the left, and all its continuations behind it."""
+    def _together(self, asked: Sequence[Asked]) -> list[list[float]]:
+        """One row for each question, with all its continuations side by side."""
         import torch
 
-        width = max(len(ids) for ids, _ in asked)
-        # The last token of a continuation predicts nothing that is asked for.
-        tails = [[token for ids in followers for token in ids[:-1]] for _, followers in asked]
-        total = width + max(map(len, tails))
-        pad = self._tokenizer.pad_token_id
-        ids = torch.full((len(asked), total), pad)
-        place = torch.zeros((len(asked), total), dtype=torch.long)
-        # 0: prompt; 1 and more: its continuations; -1: padding, which nothing sees.
-        group = torch.full((len(asked), total), -1)
-        for row, (prompt, followers) in enumerate(asked):
-            start = width - len(prompt)
-            ids[row, start:width] = torch.tensor(prompt)
-            place[row, start:width] = torch.arange(len(prompt))
-            group[row, start:width] = 0
-            at = width
-            for number, follower in enumerate(followers, 1):
-                length = len(follower) - 1
-                ids[row, at : at + length] = torch.tensor(follower[:-1], dtype=torch.long)
-                place[row, at : at + length] = torch.arange(len(prompt), len(prompt) + length)
-                group[row, at : at + length] = number
-                at += length
-        seen = (group[:, None, :] == 0) | (group[:, None, :] == group[:, :, None])
-        seen &= (group >= 0)[:, None, :] & torch.ones(total, total, dtype=torch.bool).tril()
-        # A row of the mask that sees nothing would be NaN.
-        seen |= torch.eye(total, dtype=torch.bool)
         number = self._model.dtype if self._model.dtype.is_floating_point else torch.float32
-        mask = torch.zeros(seen.shape, dtype=number).masked_fill_(~seen, torch.finfo(number).min)[:, None]
-        logits = self._forward(ids, mask, place, keep=total - width + 1)
-        found = []
-        for row, (_, followers) in enumerate(asked):
-            # Column 0 is the prompt's last token.
-            columns, targets, at = [], [], 1
-            for follower in followers:
-                columns += [0, *range(at, at + len(follower) - 1)]
-                targets += follower
-                at += len(follower) - 1
-            found.append(_split(_logprobs(logits[row], columns, targets), followers))
-        return found
+        ids, mask, place, width = side_by_side(asked, self._tokenizer.pad_token_id, number)
+        logits = self._forward(ids, mask, place, keep=ids.shape[1] - width + 1)
+        return [sums_behind(logits[row], followers) for row, (_, followers) in enumerate(asked)]
 
-    def _apart(self, asked: Sequence[_Asked]) -> list[list[float]]:
+    def _apart(self, asked: Sequence[Asked]) -> list[list[float]]:
         """One row for each continuation, padded on the right: the plain way."""
         import torch
 
@@ -286,7 +259,7 @@ class LocalBackend:
             for row, (prompt, follower) in enumerate(part):
                 start = len(prompt) - 1 - (total - keep)
                 columns = list(range(start, start + len(follower)))
-                found.append(float(_logprobs(logits[row], columns, follower).sum()))
+                found.append(float(logprobs(logits[row], columns, follower).sum()))
         left = iter(found)
         return [[next(left) for _ in followers] for _, followers in asked]
 
@@ -308,7 +281,7 @@ class LocalBackend:
     def _keeps(self) -> bool:
         import inspect
 
-        return "logits_to_keep" in inspect.signature(_inner(self._model).forward).parameters
+        return "logits_to_keep" in inspect.signature(inner(self._model).forward).parameters
 
     # ---- writing ----
 
@@ -366,11 +339,11 @@ class LocalBackend:
         )
         more: dict[str, Any] = {}
         if temperature > 0:
-            more["logits_processor"] = _sampling([own for _, own in asked], temperature, top_k, top_p)
+            more["logits_processor"] = sampling([own for _, own in asked], temperature, top_k, top_p)
         if stops:
-            more["stopping_criteria"] = StoppingCriteriaList([_stopping(self._tokenizer, stops, width)])
+            more["stopping_criteria"] = StoppingCriteriaList([stopping(self._tokenizer, stops, width)])
         device = self._model.get_input_embeddings().weight.device
-        with torch.inference_mode(), _own_defaults(self._model, config):
+        with torch.inference_mode(), own_defaults(self._model, config):
             written = self._model.generate(
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, **more
             )[:, width:].tolist()
@@ -410,80 +383,6 @@ class LocalBackend:
             self._notify(f"out of memory with {size} questions at once; going on with {self.batch_size}")
             _free()
         return found
-
-
-#: A prompt's tokens, and those of each of its continuations.
-_Asked = tuple[list[int], list[list[int]]]
-
-
-def _inner(model: Any) -> Any:
-    """The model of transformers within one of peft."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-@contextlib.contextmanager
-def _own_defaults(model: Any, config: Any) -> Iterator[None]:
-    """Keeps out what a model's folder says of sampling, penalties and lengths: what is not set would be filled in from it."""
-    inner = _inner(model)
-    kept, inner.generation_config = inner.generation_config, config
-    try:
-        yield
-    finally:
-        inner.generation_config = kept
-
-
-def _logprobs(logits: Any, columns: list[int], targets: list[int]) -> Any:
-    """The log-probability of each target in its column of the logits, in float32."""
-    import torch
-
-    wanted, inverse = torch.unique(torch.tensor(columns), return_inverse=True)
-    rows = logits[wanted.to(logits.device)].float()
-    inverse, chosen = inverse.to(rows.device), torch.tensor(targets, device=rows.device)
-    return (rows[inverse, chosen] - rows.logsumexp(-1)[inverse]).cpu()
-
-
-def _split(values: Any, followers: Sequence[Sequence[int]]) -> list[float]:
-    return [float(part.sum()) for part in values.split([len(follower) for follower in followers])]
-
-
-def _sampling(seeds: Sequence[int], temperature: float, top_k: int | None, top_p: float | None) -> Any:
-    """Chooses each row's next token by random numbers of its own, and makes it the only one."""
-    import torch
-    from transformers import LogitsProcessor, LogitsProcessorList
-
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    class Sampling(LogitsProcessor):
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            width = scores.shape[-1]
-            best, tokens = scores.float().div(temperature).topk(min(top_k or width, width), dim=-1)
-            shares = best.softmax(-1)
-            if top_p is not None:
-                # The likeliest tokens until their sum reaches top_p, and at least one.
-                shares = shares.masked_fill(shares.cumsum(-1) - shares >= top_p, 0)
-            sums = shares.cumsum(-1)
-            drawn = torch.stack([torch.rand(1, generator=own) for own in generators]).to(sums.device)
-            place = (sums <= drawn * sums[:, -1:]).sum(-1, keepdim=True)
-            # Rounding may lead past the last token that has a share.
-            place = torch.minimum(place, (shares > 0).sum(-1, keepdim=True) - 1).clamp_min(0)
-            return torch.full_like(scores, -torch.inf).scatter_(-1, tokens.gather(-1, place), 0.0)
-
-    return LogitsProcessorList([Sampling()])
-
-
-def _stopping(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
-    import torch
-    from transformers import StoppingCriteria
-
-    class Stopping(StoppingCriteria):
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            recent = input_ids[:, max(start, input_ids.shape[1] - _STOP_WINDOW) :]
-            texts = tokenizer.batch_decode(recent, skip_special_tokens=True)
-            return torch.tensor(
-                [any(stop in text for stop in stops) for text in texts], device=input_ids.device
-            )
-
-    return Stopping()
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -17,7 +17,8 @@ from meadow import models  # noqa: E402
 from meadow.models import prompts  # noqa: E402
 from meadow.score import ScoringError  # noqa: E402
 from meadow.score.backend import Prompt  # noqa: E402
-from meadow.score.local import LocalBackend, _sampling  # noqa: E402
+from meadow.score.local import LocalBackend  # noqa: E402
+from meadow.score.sampling import sampling  # noqa: E402
 
 ASKED = "Please answer with one of the options"
 CASES = [
@@ -163,7 +164,7 @@ def test_sampling_has_the_shares_of_the_usual_filters() -> None:
     logits = torch.randn(1, 40) * 2
     ours = torch.zeros(40)
     rows = 4000
-    chosen = _sampling(range(rows), 0.4, 10, 0.9)(None, logits.expand(rows, -1))
+    chosen = sampling(range(rows), 0.4, 10, 0.9)(None, logits.expand(rows, -1))
     ours = (chosen == 0).float().mean(0)
     theirs = logits
     for step in (TemperatureLogitsWarper(0.4), TopKLogitsWarper(10), TopPLogitsWarper(0.9)):
