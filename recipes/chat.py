@@ -21,10 +21,13 @@ Research only: no answer of such a model is medical advice.
 from __future__ import annotations
 
 import argparse
-import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+
+from meadow.chat import ChatError, ChatSettings, open_chat, page, serving
+from meadow.chat.terminal import Terminal
 
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -34,25 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the recipe; returns 0, 1 where the model cannot be asked, or 2 where the settings are wrong."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         # A terminal that cannot show a letter of some answer must not end the conversation.
-        with contextlib.suppress(AttributeError, ValueError):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    options = _parser().parse_args(argv)
-
-    from meadow.chat import ChatError, ChatSettings
-
-    settings = ChatSettings(
-        options.max_new_tokens, options.temperature, options.top_k, options.top_p, options.seed
-    )
+    asked = _parser().parse_args(argv)
+    settings = ChatSettings(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.seed)
     problems = list(settings.problems())
-    if options.port is not None and not options.web:
+    if asked.port is not None and not asked.web:
         problems.append("--port is for the page: add --web")
-    if options.port is not None and not 0 <= options.port < 65536:
-        problems.append(f"port {options.port} is not between 0 and 65535")
+    if asked.port is not None and not 0 <= asked.port < 65536:
+        problems.append(f"port {asked.port} is not between 0 and 65535")
     if problems:
         print("chat: wrong settings:", *(f"  {line}" for line in problems), sep="\n", file=sys.stderr)
         return WRONG_USE
     try:
-        return _run(options, settings)
+        return talk(asked, settings)
     except ChatError as error:
         print(f"chat: {error}", file=sys.stderr)
         return 1
@@ -65,37 +63,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _run(options: argparse.Namespace, settings: object) -> int:
-    from meadow.chat import ChatError, open_chat
-
-    if options.web:
+def talk(asked: argparse.Namespace, settings: ChatSettings) -> int:
+    """Opens the model and lets it be asked, on a page or in the terminal, until there is no more."""
+    if asked.web:
         # A missing library is told before minutes of loading.
-        from meadow.chat import page, serving
-
-        serving.check(options.port)
+        serving.check(asked.port)
     chat = open_chat(
-        options.model,
-        template=options.template,
-        adapter=options.with_adapter,
-        base=options.base,
-        quantization=options.quantization,
-        dtype=options.dtype,
-        device=options.device,
-        allow_pickle=options.allow_pickle,
+        asked.model,
+        template=asked.template,
+        adapter=asked.with_adapter,
+        base=asked.base,
+        quantization=asked.quantization,
+        dtype=asked.dtype,
+        device=asked.device,
+        allow_pickle=asked.allow_pickle,
     )
-    if options.system and not chat.takes_system:
+    if asked.system and not chat.takes_system:
         raise ChatError(
             f"the template {chat.template.name} has no place for a system message: leave --system out"
         )
-    if options.adapter and not chat.has_adapter:
-        raise ChatError(f"{options.model} has no adapter to turn {options.adapter}: leave --adapter out")
-    given = {"instruction": options.instruction, "system": options.system}
-    if options.web:
-        made = page.build(chat, settings, adapter=options.adapter or "both", **given)
-        return serving.serve(made, options.port)
-    from meadow.chat.terminal import Terminal
-
-    return Terminal(chat, settings, adapter=options.adapter or "on", **given).run()
+    if asked.adapter and not chat.has_adapter:
+        raise ChatError(f"{asked.model} has no adapter to turn {asked.adapter}: leave --adapter out")
+    given = {"instruction": asked.instruction, "system": asked.system}
+    if asked.web:
+        made = page.build(chat, settings, adapter=asked.adapter or "both", **given)
+        return serving.serve(made, asked.port)
+    return Terminal(chat, settings, adapter=asked.adapter or "on", **given).run()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -32,7 +32,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from meadow import Error
+from meadow.core.errors import Error
 from meadow.models import ModelError, load, offline, prompts
 from meadow.score import ResumeError, ScoreSettings, ScoringError, leaks
 from meadow.score.asking import Notes, ask

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,15 +150,17 @@ class Chat:
         """
         if not question.strip():
             raise ChatError("there is no question")
-        most = None if self._limit is None else self._limit - min(room, int(self._limit * _ANSWER_SHARE))
+        reads = self._limit or sys.maxsize
+        kept = min(room, int(reads * _ANSWER_SHARE))
         before = [turn for turn in before if turn.answer.strip()] if self.multi_turn else []
+        ids: list[int] = []
         for forgotten in range(len(before) + 1):
             ids, text = self._rendered(before[forgotten:], question, instruction, system)
-            if most is None or len(ids) <= most:
+            if len(ids) <= reads - kept:
                 return ChatPrompt(tuple(ids), text, forgotten)
         raise ChatError(
             f"the question is too long: with the template it has {len(ids):,} tokens, and the model reads "
-            f"{self._limit:,}, of which {self._limit - most:,} are for the answer; shorten it"
+            f"{reads:,}, of which {kept:,} are for the answer; shorten it"
         )
 
     def _rendered(
@@ -181,7 +184,9 @@ class Chat:
 
     # ---- answers ----
 
-    def answer(self, prompt: ChatPrompt, settings: ChatSettings, *, adapter: bool = True) -> Iterator[str]:
+    def answer(
+        self, prompt: ChatPrompt, settings: ChatSettings, *, adapter: bool = True
+    ) -> Generator[str, None, None]:
         """Writes an answer; yields what is new of it each time.
 
         Args:
@@ -211,7 +216,7 @@ class Chat:
 
     def answers(
         self, asked: Sequence[tuple[ChatPrompt, bool]], settings: ChatSettings
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Generator[tuple[int, str], None, None]:
         """Writes several answers side by side, a token of each in turn.
 
         Args:
@@ -250,10 +255,10 @@ class Chat:
         return held
 
     def _stops(self) -> frozenset[int]:
-        stops = set(prompts.stop_ids(self.template, self._tokenizer))
         settings = getattr(self._model, "generation_config", None)
-        more = getattr(settings, "eos_token_id", None)
-        return frozenset(stops | set(more if isinstance(more, (list, tuple)) else [more])) - {None}
+        more = getattr(settings, "eos_token_id", None) or []
+        own = more if isinstance(more, (list, tuple)) else [more]
+        return frozenset([*prompts.stop_ids(self.template, self._tokenizer), *own])
 
     def _tokens(self, ids: Sequence[int], settings: ChatSettings, adapter: bool) -> Iterator[int]:
         import torch

@@ -36,7 +36,7 @@ class EndpointBackend:
     """
 
     name = "endpoint"
-    doubts = ()
+    doubts: Sequence[str] = ()
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ def plot(scores: Mapping[str, Any]) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.text import Text
 
     sure = scores.get("calibration")
@@ -42,8 +43,9 @@ def plot(scores: Mapping[str, Any]) -> bytes:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
-        figure = Figure(figsize=(10, 4.2) if sure else (6.4, 4.2), facecolor="white", layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # inches
+        size = (10, 4.2) if sure else (6.4, 4.2)
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
+        figure = Figure(figsize=size, facecolor="white", layout=layout)
         FigureCanvasSVG(figure)
         axes = figure.subplots(1, 2, width_ratios=(1.5, 1)) if sure else [figure.subplots()]
         _accuracy(axes[0], scores)
