@@ -27,7 +27,7 @@ from typing import Any
 
 from meadow.models.errors import ModelError
 
-__all__ = ["KEY", "Answer", "EndpointError", "Server"]
+__all__ = ["KEY", "HttpAnswer", "EndpointError", "Server"]
 
 #: The environment variable that holds the key, if the server wants one.
 KEY = "MEADOW_API_KEY"
@@ -46,7 +46,7 @@ class EndpointError(ModelError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer.
 
     Attributes:
@@ -129,7 +129,7 @@ class Server:
         """
         return self.parsed(path, self.exchange(path, body), body)
 
-    def exchange(self, path: str, body: Mapping[str, Any] | None) -> Answer:
+    def exchange(self, path: str, body: Mapping[str, Any] | None) -> HttpAnswer:
         """Sends a request until it is answered, be it by a refusal; what is answered with 200 is JSON.
 
         Raises:
@@ -176,7 +176,7 @@ class Server:
             "--concurrency asks for less at once), and run the same command again: it goes on where it stopped"
         )
 
-    def parsed(self, path: str, answer: Answer, body: Mapping[str, Any] | None = None) -> Any:
+    def parsed(self, path: str, answer: HttpAnswer, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of an answer.
 
         Raises:
@@ -197,7 +197,7 @@ class Server:
             what = "it refuses the request; look at what it says, and at its own log"
         raise EndpointError(f"{self.where}{path}: status {answer.status}, {what}. It says: {said}")
 
-    def _send(self, path: str, data: bytes | None) -> Answer:
+    def _send(self, path: str, data: bytes | None) -> HttpAnswer:
         connection = getattr(self._local, "connection", None)
         if connection is not None and connection.sock is not None:
             try:
@@ -213,7 +213,7 @@ class Server:
                 self._connections.add(connection)
         return self._sent(connection, path, data)
 
-    def _sent(self, connection: http.client.HTTPConnection, path: str, data: bytes | None) -> Answer:
+    def _sent(self, connection: http.client.HTTPConnection, path: str, data: bytes | None) -> HttpAnswer:
         end = time.monotonic() + self._timeout
         headers = {"Accept": "application/json", "User-Agent": "meadow"}
         if data is not None:
@@ -249,7 +249,7 @@ class Server:
             # Reading to the end by `read1` does not tell the connection that it is free again.
             answer.close()
             wait = _seconds(answer.headers.get("Retry-After"))
-            return Answer(answer.status, wait, b"".join(pieces))
+            return HttpAnswer(answer.status, wait, b"".join(pieces))
         except BaseException:
             connection.close()
             raise

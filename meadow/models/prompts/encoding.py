@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meadow.core.errors import Error
-from meadow.models.prompts.rendering import Frame, frame
+from meadow.models.prompts.rendering import PromptFrame, frame
 from meadow.models.prompts.templates import Template
 
 #: The label of a token that is not trained on; what torch's cross entropy ignores by default.
@@ -174,7 +174,7 @@ def _asked(instruction: str, given: str) -> tuple[str, str]:
 
 
 def _fitted(
-    put: Frame, instruction: str, given: str, room: int | None, *, exact: bool
+    put: PromptFrame, instruction: str, given: str, room: int | None, *, exact: bool
 ) -> tuple[list[int], bool]:
     """A prompt of at most `room` tokens, and whether its input was cut for it.
 

@@ -66,7 +66,7 @@ def stop_ids(template: Template, tokenizer: Any) -> list[int]:
     return list(dict.fromkeys([*frame(template, tokenizer).end[-1:], tokenizer.eos_token_id]))
 
 
-class Frame:
+class PromptFrame:
     """A template put together with a tokenizer: what is the same for every row.
 
     Attributes:
@@ -105,7 +105,7 @@ class Frame:
         return _following(tokenizer, self._tail, text, special=self._special, first=self._first)
 
 
-class _Text(Frame):
+class _Text(PromptFrame):
     def __init__(self, template: Template, tokenizer: Any) -> None:
         super().__init__(template, tokenizer)
         self._bos = [tokenizer.bos_token_id] if begins_with_bos(template, tokenizer) else []
@@ -119,7 +119,7 @@ class _Text(Frame):
         return self._bos + super().prompt(instruction, given)
 
 
-class ChatFrame(Frame):
+class ChatFrame(PromptFrame):
     """A chat template put together with its tokenizer."""
 
     _special = True
@@ -180,10 +180,10 @@ class ChatFrame(Frame):
         return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", words)
 
 
-_frames: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Frame]] = weakref.WeakKeyDictionary()
+_frames: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], PromptFrame]] = weakref.WeakKeyDictionary()
 
 
-def frame(template: Template, tokenizer: Any) -> Frame:
+def frame(template: Template, tokenizer: Any) -> PromptFrame:
     """The template with this tokenizer; made once.
 
     Raises:

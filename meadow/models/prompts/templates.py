@@ -122,56 +122,14 @@ def _problems(template: Template) -> Iterator[str]:
             yield "words must stand between the last placeholder and the answer, such as '\\nAnswer:'"
 
 
-_NO_INPUT = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-_PAIRED = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request."
-)
-_ASK = "\n\n### Instruction:\n{instruction}"
-_GIVEN = "\n\n### Input:\n{input}"
+def _known() -> Iterator[tuple[str, Template]]:
+    text = Path(__file__).with_name("templates.json").read_text(encoding="utf-8")
+    for found in json.loads(text):
+        yield found["name"], Template.from_dict(found)
+
 
 #: The templates by name.
-TEMPLATES: Mapping[str, Template] = MappingProxyType(
-    {
-        template.name: template
-        for template in (
-            Template(
-                "medalpaca",
-                "text",
-                _PAIRED + _ASK + _GIVEN + "\n\n### Response:\n",
-                # The published handler left an empty "### Input:" section here, after a primer that
-                # promises an input.
-                _NO_INPUT + _ASK + "\n\n### Response:\n",
-                stop=("\n### ", "### Instruction:"),
-                source="medAlpaca, prompt_templates/medalpaca.json and handler.py; without the empty input "
-                "section that its handler wrote",
-            ),
-            Template(
-                "alpaca",
-                "text",
-                _PAIRED + _ASK + _GIVEN + "\n\n### Response:",
-                _NO_INPUT + _ASK + "\n\n### Response:",
-                stop=("\n### ", "### Instruction:"),
-                source="Stanford Alpaca, train.py: the answer follows the colon with nothing between",
-            ),
-            Template(
-                "chat",
-                "chat",
-                "{instruction}\n\n{input}",
-                "{instruction}",
-                source="the chat template of the model's own tokenizer",
-            ),
-            Template(
-                "plain",
-                "text",
-                "{instruction}\n\n{input}\n\nAnswer:",
-                "{instruction}\n\nAnswer:",
-                answer_lead=" ",
-                source="words enough for a model that was trained on no instructions",
-            ),
-        )
-    }
-)
+TEMPLATES: Mapping[str, Template] = MappingProxyType(dict(_known()))
 
 
 def get(name: str) -> Template:

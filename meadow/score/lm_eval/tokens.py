@@ -15,9 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from meadow import models
 from meadow.models import folder as folders
-from meadow.models import prompts
+from meadow.models import load_tokenizer, prompts
 from meadow.models.loading import places, template_of
 from meadow.score.exams import ExamItem
 
@@ -95,7 +94,7 @@ def read_model(path: Path | str) -> HarnessModel:
 
     return HarnessModel(
         arguments,
-        models.load_tokenizer(place),
+        load_tokenizer(place),
         theirs,
         template_of(adapter, base),
         room if isinstance(room, int) else None,
