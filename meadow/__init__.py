@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from meadow.core.licenses import License as License
     from meadow.core.options import BuildOptions as BuildOptions
     from meadow.core.quality import Quality as Quality
+    from meadow.core.rawfile import MAX_LINE as MAX_LINE
     from meadow.core.rawfile import RawFile as RawFile
     from meadow.core.rawfile import RawFileError as RawFileError
+    from meadow.core.rawfile import check_ratio as check_ratio
     from meadow.core.rawfile import damaged as damaged
     from meadow.core.rawstore import RawPattern as RawPattern
     from meadow.core.rawstore import RawSource as RawSource
@@ -48,6 +50,7 @@ _HOMES = {
     "Error": "core.errors",
     "Example": "core.row",
     "License": "core.licenses",
+    "MAX_LINE": "core.rawfile",
     "Option": "core.row",
     "Quality": "core.quality",
     "RawFile": "core.rawfile",
@@ -58,6 +61,7 @@ _HOMES = {
     "Shard": "core.builder",
     "ZipArchive": "core.archive",
     "build_datasets": "api",
+    "check_ratio": "core.rawfile",
     "damaged": "core.rawfile",
     "json_lines": "parse.jsonlines",
     "licenses": "core",
@@ -74,6 +78,7 @@ __all__ = [  # noqa: F822 - see `_HOMES`
     "Error",
     "Example",
     "License",
+    "MAX_LINE",
     "Option",
     "Quality",
     "RawFile",
@@ -84,6 +89,7 @@ __all__ = [  # noqa: F822 - see `_HOMES`
     "Shard",
     "ZipArchive",
     "build_datasets",
+    "check_ratio",
     "damaged",
     "json_lines",
     "licenses",

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
 
-from meadow.core.builder import Builder, Shard
-from meadow.core.licenses import UNKNOWN, License
-from meadow.core.quality import Quality
-from meadow.core.rawstore import RawPattern
-from meadow.core.row import Example, Rejected
+from meadow import Builder, Example, Quality, RawPattern, RawSource, Rejected, Shard, licenses
+from meadow.parse.records import UnusableRecordError
 
-if TYPE_CHECKING:
-    from meadow.core.rawstore import RawSource
-
-    from .collection import Card, Stray
+from .cards import read_card, readable
+from .collection import open_collection
+from .notes import Card, Stray
+from .textexport import text_cards
 
 #: The published Medical Meadow asks every flashcard so.
 QUESTION = "Answer this question truthfully"
@@ -24,7 +19,7 @@ QUESTION = "Answer this question truthfully"
 CLOZE = "Fill in the blanks in square brackets truthfully"
 _CHECK = 'In Anki, run "Check Database" and export the deck again.'
 
-UNKNOWN_DECK = UNKNOWN.because(
+UNKNOWN_DECK = licenses.UNKNOWN.because(
     "These are decks of unknown origin: a deck file names no licence, and the rights are those of whoever made "
     "the deck and of those whose words or pictures it quotes. Nothing is granted here; ask the maker before you "
     "pass the rows, or a model that repeats them, on to others.",
@@ -41,14 +36,12 @@ class Flashcards(Builder):
     holds, so that nothing of the front is learnt twice.
     """
 
-    name: ClassVar[str] = "flashcards"
-    version: ClassVar[str] = "1.0.0"
-    release_notes: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"1.0.0": "First version: Anki packages, collections and text exports."}
-    )
-    description: ClassVar[str] = "Questions and answers from Anki flashcards on medicine."
-    configs: ClassVar[tuple[str, ...]] = ("medical_flashcards",)
-    raw_files: ClassVar[tuple[RawPattern, ...]] = (
+    name = "flashcards"
+    version = "1.0.0"
+    release_notes = {"1.0.0": "First version: Anki packages, collections and text exports."}
+    description = "Questions and answers from Anki flashcards on medicine."
+    configs = ("medical_flashcards",)
+    raw_files = (
         RawPattern("**/*.apkg", "deck package, as Anki exports it"),
         RawPattern("**/*.colpkg", "package of a whole collection"),
         RawPattern("**/*.anki2", "bare collection, as in older packages"),
@@ -56,18 +49,21 @@ class Flashcards(Builder):
         RawPattern("**/*.anki21b", "bare compressed collection, as in newer packages"),
         RawPattern("**/*.txt", "text export with #separator and other headers"),
     )
-    license: ClassVar[License] = UNKNOWN_DECK
-    homepage: ClassVar[str] = "https://apps.ankiweb.net/"
-    by_hand: ClassVar[str] = (
+    license = UNKNOWN_DECK
+    homepage = "https://apps.ankiweb.net/"
+    by_hand = (
         "decks are your own. A shared deck seldom says who made it, what it quotes or what may be done with it, and "
         "AnkiWeb offers decks to people who sign in, not to programs. In Anki, choose File > Export, as .apkg with "
         "or without scheduling, or take a deck whose maker has agreed."
     )
     # Backs are phrases, which may end in any way; only marks such as "(continued)" say that one is cut off.
-    quality: ClassVar[Quality] = Quality(ellipsis=False, announced=0, truncated_from=100)
-    extra_features: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"deck": "string", "tags": "list<string>", "note_guid": "string", "note_type": "string"}
-    )
+    quality = Quality(ellipsis=False, announced=0, truncated_from=100)
+    extra_features = {
+        "deck": "string",
+        "tags": "list<string>",
+        "note_guid": "string",
+        "note_type": "string",
+    }
 
     def shards(self, raw: RawSource) -> Iterable[Shard]:
         """Gives one shard for each file: a collection can only be read as a whole."""
@@ -79,11 +75,8 @@ class Flashcards(Builder):
         """Reads one file's cards in the order of note and card number.
 
         Raises:
-            meadow.core.rawfile.RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
+            RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
         """
-        from .collection import open_collection
-        from .textexport import text_cards
-
         file = shard.files[0]
         if file.suffix == ".txt":
             for record in text_cards(file):
@@ -95,18 +88,15 @@ class Flashcards(Builder):
                 yield self._row(record, file.path)
 
     def _row(self, record: Card | Stray, path: str) -> Example | Rejected:
-        from .cards import Unusable, read_card, readable
-        from .collection import Stray
-
         if isinstance(record, Stray):
             remedy = "" if path.endswith(".txt") else _CHECK
             return Rejected(record.reason, f"{path}: {record.id}", "", remedy, readable(record.excerpt)[:500])
         row_id = f"{self.name}/{record.guid}/{record.ord}"
         try:
             text = read_card(record)
-        except Unusable as problem:
+        except UnusableRecordError as problem:
             return Rejected(
-                problem.reason, readable(row_id), problem.detail, problem.remedy, problem.excerpt[:500]
+                problem.reason, readable(row_id), problem.detail, problem.remedy or "", problem.excerpt[:500]
             )
         return Example(
             id=row_id,
@@ -118,6 +108,6 @@ class Flashcards(Builder):
                 "deck": record.deck,
                 "tags": list(record.tags),
                 "note_guid": record.guid,
-                "note_type": record.note_type.name,
+                "note_type": record.note_type.name if record.note_type else "",
             },
         )

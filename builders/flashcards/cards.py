@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from bs4.exceptions import ParserRejectedMarkup
+from meadow.parse.records import UnusableRecordError
 
 from .cardtext import Side, answer_text, dependence, has_text, read_side
-from .templates import TemplateError, clean
-
-if TYPE_CHECKING:
-    from .collection import Card
+from .notes import Card, NoteType
+from .templates import CardFront, CardTemplate, TemplateError, clean
 
 #: A whole book chapter on a card is some 50,000 characters; beyond this something else was pasted in.
 MAX_CARD = 200_000
@@ -20,21 +18,6 @@ MAX_CARD = 200_000
 _DATA_URI = re.compile(r"\bdata:[^\"'\s<>]{500,}")
 _FIX_TEMPLATE = "Open the deck in Anki, correct the note type's card template, and export it again."
 _CHECK = 'In Anki, run "Check Database" and export the deck again.'
-
-
-class Unusable(Exception):  # noqa: N818 - most cards that are left out are no one's error
-    """A card that gives no row.
-
-    Attributes:
-        reason: Short and constant, for the funnel.
-        detail: What was found.
-        remedy: What to do about it, if anything.
-        excerpt: What the card says, as far as it was read.
-    """
-
-    def __init__(self, reason: str, detail: str = "", remedy: str = "", excerpt: str = "") -> None:
-        super().__init__(reason, detail, remedy, excerpt)
-        self.reason, self.detail, self.remedy, self.excerpt = reason, detail, remedy, excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +39,24 @@ def read_card(card: Card) -> CardText:
     """Renders a card and decides whether it can stand as text.
 
     Raises:
-        Unusable: It cannot.
+        UnusableRecordError: It cannot.
     """
+    from bs4.exceptions import ParserRejectedMarkup  # late: listing datasets needs no parser
+
     where = f"note type {card.note_type.name!r}" if card.note_type else "note type unknown"
     try:
         return _read(card)
-    except Unusable as problem:
+    except UnusableRecordError as problem:
         problem.detail = readable(f"{where}: {problem.detail}" if problem.detail else where)
         problem.excerpt = readable(problem.excerpt or " / ".join(card.fields))
         raise
     except TemplateError as error:
         excerpt = readable(" / ".join(card.fields))
-        raise Unusable(
+        raise UnusableRecordError(
             "card template is faulty", readable(f"{where}: {error}"), _FIX_TEMPLATE, excerpt
         ) from error
     except ParserRejectedMarkup as error:
-        raise Unusable("markup cannot be read", readable(f"{where}: {error}"), "", "") from error
+        raise UnusableRecordError("markup cannot be read", readable(f"{where}: {error}"), "", "") from error
 
 
 def readable(text: str) -> str:
@@ -80,31 +65,70 @@ def readable(text: str) -> str:
 
 
 def _read(card: Card) -> CardText:
-    kind = card.note_type
-    if kind is None:
-        raise Unusable("unknown note type", remedy=_CHECK)
-    if kind.problem:
-        raise Unusable("unreadable note type", kind.problem, _CHECK)
-    if kind.occlusion or any("image-occlusion:" in value for value in card.fields):
-        raise Unusable("image occlusion")
-    if len(card.fields) != len(kind.fields):
-        detail = f"the note has {len(card.fields)} fields, its note type {len(kind.fields)}"
-        raise Unusable("fields do not match the note type", detail, _CHECK)
+    kind = _note_type(card)
     at = 0 if kind.cloze else card.ord
-    if at >= len(kind.sides):
-        detail = f"card {card.ord + 1} of {len(kind.sides)} templates"
-        raise Unusable("card without a template", detail, _CHECK)
-    if _is_broken("".join((card.guid, card.deck, kind.name, *card.tags, *card.fields))):
-        raise Unusable("invalid UTF-8", "a field, tag or name is no UTF-8 text", _CHECK)
-    template = kind.templates[at]
+    template, number = kind.templates[at], card.ord + 1
     if isinstance(template, TemplateError):
         raise template
+    fields = _fields(card, kind, at)
+    front = template.front(fields, number)
+    if kind.cloze and not front.hidden:
+        raise UnusableRecordError("cloze is not on the front", f"the front shows no cloze number {number}")
+    question = read_side(front.html, front=True)
+    answer = _answer(template, fields, number, front, question)
+    media = {name: side for name in kind.fields if (side := read_side(fields[name], front=False)).has_media}
+    asked = question.text
+    if media:
+        bare = {**fields, **{name: "" for name, side in media.items() if not side.has_text}}
+        blank = dict.fromkeys(fields, "")
+        bare_front, blank_front = template.front(bare, number), template.front(blank, number)
+        # What the template says by itself is the same on every card, so it cannot be what one asks.
+        literal = read_side(blank_front.html, front=True).text.split()
+        asked = " ".join(word for word in asked.split() if word not in literal)
+        if not front.hidden:
+            reason = dependence(Side("", *question.media), answer)
+            if reason and question.has_media and not bare_front.has_field:
+                raise UnusableRecordError(reason, excerpt=question.text)
+            rest = read_side(template.back(bare, number, bare_front), front=False).text
+            same = read_side(template.back(blank, number, blank_front), front=False).text
+            reason = dependence(question, Side("", *answer.media))
+            if reason and answer.has_media and rest.split() == same.split():
+                raise UnusableRecordError(reason, excerpt=question.text)
+    if reason := dependence(question, answer, asked, list(media.values())):
+        raise UnusableRecordError(reason, excerpt=question.text or answer.text)
+    if not front.has_field or not question.has_text:
+        raise UnusableRecordError("empty front", excerpt=answer.text)
+    if not answer.has_text:
+        raise UnusableRecordError("empty back", excerpt=question.text)
+    return CardText(question.text, answer.text, bool(front.hidden))
 
-    number = card.ord + 1
+
+def _note_type(card: Card) -> NoteType:
+    """The card's note type, if that and the card fit each other and can be read."""
+    kind = card.note_type
+    if kind is None:
+        raise UnusableRecordError("unknown note type", remedy=_CHECK)
+    if kind.problem:
+        raise UnusableRecordError("unreadable note type", kind.problem, _CHECK)
+    if kind.occlusion or any("image-occlusion:" in value for value in card.fields):
+        raise UnusableRecordError("image occlusion")
+    if len(card.fields) != len(kind.fields):
+        detail = f"the note has {len(card.fields)} fields, its note type {len(kind.fields)}"
+        raise UnusableRecordError("fields do not match the note type", detail, _CHECK)
+    if (0 if kind.cloze else card.ord) >= len(kind.sides):
+        detail = f"card {card.ord + 1} of {len(kind.sides)} templates"
+        raise UnusableRecordError("card without a template", detail, _CHECK)
+    if _is_broken("".join((card.guid, card.deck, kind.name, *card.tags, *card.fields))):
+        raise UnusableRecordError("invalid UTF-8", "a field, tag or name is no UTF-8 text", _CHECK)
+    return kind
+
+
+def _fields(card: Card, kind: NoteType, at: int) -> dict[str, str]:
+    """What the template's fields hold, Anki's special fields first."""
     values = [_DATA_URI.sub("data:", clean(value)) for value in card.fields]
     if sum(map(len, values)) > MAX_CARD:
-        raise Unusable("card too long", f"over {MAX_CARD:,} characters")
-    fields = {
+        raise UnusableRecordError("card too long", f"over {MAX_CARD:,} characters")
+    return {
         "Tags": " ".join(card.tags),
         "Type": kind.name,
         "Deck": card.deck,
@@ -113,58 +137,25 @@ def _read(card: Card) -> CardText:
         "CardFlag": f"flag{card.flag}" if card.flag else "",
         **dict(zip(kind.fields, values, strict=True)),
     }
-    front = template.front(fields, number)
-    if kind.cloze and not front.hidden:
-        raise Unusable("cloze is not on the front", f"the front shows no cloze number {number}")
-    question = read_side(front.html, front=True)
-    stub = question
-    if front.clozes:
-        stub = read_side(template.front_stub(fields, number), front=True)
+
+
+def _answer(
+    template: CardTemplate, fields: Mapping[str, str], number: int, front: CardFront, question: Side
+) -> Side:
+    """What the back adds to the front; for a cloze card the hidden words, then that."""
+    stub = read_side(template.front_stub(fields, number), front=True) if front.clozes else question
     back = read_side(template.back(fields, number, front), front=False)
     extra = answer_text(back.text, stub.text)
     if not front.hidden:
-        answer = Side(extra, back.images, back.sounds, back.videos)
-    else:
-        hidden = [read_side(html, front=False) for html in front.hidden]
-        if not any(side.has_text or side.has_media for side in hidden):
-            raise Unusable("cloze hides nothing", f"cloze number {number}")
-        # A blank that only a picture or sound fills leaves the card without its answer, whatever the back adds.
-        lost = any(side.has_media and not side.has_text for side in hidden)
-        words = list(dict.fromkeys(side.text for side in hidden if side.has_text))
-        media = (back, *hidden)
-        answer = Side(
-            "" if lost else _join(words, extra),
-            any(side.images for side in media),
-            any(side.sounds for side in media),
-            any(side.videos for side in media),
-        )
-    shown = {name: read_side(value, front=False) for name, value in zip(kind.fields, values, strict=True)}
-    media = [side for side in shown.values() if side.has_media]
-    asked = question.text
-    if media:
-        # What the template says by itself is the same on every card, so it cannot be what one asks.
-        blank = dict.fromkeys(fields, "")
-        bare = {
-            **fields,
-            **{name: "" for name, side in shown.items() if side.has_media and not side.has_text},
-        }
-        bare_front, blank_front = template.front(bare, number), template.front(blank, number)
-        literal = read_side(blank_front.html, front=True).text.split()
-        asked = " ".join(word for word in asked.split() if word not in literal)
-        if not front.hidden:
-            if question.has_media and not bare_front.has_field:
-                raise Unusable(dependence(Side("", *question.media), answer), excerpt=question.text)
-            rest = read_side(template.back(bare, number, bare_front), front=False).text
-            same = read_side(template.back(blank, number, blank_front), front=False).text
-            if answer.has_media and rest.split() == same.split():
-                raise Unusable(dependence(question, Side("", *answer.media)), excerpt=question.text)
-    if reason := dependence(question, answer, asked, media):
-        raise Unusable(reason, excerpt=question.text or answer.text)
-    if not front.has_field or not question.has_text:
-        raise Unusable("empty front", excerpt=answer.text)
-    if not answer.has_text:
-        raise Unusable("empty back", excerpt=question.text)
-    return CardText(question.text, answer.text, bool(front.hidden))
+        return Side(extra, *back.media)
+    hidden = [read_side(html, front=False) for html in front.hidden]
+    if not any(side.has_text or side.has_media for side in hidden):
+        raise UnusableRecordError("cloze hides nothing", f"cloze number {number}")
+    # A blank that only a picture or sound fills leaves the card without its answer, whatever the back adds.
+    lost = any(side.has_media and not side.has_text for side in hidden)
+    words = list(dict.fromkeys(side.text for side in hidden if side.has_text))
+    media = (any(kind) for kind in zip(*(side.media for side in (back, *hidden)), strict=True))
+    return Side("" if lost else _join(words, extra), *media)
 
 
 def _join(words: list[str], extra: str) -> str:

@@ -16,6 +16,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from meadow import Error
+
+from .cloze import Cloze, has_cloze, hidden, hints, read_clozes, reveal
+
 #: Stand-ins within rendered HTML; Unicode noncharacters, which `clean` takes out of fields first.
 REPEATED_CLOZE = "\ufdd0"
 ANSWER_RULE = "\ufdd1"
@@ -28,18 +32,14 @@ _UNCLOSED = re.compile(r"\{\{")
 _UNCLOSED_BOTH = re.compile(r"\{\{|<%")
 _CLOZE_SECTION = re.compile(r"c[0-9]{1,5}")
 _BLANK = re.compile(r"(?:\s|</?(?:br|div) ?/?>)*", re.IGNORECASE)
-_CLOZE = re.compile(r"\{\{c([0-9,]+)::|\}\}")
-#: How deep Anki lets clozes nest.
-_MAX_CLOZES = 10
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _BREAKING_TAG = re.compile(r"</?(?:br|div|p|li|ul|ol|tr|td|th|table|h[1-6])\b[^<>]*>", re.IGNORECASE)
-_FORMULAS = (("\\(", "\\)"), ("\\[", "\\]"), ("[$]", "[/$]"), ("[$$]", "[/$$]"))
 # Readings are short; without the bounds a long word would be tried from each of its letters.
 _FURIGANA = re.compile(r" ?([^ >\[\]]{1,40}?)\[(?!sound:)([^\[\]]{1,40})\]")
 _RULE = re.compile(r"<hr\b[^<>]*\bid\s*=\s*[\"']?answer\b[^<>]*>", re.IGNORECASE)
 
 
-class TemplateError(ValueError):
+class TemplateError(Error, ValueError):
     """A template that Anki, too, shows as an error."""
 
 
@@ -60,7 +60,7 @@ _Node = str | _Field | _Section
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class CardFront:
     """A rendered front.
 
     Attributes:
@@ -85,7 +85,7 @@ def clean(value: str) -> str:
     return value
 
 
-class Template:
+class CardTemplate:
     """The two sides of a card template, parsed once for all cards.
 
     Raises:
@@ -95,7 +95,7 @@ class Template:
     def __init__(self, front: str, back: str) -> None:
         self._front, self._back = _parse(front, "front"), _parse(back, "back")
 
-    def front(self, fields: Mapping[str, str], number: int) -> Front:
+    def front(self, fields: Mapping[str, str], number: int) -> CardFront:
         """Renders the front.
 
         Args:
@@ -105,16 +105,16 @@ class Template:
         Raises:
             TemplateError: A field that the note type does not have is named.
         """
-        run = _Run(fields, number, back=False)
+        run = _Rendering(fields, number, back=False)
         html = run.render(self._front)
-        return Front(html, run.has_field, tuple(run.hidden), frozenset(run.clozes), tuple(run.typed))
+        return CardFront(html, run.has_field, tuple(run.hidden), frozenset(run.clozes), tuple(run.typed))
 
     def front_stub(self, fields: Mapping[str, str], number: int) -> str:
         """Renders the front with `REPEATED_CLOZE` for each cloze field, as `back` writes it."""
-        run = _Run(fields, number, back=False, stub=True)
+        run = _Rendering(fields, number, back=False, stub=True)
         return run.render(self._front)
 
-    def back(self, fields: Mapping[str, str], number: int, front: Front) -> str:
+    def back(self, fields: Mapping[str, str], number: int, front: CardFront) -> str:
         """Renders what the back adds to `front`.
 
         Returns:
@@ -124,7 +124,7 @@ class Template:
         Raises:
             TemplateError: A field that the note type does not have is named.
         """
-        run = _Run(fields, number, back=True, shown=front.clozes)
+        run = _Rendering(fields, number, back=True, shown=front.clozes)
         html = _RULE.sub(f"<p>{ANSWER_RULE}</p>", run.render(self._back))
         if run.front_side and front.typed and not _TAG.sub("", html).strip(ANSWER_RULE + " \n\t"):
             # The typing box that FrontSide brings along shows the expected answer there.
@@ -133,7 +133,7 @@ class Template:
 
 
 @dataclass(slots=True)
-class _Run:
+class _Rendering:
     fields: Mapping[str, str]
     number: int
     back: bool
@@ -185,7 +185,7 @@ class _Run:
 
     def _typed(self, node: _Field, text: str) -> str:
         if "cloze" in node.filters:
-            text = "" if node.name in self.shown else "; ".join(_hidden(_clozes(text), self.number))
+            text = "" if node.name in self.shown else "; ".join(hidden(read_clozes(text), self.number))
         if self.back:
             return text
         self.typed.append(text)
@@ -195,11 +195,11 @@ class _Run:
         if name == "cloze":
             return self._cloze(key, text)
         if name == "cloze-only":
-            nodes = _clozes(text)
+            nodes = read_clozes(text)
             if self.back:
-                return "" if key in self.shown else ", ".join(_hidden(nodes, self.number))
+                return "" if key in self.shown else ", ".join(hidden(nodes, self.number))
             self._remember(key, nodes)
-            return ", ".join(f"[{hint}]" for hint in _hints(nodes, self.number))
+            return ", ".join(f"[{hint}]" for hint in hints(nodes, self.number))
         if name == "text":
             return _TAG.sub("", _BREAKING_TAG.sub(" ", text))
         if name == "hint":
@@ -216,125 +216,18 @@ class _Run:
         return text
 
     def _cloze(self, key: str, text: str) -> str:
-        if (self.back and key in self.shown) or (self.stub and f"c{self.number}" in _numbers(text)):
+        if (self.back and key in self.shown) or (self.stub and has_cloze(text, self.number)):
             return REPEATED_CLOZE
-        nodes = _clozes(text)
-        out: list[str] = []
-        if not _reveal(nodes, self.number, not self.back, out):
-            return ""
-        if not self.back:
+        nodes = read_clozes(text)
+        html = reveal(nodes, self.number, question=not self.back)
+        if html is not None and not self.back:
             self._remember(key, nodes)
-        return "".join(out)
+        return html or ""
 
     def _remember(self, key: str, nodes: list[str | Cloze]) -> None:
-        if key not in self.clozes and (found := _hidden(nodes, self.number)):
+        if key not in self.clozes and (found := hidden(nodes, self.number)):
             self.clozes.add(key)
             self.hidden += found
-
-
-@dataclass(slots=True)
-class Cloze:
-    """``{{c1::nodes::hint}}``; a cloze may have several numbers and hold further clozes."""
-
-    numbers: frozenset[int]
-    nodes: list[str | Cloze] = field(default_factory=list)
-    hint: str | None = None
-
-
-def _clozes(text: str) -> list[str | Cloze]:
-    """Cuts a field at its clozes, by Anki's rules for hints, stray and missing braces."""
-    out: list[str | Cloze] = []
-    stack: list[Cloze] = []
-
-    def add_text(part: str) -> None:
-        if not part:
-            return
-        if not stack:
-            out.append(part)
-            return
-        head, colons, tail = part.partition("::")
-        if colons:
-            stack[-1].hint = tail
-        stack[-1].nodes.append(head)
-
-    at = 0
-    for match in _CLOZE.finditer(text):
-        add_text(text[at : match.start()])
-        at = match.end()
-        if match[1] is not None:
-            numbers = frozenset(int(n) for n in match[1].split(",") if n and len(n) < 6)
-            if len(stack) < _MAX_CLOZES:
-                stack.append(Cloze(numbers))
-        elif stack:
-            done = stack.pop()
-            (stack[-1].nodes if stack else out).append(done)
-        else:
-            out.append("}}")
-    add_text(text[at:])
-    return out
-
-
-def _reveal(nodes: list[str | Cloze], number: int, question: bool, out: list[str]) -> bool:
-    found = False
-    for node in nodes:
-        if isinstance(node, str):
-            out.append(node)
-            continue
-        active = number in node.numbers
-        found = found or active
-        if active and question:
-            out.append(f"[{node.hint or '...'}]")
-        else:
-            found = _reveal(node.nodes, number, question, out) or found
-    return found
-
-
-def _inner(nodes: list[str | Cloze]) -> str:
-    return "".join(node if isinstance(node, str) else _inner(node.nodes) for node in nodes)
-
-
-def _hidden(nodes: list[str | Cloze], number: int) -> list[str]:
-    """The HTML behind each blank; what was cut out of a formula is made a formula again."""
-    found: list[str] = []
-    _find_hidden(nodes, number, [], found)
-    return found
-
-
-def _find_hidden(nodes: list[str | Cloze], number: int, before: list[str], found: list[str]) -> None:
-    for node in nodes:
-        if isinstance(node, str):
-            before.append(node)
-        elif number in node.numbers:
-            inner = _inner(node.nodes)
-            formula = _open_formula("".join(before))
-            found.append(f"{formula[0]}{inner}{formula[1]}" if formula and inner.strip() else inner)
-            before.append(inner)
-        else:
-            _find_hidden(node.nodes, number, before, found)
-
-
-def _open_formula(before: str) -> tuple[str, str] | None:
-    for opening, closing in _FORMULAS:
-        if before.rfind(opening) > before.rfind(closing):
-            return opening, closing
-    return None
-
-
-def _hints(nodes: list[str | Cloze], number: int) -> list[str]:
-    found = []
-    for node in nodes:
-        if isinstance(node, Cloze):
-            found += [node.hint or "..."] if number in node.numbers else _hints(node.nodes, number)
-    return found
-
-
-def _numbers(text: str) -> set[str]:
-    return {f"c{n}" for match in _CLOZE.finditer(text) if match[1] for n in match[1].split(",")}
-
-
-def cloze_numbers(text: str) -> list[int]:
-    """The cloze numbers that a field holds, in ascending order; Anki makes a card for each."""
-    return sorted({int(name[1:]) for name in _numbers(text) if 1 < len(name) < 6} - {0})
 
 
 def _parse(source: str, side: str) -> list[_Node]:

@@ -12,15 +12,12 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from meadow.core.rawfile import MAX_LINE, RawFileError
+from meadow import MAX_LINE, RawFile, RawFileError
 
-from .collection import Card, NoteType, Stray, is_occlusion
-from .templates import cloze_numbers
-
-if TYPE_CHECKING:
-    from meadow.core.rawfile import RawFile
+from .cloze import cloze_numbers
+from .notes import Card, NoteType, Stray, is_occlusion
 
 _SEPARATORS = {
     "tab": "\t",
@@ -195,10 +192,10 @@ def _note_type(
     switch = "basicoptionalreversed" in stock and len(values) > 2
     backs = [at for at in range(1, len(values)) if not (switch and at == 2)]
     answer = "".join(_line(at, names[at] if label else "") for at in backs)
-    sides = [("Card 1", "{{0}}", _FRONT_SIDE + answer)]
-    if len(values) > 1 and ("basicandreversed" in stock or (switch and values[2].strip())):
-        sides.append(("Card 2", "{{1}}", _FRONT_SIDE + "{{0}}"))
-    return NoteType(kind, False, is_occlusion(kind), fields, tuple(sides)), tuple(range(len(sides)))
+    sides = (("Card 1", "{{0}}", _FRONT_SIDE + answer),)
+    if len(values) > 1 and ("basicandreversed" in stock or (switch and "".join(values[2:3]).strip())):
+        sides += (("Card 2", "{{1}}", _FRONT_SIDE + "{{0}}"),)
+    return NoteType(kind, False, is_occlusion(kind), fields, sides), tuple(range(len(sides)))
 
 
 def _line(at: int, label: str) -> str:

@@ -13,16 +13,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from meadow.builders.medqa.places import choose
-from meadow.core.archive import ZipArchive
-from meadow.core.builder import Builder, Shard
-from meadow.core.licenses import DISPUTED
-from meadow.core.quality import Quality
-from meadow.core.rawfile import RawFileError
-from meadow.core.rawstore import RawPattern, RawSource
-from meadow.core.row import Author, Example, Rejected
-from meadow.parse.jsonlines import BadRecord, json_lines
-from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
+from meadow import (
+    Author,
+    BadRecord,
+    Builder,
+    Example,
+    Quality,
+    RawFileError,
+    RawPattern,
+    RawSource,
+    Rejected,
+    Shard,
+    ZipArchive,
+    json_lines,
+    licenses,
+)
+from meadow.parse.options import INSTRUCTION, as_options, question_text, read_options
+from meadow.parse.records import UnusableRecordError, excerpt
+
+from .places import choose
 
 #: The publisher's names of the splits, in order, and ours.
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -61,7 +70,7 @@ class MedQA(Builder):
         ),
         RawPattern("**/*.zip", "the publisher's archive data_clean.zip, all splits of both datasets"),
     )
-    license = DISPUTED.because(
+    license = licenses.DISPUTED.because(
         f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2022 Di Jin) in its "
         "file LICENSE. Whether that notice covers the questions is disputed: they are exam questions that the "
         "publisher collected, no permission of their owners is on record, and the request to say which sources "
@@ -128,7 +137,7 @@ class MedQA(Builder):
                 for number, record in json_lines(stream):
                     try:
                         yield _example(record, **{k: args[k] for k in ("split", "prefix", "authors")})
-                    except RecordError as why:
+                    except UnusableRecordError as why:
                         line = f"{args['path']}:{number}"
                         text = record.excerpt if isinstance(record, BadRecord) else excerpt(record)
                         yield Rejected(why.reason, line, why.detail, _LOOK, text)
@@ -138,23 +147,23 @@ class MedQA(Builder):
 
 def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) -> Example:
     if isinstance(record, BadRecord):
-        raise RecordError("line is no JSON record", record.detail)
+        raise UnusableRecordError("line is no JSON record", record.detail)
     if not isinstance(record, dict):
-        raise RecordError("line is no JSON record", f"it is a {type(record).__name__}, not an object")
+        raise UnusableRecordError("line is no JSON record", f"it is a {type(record).__name__}, not an object")
     question, answer, letter = (_text(record, key) for key in ("question", "answer", "answer_idx"))
     if record.get("options") is None:
-        raise RecordError("missing field", "options")
+        raise UnusableRecordError("missing field", "options")
     options = read_options(record["options"])
     if letter not in options:
-        raise RecordError(
+        raise UnusableRecordError(
             "answer is no option", f"answer_idx {letter[:20]!r} is none of {', '.join(options)}"
         )
     if answer != options[letter]:
         detail = f"answer is {answer[:80]!r}, option {letter} is {options[letter][:80]!r}"
-        raise RecordError("answer text does not match its option", detail)
+        raise UnusableRecordError("answer text does not match its option", detail)
     meta_info = record.get("meta_info")
     if meta_info is not None and not isinstance(meta_info, str):
-        raise RecordError("field is no text", "meta_info")
+        raise UnusableRecordError("field is no text", "meta_info")
     normal = _normal(question)
     return Example(
         id=prefix + _hash(normal, *sorted(map(_normal, options.values())), _normal(answer)),
@@ -174,12 +183,12 @@ def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) 
 def _text(record: dict[str, Any], key: str) -> str:
     value = record.get(key)
     if value is None:
-        raise RecordError("missing field", key)
+        raise UnusableRecordError("missing field", key)
     if not isinstance(value, str):
-        raise RecordError("field is no text", f"{key} is a {type(value).__name__}")
+        raise UnusableRecordError("field is no text", f"{key} is a {type(value).__name__}")
     value = value.strip()
     if not value:
-        raise RecordError("empty field", key)
+        raise UnusableRecordError("empty field", key)
     return value
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from meadow.core.archive import ZipArchive
-from meadow.core.rawfile import RawFile, RawFileError
-from meadow.core.rawstore import RawSource
-from meadow.core.row import Rejected
+from meadow import RawFile, RawFileError, RawSource, Rejected, ZipArchive
+from meadow.parse.records import unusable_file
 
 #: A file of ours, loose or in an archive, below whatever folder; the rest of the archive (textbooks,
 #: Mainland China, Taiwan, the unsplit US_qbank.jsonl) does not match.
@@ -66,7 +64,7 @@ def choose(raw: RawSource) -> tuple[dict[tuple[str, str], Place], list[Rejected]
                 with ZipArchive(file) as archive:
                     found = [(n, m) for n in archive.names() if (m := _PATH.fullmatch(n)) and not m["packed"]]
             except RawFileError as error:
-                rejected.append(Rejected(error.reason, file.path, error.detail, error.remedy, file=file.path))
+                rejected.append(unusable_file(error, path=file.path))
                 continue
             # A name that an archive holds twice reads as its last member either way.
             for name, match in dict(found).items():

@@ -7,18 +7,28 @@ stream, so memory does not depend on their size.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from meadow.builders.pubmedqa.stream import records
-from meadow.core.builder import Builder, Shard
-from meadow.core.licenses import UNKNOWN
-from meadow.core.quality import Quality
-from meadow.core.rawfile import MAX_LINE, RawFile, RawFileError, damaged
-from meadow.core.rawstore import RawPattern, RawSource
-from meadow.core.row import Author, Example, Option, Rejected
+from meadow import (
+    MAX_LINE,
+    Author,
+    Builder,
+    Example,
+    Option,
+    Quality,
+    RawFile,
+    RawFileError,
+    RawPattern,
+    RawSource,
+    Rejected,
+    Shard,
+    damaged,
+    licenses,
+)
+from meadow.parse.jsonfile import json_entries, read_json
+from meadow.parse.records import UnusableRecordError, unusable_file
 
 #: The publisher's file of each dataset, with what stands between source and PMID in its row ids.
 _FILES = {
@@ -67,7 +77,7 @@ class PubMedQA(Builder):
         *(RawPattern(p, "PQA-A: questions made from titles by rules") for p in _patterns("ori_pqaa.json")),
         *(RawPattern(p, "PQA-U: questions without a label") for p in _patterns("ori_pqau.json")),
     )
-    license = UNKNOWN.because(
+    license = licenses.UNKNOWN.because(
         f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2019 pubmedqa) in its "
         "file LICENSE and names no other terms for the data. The notice covers what the publisher made: the "
         "choice of articles, the questions and the labels. Nearly all text of a row is an abstract, which is its "
@@ -109,9 +119,7 @@ class PubMedQA(Builder):
             try:
                 test = _test_answers(lists[0])
             except RawFileError as error:
-                yield Rejected(
-                    error.reason, error.file, error.detail, error.remedy, file=error.file, configs=present
-                )
+                yield unusable_file(error, present)
         for config, (name, _) in _FILES.items():
             files = raw.matching(*_patterns(name))
             for copy in files[1:]:
@@ -144,12 +152,12 @@ class PubMedQA(Builder):
         test: dict[str, str] = shard.args["test"]
         prefix = f"{self.name}/{_FILES[config][1]}"
         seen = set()
-        for pmid, record in records(shard.files[0]):
+        for pmid, record in json_entries(shard.files[0], keys="PMID"):
             if pmid in test:
                 seen.add(pmid)
             try:
                 yield _example(prefix, config, pmid, record, test)
-            except _RecordError as why:
+            except UnusableRecordError as why:
                 text = record.get("QUESTION") if isinstance(record, dict) else record
                 yield Rejected(why.reason, f"{prefix}{pmid}", why.detail, excerpt=str(text or "")[:500])
         if config == "pubmedqa":
@@ -175,17 +183,11 @@ def _second_copy(copy: RawFile, kept: RawFile, configs: tuple[str, ...]) -> Reje
     )
 
 
-class _RecordError(Exception):
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason, self.detail = reason, detail
-
-
 def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, str]) -> Example:
     if not _PMID.fullmatch(pmid):
-        raise _RecordError("key is not a PMID", repr(pmid[:80]))
+        raise UnusableRecordError("key is not a PMID", repr(pmid[:80]))
     if not isinstance(record, dict):
-        raise _RecordError("record is not an object", f"it is a {type(record).__name__}")
+        raise UnusableRecordError("record is not an object", f"it is a {type(record).__name__}")
     question = _text(record, "QUESTION")
     answer = _text(record, "LONG_ANSWER")
     paragraphs = _paragraphs(record)
@@ -193,15 +195,15 @@ def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, s
     if config != "pubmedqa_unlabeled":
         decision = record.get("final_decision")
         if decision not in _ANSWERS:
-            raise _RecordError(
+            raise UnusableRecordError(
                 "final_decision is not yes, no or maybe", f"final_decision is {str(decision)[:80]!r}"
             )
     if pmid in test:
         # The machine-made files may not repeat a question that models are scored on.
         if config != "pubmedqa":
-            raise _RecordError("belongs to the official test set", f"PMID {pmid} is in {_TEST_IDS}")
+            raise UnusableRecordError("belongs to the official test set", f"PMID {pmid} is in {_TEST_IDS}")
         if test[pmid] != decision:
-            raise _RecordError(
+            raise UnusableRecordError(
                 "test answer differs from final_decision",
                 f"{_TEST_IDS} says {test[pmid][:80]!r}, final_decision is {decision!r}",
             )
@@ -234,7 +236,7 @@ def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, s
 def _text(record: dict, key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise _RecordError(f"no {key}")
+        raise UnusableRecordError(f"no {key}")
     return value.strip()
 
 
@@ -246,7 +248,7 @@ def _paragraphs(record: dict) -> list[str]:
     """
     texts, labels = record.get("CONTEXTS"), record.get("LABELS")
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _RecordError("no CONTEXTS", "CONTEXTS is not a list of texts")
+        raise UnusableRecordError("no CONTEXTS", "CONTEXTS is not a list of texts")
     if not isinstance(labels, list) or len(labels) != len(texts):
         labels = [None] * len(texts)
     found = [
@@ -255,18 +257,13 @@ def _paragraphs(record: dict) -> list[str]:
         if text.strip()
     ]
     if not found:
-        raise _RecordError("no CONTEXTS", "CONTEXTS holds no text")
+        raise UnusableRecordError("no CONTEXTS", "CONTEXTS holds no text")
     return found
 
 
 def _test_answers(file: RawFile) -> dict[str, str]:
     """The official test PMIDs with their answers."""
-    with file.open() as stream:
-        data = stream.read(MAX_LINE)
-    try:
-        answers = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise damaged(file, error) from error
+    answers = read_json(file, MAX_LINE)
     if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
         raise damaged(file, "no JSON object of PMIDs and answers")
     if not answers:

@@ -13,13 +13,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.core.builder import Builder, Shard
-from meadow.core.licenses import RIGHTS_RESERVED
-from meadow.core.quality import Quality
-from meadow.core.rawfile import RawFile, RawFileError, damaged
-from meadow.core.rawstore import RawPattern, RawSource
-from meadow.core.row import Author, Example, Rejected
-from meadow.parse.options import INSTRUCTION, RecordError, as_options, excerpt, question_text, read_options
+from meadow import (
+    Author,
+    Builder,
+    Example,
+    Quality,
+    RawFile,
+    RawFileError,
+    RawPattern,
+    RawSource,
+    Rejected,
+    Shard,
+    licenses,
+)
+from meadow.parse.jsonfile import read_json
+from meadow.parse.options import INSTRUCTION, as_options, question_text, read_options
+from meadow.parse.records import UnusableRecordError, excerpt
 
 _STEPS = ("step1", "step2", "step3")
 _IMAGES = "question_with_images.json"
@@ -50,7 +59,7 @@ class USMLE(Builder):
         *(RawPattern(f"{step}_solutions.json", f"right letters of {step}", False) for step in _STEPS),
         RawPattern(_IMAGES, "numbers of the questions that need an image", False),
     )
-    license = RIGHTS_RESERVED.because(
+    license = licenses.RIGHTS_RESERVED.because(
         "The questions are copyright of the Federation of State Medical Boards of the United States (FSMB) and "
         f"the National Board of Medical Examiners (NBME), who publish them for self assessment ({_EXAM}) and "
         "reserve all rights. No licence to redistribute them is known; the copy published for MedAlpaca names "
@@ -113,7 +122,7 @@ class USMLE(Builder):
         """
         step, questions = shard.args["step"], shard.files[0]
         solutions = _solutions(shard.files[1]) if shard.args["solutions"] else {}
-        records = _load(questions)
+        records = read_json(questions, _MAX_BYTES)
         if not isinstance(records, list):
             raise _unknown_form(questions, "a list of questions", records)
         same: dict[int, list[Any]] = {}
@@ -125,30 +134,11 @@ class USMLE(Builder):
             try:
                 _check_number(record, number, same)
                 if number in shard.args["excluded"]:
-                    raise RecordError("needs an image", f"question {number} of {step}", remedy="")
+                    raise UnusableRecordError("needs an image", f"question {number} of {step}", remedy="")
                 yield _example(record, row_id, step, number, solutions, shard.args["authors"])
-            except RecordError as why:
+            except UnusableRecordError as why:
                 remedy = _LOOK if why.remedy is None else why.remedy
                 yield Rejected(why.reason, row_id, why.detail, remedy, excerpt(record))
-
-
-def _load(file: RawFile, unique: bool = False) -> Any:
-    """The JSON value of a whole file; `unique` refuses an object that holds a key twice."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(items)
-        if unique and len(found) < len(items):
-            raise ValueError("an object holds a key twice")
-        return found
-
-    with file.open() as stream:
-        data = stream.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise damaged(file, f"over {_MAX_BYTES} bytes, where a step has under 200,000")
-    try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=pairs)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise damaged(file, f"no JSON: {error}") from error
 
 
 def _unknown_form(file: RawFile, expected: str, found: Any) -> RawFileError:
@@ -157,7 +147,7 @@ def _unknown_form(file: RawFile, expected: str, found: Any) -> RawFileError:
 
 
 def _solutions(file: RawFile) -> dict[int, str]:
-    found = _load(file, unique=True)
+    found = read_json(file, _MAX_BYTES, unique=True)
     if not isinstance(found, dict):
         raise _unknown_form(file, 'an object like {"1": "C"}', found)
     solutions = {}
@@ -177,7 +167,7 @@ def _published_exclusions() -> dict[str, list[int]]:
 def _exclusions(file: RawFile) -> dict[str, list[int]]:
     """Reads the numbers of a step from the keys ``step1``, ``Step 1``, ``step_1`` or ``1``."""
     expected = 'an object like {"step1": [4, 7], "step2": [25]}'
-    found = _load(file, unique=True)
+    found = read_json(file, _MAX_BYTES, unique=True)
     if not isinstance(found, dict):
         raise _unknown_form(file, expected, found)
     out: dict[str, list[int]] = {}
@@ -202,15 +192,19 @@ def _number(record: Any) -> int:
 
 def _check_number(record: Any, number: int, same: Mapping[int, list[Any]]) -> None:
     if not isinstance(record, dict):
-        raise RecordError("question is no object", f"it is a {type(record).__name__}")
+        raise UnusableRecordError("question is no object", f"it is a {type(record).__name__}")
     if not number:
-        raise RecordError("question without a number", f"no is {str(record.get('no'))[:40]!r}")
+        raise UnusableRecordError("question without a number", f"no is {str(record.get('no'))[:40]!r}")
     first, *others = same[number]
     if any(other != first for other in others):
         # One published letter cannot be told to belong to either of them.
-        raise RecordError("duplicate number", f"{len(others) + 1} different questions are number {number}")
+        raise UnusableRecordError(
+            "duplicate number", f"{len(others) + 1} different questions are number {number}"
+        )
     if record is not first:
-        raise RecordError("duplicate number", f"question {number} is there {len(others) + 1} times", "")
+        raise UnusableRecordError(
+            "duplicate number", f"question {number} is there {len(others) + 1} times", ""
+        )
 
 
 def _example(
@@ -223,14 +217,14 @@ def _example(
 ) -> Example:
     question = record.get("question")
     if not isinstance(question, str) or not question.strip():
-        raise RecordError("question without text", f"question is {str(question)[:40]!r}")
+        raise UnusableRecordError("question without text", f"question is {str(question)[:40]!r}")
     options = read_options(record.get("options"))
     if number not in solutions:
         detail = f"{step}_solutions.json names no letter for question {number}"
-        raise RecordError("no published answer", detail, f"Add the letter to {step}_solutions.json.")
+        raise UnusableRecordError("no published answer", detail, f"Add the letter to {step}_solutions.json.")
     letter = solutions[number]
     if letter not in options:
-        raise RecordError(
+        raise UnusableRecordError(
             "answer is no option", f"the answer {letter[:20]!r} is none of {', '.join(options)}"
         )
     return Example(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from meadow.core.rawfile import CHUNK, Guarded, RawFile, RawFileError, damaged
@@ -18,6 +19,22 @@ def safe_member(name: str) -> bool:
     return not (
         name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name)
     )
+
+
+def check_members(file: RawFile, names: Iterable[str]) -> None:
+    """Refuses an archive that holds a path which climbs out of it.
+
+    Raises:
+        RawFileError: One of the members' names does.
+    """
+    for name in names:
+        if not safe_member(name):
+            raise RawFileError(
+                "unsafe path in archive",
+                f"member {name!r} points outside the archive",
+                "Do not use this file; fetch or export it again.",
+                file.path,
+            )
 
 
 class ZipArchive:
@@ -33,15 +50,11 @@ class ZipArchive:
             self._zip = zipfile.ZipFile(file.local)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise damaged(file, error) from error
-        unsafe = [name for name in self._zip.namelist() if not safe_member(name)]
-        if unsafe:
+        try:
+            check_members(file, self._zip.namelist())
+        except RawFileError:
             self._zip.close()
-            raise RawFileError(
-                "unsafe path in archive",
-                f"member {unsafe[0]!r} points outside the archive",
-                "Do not use this file; fetch or export it again.",
-                file.path,
-            )
+            raise
 
     def names(self) -> list[str]:
         """The members' names in the order of the archive."""

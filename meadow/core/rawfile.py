@@ -115,8 +115,7 @@ class Guarded(io.RawIOBase):
         except self._errors as error:
             raise damaged(self._file, error) from error
         self._seen += len(data)
-        if self._seen > RATIO_FLOOR and self._seen > MAX_RATIO * max(1, self._packed):
-            raise bomb(self._file)
+        check_ratio(self._file, self._seen, self._packed)
         target[: len(data)] = data
         return len(data)
 
@@ -126,14 +125,19 @@ class Guarded(io.RawIOBase):
         super().close()
 
 
-def bomb(file: RawFile) -> RawFileError:
-    """The error for an archive that unpacks to far more than its kind of content ever does."""
-    return RawFileError(
-        "decompression bomb",
-        f"unpacks to more than {MAX_RATIO} times its size",
-        "Do not use this file; fetch it again from its publisher.",
-        file.path,
-    )
+def check_ratio(file: RawFile, unpacked: int, packed: int) -> None:
+    """Refuses what unpacks to far more bytes than its kind of content ever does.
+
+    Raises:
+        RawFileError: `unpacked` is over `MAX_RATIO` times `packed`.
+    """
+    if unpacked > RATIO_FLOOR and unpacked > MAX_RATIO * max(1, packed):
+        raise RawFileError(
+            "decompression bomb",
+            f"unpacks to more than {MAX_RATIO} times its size",
+            "Do not use this file; fetch it again from its publisher.",
+            file.path,
+        )
 
 
 def _open(file: RawFile) -> BinaryIO:

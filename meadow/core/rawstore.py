@@ -32,6 +32,12 @@ class RawPattern:
     required: bool = True
 
 
+class Mapper(Protocol):
+    """What `map` does, wherever it does it."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]: ...
+
+
 @dataclass
 class RawSource:
     """The raw files of one source, as a build sees them.
@@ -52,7 +58,7 @@ class RawSource:
     files: tuple[RawFile, ...]
     unused: tuple[RawFile, ...] = ()
     scratch: Path | None = None
-    map: Callable[[Callable[[T], R], Iterable[T]], Iterator[R]] = field(default=map, repr=False)
+    map: Mapper = field(default=map, repr=False)
 
     def matching(self, *patterns: str) -> list[RawFile]:
         """The files whose path within the source's folder matches one of the globs."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from meadow.builders.flashcards import collection
+from meadow.builders.flashcards import package as packages_of
 from meadow.builders.flashcards.builder import CLOZE, QUESTION, Flashcards
 from meadow.core.rawfile import RawFileError
 from meadow.core.rawstore import find
@@ -609,7 +609,7 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert refusal(tmp_path, "a.apkg", package({"collection.anki2": zeros})).reason == "decompression bomb"
     assert refusal(tmp_path, "b.apkg", modern(zeros)).reason == "decompression bomb"
     assert refusal(tmp_path, "c.anki21b", zstd(zeros)).reason == "decompression bomb"
-    monkeypatch.setattr(collection, "MAX_COLLECTION", 10_000)
+    monkeypatch.setattr(packages_of, "MAX_COLLECTION", 10_000)
     content = database(tmp_path, [Note(BASIC, ("Q", "A"))])
     assert (
         refusal(tmp_path, "d.apkg", package({"collection.anki2": content})).reason == "collection too large"

@@ -1,0 +1,128 @@
+"""Cloze deletions: ``{{c1::text::hint}}`` in a field, by Anki's rules for nesting, hints and stray braces."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_CLOZE = re.compile(r"\{\{c([0-9,]+)::|\}\}")
+#: How deep Anki lets clozes nest.
+_MAX_CLOZES = 10
+_FORMULAS = (("\\(", "\\)"), ("\\[", "\\]"), ("[$]", "[/$]"), ("[$$]", "[/$$]"))
+
+
+@dataclass(slots=True)
+class Cloze:
+    """``{{c1::nodes::hint}}``; a cloze may have several numbers and hold further clozes."""
+
+    numbers: frozenset[int]
+    nodes: list[str | Cloze] = field(default_factory=list)
+    hint: str | None = None
+
+
+def read_clozes(text: str) -> list[str | Cloze]:
+    """Cuts a field at its clozes, by Anki's rules for hints, stray and missing braces."""
+    out: list[str | Cloze] = []
+    stack: list[Cloze] = []
+
+    def add_text(part: str) -> None:
+        if not part:
+            return
+        if not stack:
+            out.append(part)
+            return
+        head, colons, tail = part.partition("::")
+        if colons:
+            stack[-1].hint = tail
+        stack[-1].nodes.append(head)
+
+    at = 0
+    for match in _CLOZE.finditer(text):
+        add_text(text[at : match.start()])
+        at = match.end()
+        if match[1] is not None:
+            numbers = frozenset(int(n) for n in match[1].split(",") if n and len(n) < 6)
+            if len(stack) < _MAX_CLOZES:
+                stack.append(Cloze(numbers))
+        elif stack:
+            done = stack.pop()
+            (stack[-1].nodes if stack else out).append(done)
+        else:
+            out.append("}}")
+    add_text(text[at:])
+    return out
+
+
+def reveal(nodes: list[str | Cloze], number: int, *, question: bool) -> str | None:
+    """The field as HTML; for the question the clozes of this number are blanks. None where it has none of them."""
+    out: list[str] = []
+    return "".join(out) if _reveal(nodes, number, question, out) else None
+
+
+def _reveal(nodes: list[str | Cloze], number: int, question: bool, out: list[str]) -> bool:
+    found = False
+    for node in nodes:
+        if isinstance(node, str):
+            out.append(node)
+            continue
+        active = number in node.numbers
+        found = found or active
+        if active and question:
+            out.append(f"[{node.hint or '...'}]")
+        else:
+            found = _reveal(node.nodes, number, question, out) or found
+    return found
+
+
+def _inner(nodes: list[str | Cloze]) -> str:
+    return "".join(node if isinstance(node, str) else _inner(node.nodes) for node in nodes)
+
+
+def hidden(nodes: list[str | Cloze], number: int) -> list[str]:
+    """The HTML behind each blank; what was cut out of a formula is made a formula again."""
+    found: list[str] = []
+    _find_hidden(nodes, number, [], found)
+    return found
+
+
+def _find_hidden(nodes: list[str | Cloze], number: int, before: list[str], found: list[str]) -> None:
+    for node in nodes:
+        if isinstance(node, str):
+            before.append(node)
+        elif number in node.numbers:
+            inner = _inner(node.nodes)
+            formula = _open_formula("".join(before))
+            found.append(f"{formula[0]}{inner}{formula[1]}" if formula and inner.strip() else inner)
+            before.append(inner)
+        else:
+            _find_hidden(node.nodes, number, before, found)
+
+
+def _open_formula(before: str) -> tuple[str, str] | None:
+    for opening, closing in _FORMULAS:
+        if before.rfind(opening) > before.rfind(closing):
+            return opening, closing
+    return None
+
+
+def hints(nodes: list[str | Cloze], number: int) -> list[str]:
+    """What stands for each blank of this number."""
+    found = []
+    for node in nodes:
+        if isinstance(node, Cloze):
+            found += [node.hint or "..."] if number in node.numbers else hints(node.nodes, number)
+    return found
+
+
+def has_cloze(text: str, number: int) -> bool:
+    """Whether a field holds a cloze of this number."""
+    return f"c{number}" in _names(text)
+
+
+def _names(text: str) -> set[str]:
+    return {f"c{n}" for match in _CLOZE.finditer(text) if match[1] for n in match[1].split(",")}
+
+
+def cloze_numbers(text: str) -> list[int]:
+    """The cloze numbers that a field holds, in ascending order; Anki makes a card for each."""
+    return sorted({int(name[1:]) for name in _names(text) if 1 < len(name) < 6} - {0})

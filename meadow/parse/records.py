@@ -1,0 +1,43 @@
+"""Records and files that give no row: saying why, once for all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from meadow.core.errors import Error
+from meadow.core.rawfile import RawFileError
+from meadow.core.row import Rejected
+
+
+class UnusableRecordError(Error):
+    """A record that cannot become a row; its builder yields it as `meadow.Rejected`.
+
+    Attributes:
+        reason: Short and constant, for the funnel.
+        detail: The particulars of this record.
+        remedy: What to do about it; None for what the source says of all its records.
+        excerpt: What to recognise the record by, where its builder does not know.
+    """
+
+    def __init__(self, reason: str, detail: str = "", remedy: str | None = None, excerpt: str = "") -> None:
+        super().__init__(reason, detail, remedy, excerpt)
+        self.reason, self.detail, self.remedy, self.excerpt = reason, detail, remedy, excerpt
+
+
+def unusable_file(error: RawFileError, configs: Sequence[str] = (), path: str = "") -> Rejected:
+    """A file that costs itself, not its source: what a builder yields for it.
+
+    Args:
+        error: What is wrong with it.
+        configs: The datasets that miss it; empty for all of the source's.
+        path: The file's path in the raw store where the error does not know it.
+    """
+    path = error.file or path
+    return Rejected(error.reason, path, error.detail, error.remedy, file=path, configs=tuple(configs))
+
+
+def excerpt(record: Any) -> str:
+    """What to recognise a rejected record by: its question, else all of it, shortened."""
+    question = record.get("question") if isinstance(record, dict) else None
+    return str(question if question is not None else record)[:500]
