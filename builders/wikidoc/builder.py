@@ -8,17 +8,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
-from meadow.builders.wikidoc.pages import (
+from meadow import (
+    Author,
+    Builder,
+    Example,
+    RawFileError,
+    RawPattern,
+    RawSource,
+    Rejected,
+    Shard,
+    licenses,
+)
+from meadow.parse.records import unusable_file
+
+from .pages import (
     BOARD_REVIEW,
     PATIENT,
     WIKIDOC,
     Page,
     is_board_review,
-    read_pages,
     why_not,
     without_patient_suffix,
 )
-from meadow.builders.wikidoc.questions import (
+from .questions import (
     is_overview,
     is_references,
     patient_question,
@@ -26,11 +38,7 @@ from meadow.builders.wikidoc.questions import (
     siblings,
     split_title,
 )
-from meadow.core.builder import Builder, Shard
-from meadow.core.licenses import CC_BY_SA_30
-from meadow.core.rawfile import RawFileError
-from meadow.core.rawstore import RawPattern, RawSource
-from meadow.core.row import Author, Example, Rejected
+from .reading import read_pages
 
 #: JSON lines are cut into ranges of this many bytes: several hundred pages, a few seconds of work.
 RANGE_BYTES = 16 * 2**20
@@ -75,7 +83,7 @@ class WikiDoc(Builder):
         RawPattern("**/*.xml.bz2", "the same, compressed"),
         RawPattern("**/*.xml.zst", "the same, compressed"),
     )
-    license = CC_BY_SA_30.because(
+    license = licenses.CC_BY_SA_30.because(
         "Every rendered page links rel=license to https://creativecommons.org/licenses/by-sa/3.0/ and says at its foot: "
         "'Content is available under Creative Commons Attribution/Share-Alike License unless otherwise noted; "
         "All rights reserved on Board Review content.' Board Review content is left out."
@@ -189,9 +197,7 @@ def _pages(shard: Shard) -> Iterator[Page | Rejected]:
         except RawFileError as error:
             if len(shard.files) == 1:
                 raise
-            yield Rejected(
-                error.reason, file.path, error.detail, error.remedy, file=file.path, configs=(WIKIDOC,)
-            )
+            yield unusable_file(error, (WIKIDOC,), file.path)
 
 
 def _topic(page: Page) -> tuple[str, str]:
@@ -207,11 +213,11 @@ def _topic(page: Page) -> tuple[str, str]:
 
 
 def _pieces(page: Page, topic: str) -> Iterator[_Piece]:
-    from meadow.builders.wikidoc.sections import sections
+    from .sections import sections
 
     html = page.body
     if page.is_wikitext:
-        from meadow.builders.wikidoc.wikitext import to_html
+        from .wikitext import to_html
 
         html = to_html(page.body, page.title)
     taken: dict[str, int] = {}

@@ -12,157 +12,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from pathlib import Path
 
-from meadow.builders.wikidoc.pages import words
-
-# A question per heading; alternatives are separated by "|" and written as `_normal` leaves them.
-# `{}` is the topic. The wordings are Meadow's; the first 40 or so are WikiDoc's standard
-# microchapters, the next block its drug pages.
-_RULES = """
-overview|summary|definition|introduction|background|description|about = What is {}?
-historical perspective|history and discovery|history of discovery = What is the historical perspective on {}?
-classification|types|subtypes = What is the classification of {}?
-pathophysiology|pathogenesis = What is the pathophysiology of {}?
-physiology = What is the physiology of {}?
-causes|cause|common causes|etiology|aetiology = What are the causes of {}?
-life threatening causes = What are the life-threatening causes of {}?
-causes by organ system = What are the causes of {} by organ system?
-causes in alphabetical order = What are the causes of {} in alphabetical order?
-differentiating from other diseases|differential diagnosis from other diseases = How is {} differentiated from other diseases?
-differential diagnosis|differential diagnoses = What is the differential diagnosis of {}?
-epidemiology and demographics = What is the epidemiology and demographics of {}?
-epidemiology = What is the epidemiology of {}?
-demographics = What are the demographics of {}?
-incidence = What is the incidence of {}?
-prevalence = What is the prevalence of {}?
-risk factors|risk factor = What are the risk factors for {}?
-screening = What is known about screening for {}?
-natural history complications and prognosis = What are the natural history, complications and prognosis of {}?
-natural history = What is the natural history of {}?
-complications|complication|possible complications = What are the complications of {}?
-complications and prognosis = What are the complications and prognosis of {}?
-prognosis|outlook = What is the prognosis of {}?
-diagnosis|diagnostic evaluation|diagnostic approach = How is {} diagnosed?
-diagnostic study of choice|study of choice = What is the diagnostic study of choice for {}?
-diagnostic criteria = What are the diagnostic criteria for {}?
-history and symptoms = What are the history and symptoms of {}?
-history = What is the typical history in {}?
-symptoms|symptom = What are the symptoms of {}?
-signs and symptoms|symptoms and signs = What are the signs and symptoms of {}?
-clinical presentation|clinical features|clinical manifestations|presentation = What are the clinical features of {}?
-physical examination|physical exam = What are the physical examination findings in {}?
-laboratory findings|laboratory tests|laboratory studies|lab tests|lab findings = What are the laboratory findings in {}?
-electrocardiogram|electrocardiography|ecg|ekg = What are the electrocardiogram findings in {}?
-chest x ray|chest radiography = What are the chest x-ray findings in {}?
-x ray|radiography = What are the x-ray findings in {}?
-ct|ct scan|computed tomography = What are the CT findings in {}?
-chest ct = What are the chest CT findings in {}?
-abdominal ct = What are the abdominal CT findings in {}?
-mri|magnetic resonance imaging = What are the MRI findings in {}?
-echocardiography or ultrasound|echocardiography and ultrasound = What are the echocardiography or ultrasound findings in {}?
-echocardiography|echocardiogram = What are the echocardiography findings in {}?
-ultrasound|ultrasonography = What are the ultrasound findings in {}?
-other imaging findings|other imaging studies = What are the other imaging findings in {}?
-imaging|imaging findings|imaging studies = What are the imaging findings in {}?
-other diagnostic studies|other diagnostic tests = What other diagnostic studies are used in {}?
-treatment|management|therapy = How is {} treated?
-medical therapy|pharmacotherapy|medical treatment = What is the medical therapy for {}?
-acute pharmacotherapies = What are the acute pharmacotherapies for {}?
-chronic pharmacotherapies = What are the chronic pharmacotherapies for {}?
-antimicrobial regimen|antimicrobial regimens = What are the antimicrobial regimens for {}?
-interventions|intervention = What are the interventions for {}?
-surgery|surgical therapy|surgical treatment = What is the role of surgery in {}?
-radiation therapy|radiotherapy = What is the role of radiation therapy in {}?
-chemotherapy = What is the role of chemotherapy in {}?
-prevention = How is {} prevented?
-primary prevention = What are the measures for the primary prevention of {}?
-secondary prevention = What are the measures for the secondary prevention of {}?
-tertiary prevention = What are the measures for the tertiary prevention of {}?
-cost effectiveness of therapy|cost effectiveness = What is the cost-effectiveness of therapy for {}?
-future or investigational therapies|future and investigational therapies|investigational therapies = What are the future or investigational therapies for {}?
-case studies|case study|case example|case examples|case reports|case study one|case study two|case 1 = What are some case studies of {}?
-genetics|genetic factors = What is the role of genetics in {}?
-associated conditions = What conditions are associated with {}?
-staging|stages = How is {} staged?
-gross pathology = What is the gross pathology of {}?
-microscopic pathology|histopathology|microscopic histopathological analysis = What is the microscopic pathology of {}?
-immunohistochemistry = What are the immunohistochemistry findings in {}?
-mortality = What is the mortality of {}?
-age = How does age affect {}?
-gender|sex = How does sex affect {}?
-race = How does race affect {}?
-developed countries = What is the epidemiology of {} in developed countries?
-developing countries = What is the epidemiology of {} in developing countries?
-
-indications|indication = What are the indications for {}?
-contraindications|contraindication = What are the contraindications to {}?
-mechanism of action = What is the mechanism of action of {}?
-dosage|dosing|dosage and administration = What is the dosage of {}?
-indications and dosage = What are the indications and dosage of {}?
-adult indications and dosage = What are the adult indications and dosage of {}?
-pediatric indications and dosage = What are the pediatric indications and dosage of {}?
-dosage forms and strengths|dosage forms = What are the dosage forms and strengths of {}?
-adverse effects = What are the adverse effects of {}?
-adverse reactions = What are the adverse reactions to {}?
-side effects = What are the side effects of {}?
-drug interactions|interactions = What are the drug interactions of {}?
-warnings|warnings and precautions|precautions = What are the warnings and precautions for {}?
-black box warning|boxed warning = What is the boxed warning for {}?
-use in specific populations = What is known about the use of {} in specific populations?
-overdosage|overdose = What is known about overdosage of {}?
-pharmacology|clinical pharmacology = What is the pharmacology of {}?
-pharmacokinetics = What are the pharmacokinetics of {}?
-pharmacodynamics = What are the pharmacodynamics of {}?
-administration and monitoring|administration = How is {} administered and monitored?
-monitoring = How is {} monitored?
-chemistry|structure = What is the structure of {}?
-nonclinical toxicology = What is known about the nonclinical toxicology of {}?
-clinical studies|clinical trials = What do clinical studies of {} show?
-how supplied = How is {} supplied?
-storage = How is {} stored?
-brand names = What are the brand names of {}?
-patient counseling information = How should patients be counseled about {}?
-microbiology = What is the microbiology of {}?
-function|functions = What is the function of {}?
-anatomy = What is the anatomy of {}?
-etymology = What is the etymology of {}?
-procedure|technique = How is {} performed?
-calculation|formula|calculating = How is {} calculated?
-"""
-
-# In patient information the site's own wording is kept, and the disease put in.
-_PATIENT_RULES = """
-overview|what is it|introduction|definition = What is {}?
-what are the symptoms|what are symptoms|what are the signs and symptoms|symptoms = What are the symptoms of {}?
-what causes|what causes it|what causes the disease|what is the cause = What causes {}?
-what are the causes|what are causes|causes|cause = What are the causes of {}?
-who is at highest risk|who is at the highest risk|who are at highest risk = Who is at highest risk for {}?
-who is at risk|who is at increased risk = Who is at risk for {}?
-risk factors|what are the risk factors = What are the risk factors for {}?
-diagnosis|how is it diagnosed|tests and diagnosis|exams and tests = How is {} diagnosed?
-how to know you have|how do i know if i have|how to know you have diagnosis = How to know you have {}?
-diseases with similar symptoms = Which diseases have symptoms similar to those of {}?
-when to seek urgent medical care|when to seek medical care|when to seek urgent care = When to seek urgent medical care when I have {}?
-when to contact a medical professional|when to contact a doctor|when to call a doctor|when to call your doctor = When to contact a medical professional when I have {}?
-treatment options|what are the treatment options = What are the treatment options for {}?
-treatment|how is it treated = How is {} treated?
-medications to avoid|contraindicated medications|drugs to avoid = Which medications should I avoid when I have {}?
-where to find medical care|where to get medical care = Where to find medical care for {}?
-prevention|how is it prevented|how to prevent = How can {} be prevented?
-what to expect outlook prognosis|what to expect outook prognosis|what to expect prognosis|what to expect outlook|what to expect|outlook prognosis|what is the outlook prognosis|outlook|prognosis = What to expect if I have {} (Outlook/Prognosis)?
-possible complications|complications|what are the complications|what are the possible complications = What are the possible complications of {}?
-types|what are the types = What are the types of {}?
-classification = How is {} classified?
-what are the risks|risks|what are the risks of surgery = What are the risks of {}?
-living with = What should I know about living with {}?
-who needs|who needs it = Who needs {}?
-how is it done|how is the test done|how is the test performed|how the test is performed|how is the procedure done|how is the procedure performed = How is {} done?
-how to prepare|how to prepare for the test|how to prepare for the procedure = How to prepare for {}?
-where to find centers that perform = Where to find centers that perform {}?
-why the test is performed|why the procedure is performed|why is the procedure performed|why is the test performed = Why is {} performed?
-what to expect before|what to expect before surgery|what to expect before the procedure = What to expect before {}?
-what to expect after|what to expect after surgery|what to expect after the procedure = What to expect after {}?
-"""
+from .pages import words
 
 
 def _names(text: str) -> frozenset[str]:
@@ -246,17 +98,20 @@ def _normal(heading: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def _read(rules: str) -> dict[str, str]:
-    table = {}
-    for line in rules.strip().splitlines():
-        if line:
-            names, question = line.split(" = ")
-            table.update(dict.fromkeys(names.split("|"), question))
-    return table
+def _read(name: str) -> dict[str, str]:
+    """Reads a question per heading, `{}` being the topic. The wordings are Meadow's.
+
+    Headings are written as `_normal` leaves them, alternatives are separated by "|".
+    """
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    rules = (line.split("\t") for line in text.splitlines()[1:])
+    return {heading: question for headings, question in rules for heading in headings.split("|")}
 
 
-_QUESTIONS = _read(_RULES)
-_PATIENT_QUESTIONS = _read(_PATIENT_RULES)
+# WikiDoc's standard microchapters, then the sections of its drug pages.
+_QUESTIONS = _read("questions.tsv")
+# In patient information the site's own wording is kept, and the disease put in.
+_PATIENT_QUESTIONS = _read("patient_questions.tsv")
 
 
 def is_references(heading: str) -> bool:
@@ -370,9 +225,10 @@ def _without_topic(heading: str, topic: str) -> tuple[str, bool]:
     if not subject or not re.search(rf"\b{re.escape(subject)}\b", name):
         # A plural or a singular of the topic is the topic.
         single = subject.removesuffix("s")
-        if len(single) < 4 or not re.search(rf"\b{re.escape(single)}s?\b", name):
+        found = re.search(rf"\b{re.escape(single)}s?\b", name) if len(single) >= 4 else None
+        if not found:
             return name, False
-        subject = re.search(rf"\b{re.escape(single)}s?\b", name).group()
+        subject = found.group()
     short = re.sub(
         rf"(?:\b(?:of|for|in|with|to|from) )?(?:\b(?:a|an|the) )?\b{re.escape(subject)}\b", " ", name
     )

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from meadow.builders.wikidoc.pages import is_board_review, words
-from meadow.builders.wikidoc.questions import is_references, split_title
 from meadow.parse.htmltext import node_to_text
+
+from .pages import is_board_review, words
+from .questions import is_references, split_title
 
 if TYPE_CHECKING:
     from bs4 import Tag

@@ -10,14 +10,13 @@ import re
 from collections import Counter
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-from meadow.builders.wikidoc.pages import words
-from meadow.builders.wikidoc.sections import CONTROL, HIDDEN
+import mwparserfromhell
+from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Text, Wikilink
+from mwparserfromhell.wikicode import Wikicode
 
-if TYPE_CHECKING:
-    from mwparserfromhell.nodes import Node, Tag
-    from mwparserfromhell.wikicode import Wikicode
+from .pages import words
+from .sections import CONTROL, HIDDEN
 
 # Marks inside the flow of text: list markers at the beginning of a line, and blocks laid out already.
 _MARKERS = {"*": "\x11", "#": "\x12", ";": "\x13", ":": "\x14"}
@@ -62,8 +61,6 @@ def to_html(wikitext: str, title: str) -> str:
     Raises:
         ValueError: There are so many tags without an end that parsing would take very long.
     """
-    import mwparserfromhell
-
     text = CONTROL.sub("", wikitext).replace("\r\n", "\n").replace("\r", "\n")
     text = _MAGIC_WORD.sub("", _PAGE_NAME.sub(lambda _: title, text))
     tags = Counter(name.lower() for name in _OPENING.findall(text))
@@ -146,20 +143,19 @@ def _flow(code: Wikicode | None, blocks: list[str]) -> str:
 
 
 def _node(node: Node, blocks: list[str]) -> str:
-    kind = type(node).__name__
-    if kind == "Text":
+    if isinstance(node, Text):
         return escape(re.sub(r"'{2,5}", "", str(node)), quote=False)
-    if kind == "HTMLEntity":
+    if isinstance(node, HTMLEntity):
         return str(node)
-    if kind == "Wikilink":
+    if isinstance(node, Wikilink):
         return _link(node, blocks)
-    if kind == "ExternalLink":
+    if isinstance(node, ExternalLink):
         if node.title is None:
             return "" if node.brackets else escape(str(node.url), quote=False)
         return f'<a class="external">{_flow(node.title, blocks)}</a>'
-    if kind == "Heading":
+    if isinstance(node, Heading):
         return _put(f"<h{node.level}>{_inline(node.title)}</h{node.level}>", blocks)
-    if kind == "Tag":
+    if isinstance(node, Tag):
         return _tag(node, blocks)
     return ""  # templates, arguments, comments
 
@@ -176,7 +172,7 @@ def _inline(code: Wikicode) -> str:
     return _BLOCK.sub(lambda found: blocks[int(found.group(1))], text)
 
 
-def _link(node: Node, blocks: list[str]) -> str:
+def _link(node: Wikilink, blocks: list[str]) -> str:
     target = re.sub(r"\{\{.*?\}\}", "", str(node.title)).strip()
     if _NO_WORDS.match(target) or _OTHER_LANGUAGE.match(target):
         return ""
