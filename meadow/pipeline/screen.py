@@ -17,9 +17,8 @@ from meadow.core.parts import Piece
 from meadow.core.row import Rejected
 from meadow.core.store import CONTAMINATION, DUPLICATES
 from meadow.core.workers import Progress, in_order
-from meadow.filters import contamination
+from meadow.filters import contamination, duplicates
 from meadow.filters.contamination import stage
-from meadow.filters.duplicates import stage as duplicates
 from meadow.pipeline.assembly import Assembly
 
 CONTAMINATED = "holds an exam item"
@@ -47,7 +46,7 @@ class Screening:
     _index: Path | None = None
     _exams: tuple[contamination.Exam, ...] = ()
     _hits: dict[int, list[tuple[Piece, stage.Hit]]] = field(default_factory=lambda: defaultdict(list))
-    _clusters: duplicates.Duplicates | None = None
+    _clusters: duplicates.FoundDuplicates | None = None
     _compared: list[str] = field(default_factory=list)
 
     def read_exams(self, sources: Iterable[Assembly], others: Iterable[contamination.Source]) -> None:

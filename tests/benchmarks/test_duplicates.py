@@ -25,7 +25,7 @@ import pytest
 
 from meadow.core.parts import Part, Piece
 from meadow.core.workers import InlineExecutor
-from meadow.filters.duplicates import stage as duplicates
+from meadow.filters import duplicates
 
 pytestmark = pytest.mark.bench
 
@@ -112,7 +112,7 @@ def _main(contest: str, count: int) -> None:
                 tracemalloc.start()
             start = time.perf_counter()
             result = duplicates.find(pieces, work, InlineExecutor(), 2)
-            found = sum(map(len, result.drop.values()))
+            found = sum(result.dropped(piece.part.path).num_rows for piece in pieces)
         seconds = time.perf_counter() - start
         peak = tracemalloc.get_traced_memory()[1] if contest == "memory" else 0
         # pyarrow's own memory is not traced.

@@ -19,9 +19,8 @@ from typer.testing import CliRunner
 from meadow.cli.app import app
 from meadow.core.parts import Part, Piece
 from meadow.core.workers import InlineExecutor, executor_for
-from meadow.filters.duplicates import minhash, opposites
-from meadow.filters.duplicates import stage as duplicates
-from meadow.filters.duplicates.stage import EXACT, NEAR, jaccard, normalise
+from meadow.filters import duplicates
+from meadow.filters.duplicates import EXACT, NEAR, jaccard, minhash, normalise, opposites
 
 #: Ordinary words: none is a number, a negation or has an opposite.
 WORDS = [
@@ -60,13 +59,13 @@ def piece(
     return Piece(part, gone, source, ("input", "output"), priority, exam)
 
 
-def find(tmp_path: Path, pieces: list[Piece], **options: float) -> duplicates.Duplicates:
+def find(tmp_path: Path, pieces: list[Piece], **options: float) -> duplicates.FoundDuplicates:
     folder = tmp_path / f"work{time.monotonic_ns()}"
     folder.mkdir()
     return duplicates.find(pieces, folder, InlineExecutor(), 2, **options)
 
 
-def left_out(found: duplicates.Duplicates, pieces: list[Piece]) -> dict[str, tuple[str, str]]:
+def left_out(found: duplicates.FoundDuplicates, pieces: list[Piece]) -> dict[str, tuple[str, str]]:
     return {
         rejected.id: (rejected.reason, rejected.detail)
         for one in pieces
@@ -74,7 +73,7 @@ def left_out(found: duplicates.Duplicates, pieces: list[Piece]) -> dict[str, tup
     }
 
 
-def report(found: duplicates.Duplicates, config: str, tmp_path: Path) -> tuple[dict, list[tuple]]:
+def report(found: duplicates.FoundDuplicates, config: str, tmp_path: Path) -> tuple[dict, list[tuple]]:
     path = tmp_path / f"{config}.parquet"
     counts = found.write(config, path)
     table = pq.read_table(path)
@@ -244,6 +243,25 @@ def test_the_most_similar_survivor_is_named(tmp_path: Path) -> None:
     assert left_out(found, [near])["a/2"][1].startswith("similarity 0.995 to a/1")
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_of_equally_similar_survivors_the_one_of_better_rank_is_named(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    words = prose(random.Random(8), 60)
+    one, two = ([*words[:at], "other", *words[at + 1 :]] for at in (20, 40))
+    rows = [(f"a/{n}", "", " ".join(text)) for n, text in enumerate((one, two, words))]
+    assert independent(rows[0], rows[1]) < 0.8
+    assert independent(rows[0], rows[2]) == independent(rows[1], rows[2]) == 52 / 62
+    part = piece(tmp_path / "p", [rows[n] for n in order])
+    clusters = report(find(tmp_path, [part]), "a", tmp_path)[1]
+    assert clusters == [("a/0", "a/0", True, 1.0), ("a/0", "a/2", False, 52 / 62)]
+    # A source's priority goes before ids.
+    first = piece(tmp_path / "q", [rows[1]], source="b", configs=("b",), priority=10)
+    rest = piece(tmp_path / "r", [rows[n] for n in order if n != 1])
+    clusters = report(find(tmp_path, [rest, first]), "a", tmp_path)[1]
+    assert clusters == [("a/1", "a/1", True, 1.0), ("a/1", "a/2", False, 52 / 62)]
+
+
 def test_exact_and_near_and_what_survives(tmp_path: Path) -> None:
     words = " ".join(prose(random.Random(2), 40))
     b = piece(tmp_path / "b", [("b/1", "What is it?", words)], source="b", configs=("b",), priority=10)
@@ -256,7 +274,8 @@ def test_exact_and_near_and_what_survives(tmp_path: Path) -> None:
         "a/1": (NEAR, "similarity 0.976 to b/1, which is kept"),
         "a/2": (EXACT, "similarity 1.000 to b/1, which is kept"),
     }
-    assert {k: v.tolist() for k, v in found.drop.items()} == {a.part.path: [0, 1]}
+    assert found.dropped(a.part.path)["row"].to_pylist() == [0, 1]
+    assert found.dropped(b.part.path)["row"].to_pylist() == []
     counts, clusters = report(found, "a", tmp_path)
     assert counts == {"threshold": 0.8, "exact": 1, "near": 1, "clusters": 1, "contradicting": 0}
     assert clusters == [
@@ -290,10 +309,8 @@ def test_forms_of_one_source_exams_and_rows_left_out_before(tmp_path: Path) -> N
     assert report(found, "five", tmp_path)[0]["exact"] == 2
     first = piece(tmp_path / "f", [("f/1", "Q?", text)], source="f", configs=("f",), priority=1)
     found = find(tmp_path, [four, five, first])
-    assert {path: rows.tolist() for path, rows in found.drop.items()} == {
-        four.part.path: [0],
-        five.part.path: [0, 1],
-    }
+    dropped = [found.dropped(one.part.path)["row"].to_pylist() for one in (four, five, first)]
+    assert dropped == [[0], [0, 1], []]
     _, clusters = report(found, "four", tmp_path)
     assert clusters == [("f/1", "f/1", True, 1.0), ("f/1", "q/1", False, 1.0), ("f/1", "q/2", False, 1.0)]
 
@@ -386,13 +403,13 @@ def test_result_depends_on_nothing_but_the_rows(tmp_path: Path) -> None:
 
 
 def test_nothing_to_find(tmp_path: Path) -> None:
-    assert find(tmp_path, []).drop == {}
+    assert find(tmp_path, []).members.num_rows == 0
     empty = piece(tmp_path / "0", [])
     blank = piece(tmp_path / "1", [("a/1", " ", "\n"), ("a/2", "", "")])
     one = piece(tmp_path / "2", [("a/3", "", "Yes")])
     none = piece(tmp_path / "3", [("a/4", "", "Yes")], drop=[0])
     found = find(tmp_path, [empty, blank, one, none])
-    assert found.drop == {}
+    assert found.members.num_rows == 0
     assert report(found, "a", tmp_path)[1] == []
     assert list(found.rejected(one)) == []
 

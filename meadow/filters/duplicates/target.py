@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meadow.core.parts import Part, Piece, batches
+from meadow.core.parts import Part, Piece
 from meadow.core.store import Store
+from meadow.core.tables import rows_of
+from meadow.filters import duplicates
 from meadow.filters.duplicates import minhash
-from meadow.filters.duplicates import stage as duplicates
 
 #: Rows of one part, which is one task's work.
 _ROWS = 20_000
 _BATCH = 1_000
 
 
-class Pair(NamedTuple):
+class NearPair(NamedTuple):
     """Two near duplicates, with the words around the first difference of their normalised texts."""
 
     similarity: float
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Screened:
+class Searched:
     """What was found in one dataset or file.
 
     Attributes:
@@ -48,47 +48,33 @@ class Screened:
     name: str
     rows: int
     fields: tuple[str, ...]
-    duplicates: duplicates.Duplicates
+    duplicates: duplicates.FoundDuplicates
     pieces: tuple[Piece, ...] = field(repr=False)
 
     def write(self, path: Path) -> dict[str, Any]:
-        """Writes all clusters as Parquet; see `meadow.filters.duplicates.stage.Duplicates.write`."""
+        """Writes all clusters as Parquet; see `meadow.filters.duplicates.FoundDuplicates.write`."""
         return self.duplicates.write(self.name, path)
 
-    def near(self, most: int) -> list[Pair]:
+    def near(self, most: int) -> list[NearPair]:
         """Near duplicates, the least similar first; the folder searched in must still be there."""
         members = self.duplicates.members
         found = members.filter(pc.invert(pc.or_(members["kept"], members["exact"])))
         found = found.sort_by([("similarity", "ascending"), ("id", "ascending")]).slice(0, most)
-        kept = members.filter(members["kept"])
-        home = dict(
-            zip(
-                kept["survivor"].to_pylist(),
-                zip(kept["piece"].to_pylist(), kept["row"].to_pylist(), strict=True),
-                strict=True,
-            )
-        )
-        places = [((row["piece"], row["row"]), home[row["survivor"]], row) for row in found.to_pylist()]
-        text = self._texts({place for one, other, _ in places for place in (one, other)})
+        kept = members.filter(pc.and_(members["kept"], pc.is_in(members["survivor"], found["survivor"])))
+        survivors = {row["survivor"]: row for row in kept.to_pylist()}
         return [
-            Pair(row["similarity"], row["id"], row["cluster"], *_difference(text[one], text[other]))
-            for one, other, row in places
-        ]
+            NearPair(
+                row["similarity"], row["id"], row["cluster"],
+                *_difference(self._text(row), self._text(survivors[row["survivor"]])),
+            )
+            for row in found.to_pylist()
+        ]  # fmt: skip
 
-    def _texts(self, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
-        by_path = {piece.part.path: piece for piece in self.pieces}
-        texts: dict[tuple[int, int], str] = {}
-        for index in sorted({index for index, _ in places}):
-            piece = by_path[self.duplicates.paths[index]]
-            wanted = np.array(sorted(row for number, row in places if number == index), np.int64)
-            start = 0
-            for batch in batches([(piece.part, None)]):
-                here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
-                if len(here):
-                    found = minhash.texts_of(batch.take(pa.array(here - start)), piece.fields)
-                    texts.update(((index, row), text) for row, text in zip(here.tolist(), found, strict=True))
-                start += batch.num_rows
-        return texts
+    def _text(self, member: dict[str, Any]) -> str:
+        path = self.duplicates.paths[member["piece"]]
+        with pa.memory_map(path) as source:
+            table = pa.ipc.open_stream(source).read_all().slice(member["row"], 1)
+            return next(minhash.texts_of(table.combine_chunks().to_batches()[0], self.fields))
 
 
 def screen(
@@ -100,7 +86,7 @@ def screen(
     store: Store,
     fields: Sequence[str] = (),
     threshold: float = duplicates.THRESHOLD,
-) -> Screened:
+) -> Searched:
     """Searches one dataset or file.
 
     Args:
@@ -118,7 +104,7 @@ def screen(
     """
     parts = folder / "parts"
     parts.mkdir()
-    records = _records(target, store)
+    records = rows_of(target, store)
     first = list(islice(records, _BATCH))
     there = dict.fromkeys(name for _, record in first for name in record)
     chosen = tuple(fields) or tuple(name for name in ("input", "output") if name in there)
@@ -127,35 +113,10 @@ def screen(
         columns = f"its columns are {', '.join(map(str, there))}; name some with --fields"
         problem = f"no column {missing[0]!r}" if missing else "no column input or output"
         raise ValueError(f"{target}: {f'{problem}; {columns}' if first else 'it holds no row'}")
-
-    def every() -> Iterator[tuple[str, dict[str, Any]]]:
-        yield from first
-        yield from records
-
-    pieces = tuple(_pieces(every(), target, chosen, parts))
+    pieces = tuple(_pieces(chain(first, records), target, chosen, parts))
     (folder / "search").mkdir()
     found = duplicates.find(pieces, folder / "search", executor, ahead, threshold=threshold)
-    return Screened(target, sum(piece.part.rows for piece in pieces), chosen, found, pieces)
-
-
-def _records(target: str, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    from meadow.filters.contamination import reading
-
-    if target in store.names():
-        files = [path for paths in store.files(target).values() for path in paths]
-    elif Path(target).is_file():
-        files = [Path(target)]
-    else:
-        raise ValueError(f"{target}: no dataset in {store.root} and no file has this name")
-    for file in files:
-        for place, record in reading.records(file):
-            if not isinstance(record, dict):
-                raise ValueError(f"{target}, record {place}: it is no object of named fields")
-            row_id = record.get("id")
-            if row_id is None:
-                # As wide as ids must be to sort like numbers: of equals, the first is to survive.
-                row_id = f"row {int(place):08d}" if place.isdecimal() else place
-            yield str(row_id), record
+    return Searched(target, sum(piece.part.rows for piece in pieces), chosen, found, pieces)
 
 
 def _pieces(
@@ -165,16 +126,19 @@ def _pieces(
     number = 0
     while rows := list(islice(records, _ROWS)):
         path = str(folder / f"{number:06d}.arrow")
+        ids = pa.array([_text(_id(place, record)) for place, record in rows], pa.string())
+        columns = [pa.array([_text(row.get(field)) for _, row in rows], pa.string()) for field in fields]
         with pa.ipc.new_stream(path, schema) as writer:
-            for at in range(0, len(rows), _BATCH):
-                some = rows[at : at + _BATCH]
-                columns = [[_text(record.get(column)) for _, record in some] for column in fields]
-                ids = [_text(row_id) for row_id, _ in some]
-                writer.write_batch(
-                    pa.record_batch([pa.array(c, pa.string()) for c in (ids, *columns)], schema=schema)
-                )
+            writer.write_table(pa.table([ids, *columns], schema=schema), max_chunksize=_BATCH)
         yield Piece(Part(path, (name,), "train", len(rows), 0, number), None, name, fields, 0, False)
         number += 1
+
+
+def _id(place: str, record: dict[str, Any]) -> str:
+    if record.get("id") is not None:
+        return str(record["id"])
+    # As wide as ids must be to sort like numbers: of equals, the first is to survive.
+    return f"row {int(place):08d}" if place.isdecimal() else place
 
 
 def _text(value: Any) -> str | None:
