@@ -20,7 +20,6 @@ from pathlib import Path
 #: The layers from the bottom up; a module imports only from its own and those before it. Those that stand
 #: together do not import each other.
 LAYERS = (
-    ("version",),
     ("core",),
     ("parse",),
     ("filters",),
@@ -31,6 +30,7 @@ LAYERS = (
     ("pipeline",),
     ("mix",),
     ("api",),
+    ("loading",),
     ("models",),
     ("train",),
     ("score", "chat"),
