@@ -37,6 +37,13 @@ def source(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[B
     return module.Leaflets
 
 
+def test_the_map_names_what_is_there() -> None:
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:meadow|builders|recipes|cards|tests)/[a-z_./]*)`", text))
+    assert len(named) > 30
+    assert [path for path in sorted(named) if not (CONTRIBUTING.parent / path).exists()] == []
+
+
 def test_it_is_under_sixty_lines(code: str) -> None:
     assert len(code.splitlines()) < 60
 
