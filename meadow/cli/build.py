@@ -124,6 +124,7 @@ def build(
 
 
 def _options(languages: list[str], policy: Path | None, **given: Any) -> BuildOptions:
+    from meadow.core.builder import license_ids
     from meadow.core.licenses import Policy
     from meadow.core.options import BuildOptions
     from meadow.filters.language import LanguageFilter
@@ -132,7 +133,8 @@ def _options(languages: list[str], policy: Path | None, **given: Any) -> BuildOp
     with console.failing():
         if wanted:
             LanguageFilter(wanted)  # says which codes there are
-        return BuildOptions(languages=wanted, policy=Policy.load(policy) if policy else None, **given)
+        rules = Policy.load(policy, license_ids()) if policy else None
+        return BuildOptions(languages=wanted, policy=rules, **given)
 
 
 def _parameters(settings: list[str]) -> dict[str, dict[str, Any]]:

@@ -110,30 +110,33 @@ def decode(path: Path | str) -> Any:
         raise FileMistakesError(str(path), [f"is no YAML: {error}"]) from error
 
 
-def check(value: object, model: type[M], where: str) -> M:
+def check(value: object, model: type[M], where: str, context: Any = None) -> M:
     """Checks a decoded value.
 
     Args:
         value: What stands there.
         model: What must stand there.
         where: The file, for the message.
+        context: What validators of the model have to know.
 
     Raises:
         FileMistakesError: With all that is wrong.
     """
     try:
-        return model.model_validate(_frozen(value))
+        return model.model_validate(_frozen(value), context=context)
     except pydantic.ValidationError as error:
         raise FileMistakesError(where, list(mistakes(error, model))) from None
+    except RecursionError:
+        raise FileMistakesError(where, ["an alias (*) stands within what it stands for"]) from None
 
 
-def read(path: Path | str, model: type[M]) -> M:
+def read(path: Path | str, model: type[M], context: Any = None) -> M:
     """Reads a YAML file that must be such a model.
 
     Raises:
         FileMistakesError: It cannot be read or is wrong; the message has all mistakes, each with its key.
     """
-    return check(decode(path), model, str(path))
+    return check(decode(path), model, str(path), context)
 
 
 def _frozen(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 
 from meadow.core import yamlfile
+from meadow.core.builder import license_ids
 from meadow.core.licenses import Policy
 from meadow.core.store import StoreError
 
@@ -127,12 +128,6 @@ def _some(parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
     return parts
 
 
-def _policy(value: object) -> Policy:
-    if isinstance(value, dict):
-        value = {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
-    return Policy.read(value, "licenses")
-
-
 def _noted(notes: Any, info: pydantic.ValidationInfo) -> dict[str, str]:
     if not isinstance(notes, dict) or not all(isinstance(v, str) for pair in notes.items() for v in pair):
         raise ValueError("must map each version (in quotes) to a sentence")
@@ -237,7 +232,7 @@ class Mixture(_Block):
     counts_from: Text = ""
     seed: Annotated[int, pydantic.Field(ge=0)]
     total_rows: Count | None = None
-    licenses: Annotated[Policy, pydantic.PlainValidator(_policy)] | None = None
+    licenses: Policy | None = None
     contamination: Annotated[tuple[Literal["refuse_unchecked", "exclude_hits"], ...], Several, Distinct] = ()
     parts: Annotated[tuple[MixturePart, ...], pydantic.AfterValidator(_some)]
     not_in_meadow: tuple[Absent, ...] = ()
@@ -323,11 +318,9 @@ def _checked(path: Path, shipped: Mapping[str, Path]) -> Mixture:
         data = data["definition"]
     mistakes, mixture = [], None
     try:
-        mixture = yamlfile.check(data, Mixture, str(path))
+        mixture = yamlfile.check(data, Mixture, str(path), {"licenses": license_ids()})
     except yamlfile.FileMistakesError as error:
-        for mistake in error.mistakes:  # those of a policy come together
-            head, *wrong = mistake.split("\n  - ")
-            mistakes += [f"licenses: {what}" for what in wrong] or [head]
+        mistakes += error.mistakes
     if isinstance(data, dict):
         mistakes += _wrong_sizes(data)
         if data.get("name") in shipped and not locked and path not in shipped.values():

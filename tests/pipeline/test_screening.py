@@ -370,7 +370,7 @@ class TestPrivacy:
 class TestLicences:
     def test_a_policy_leaves_rows_out(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/b.jsonl", row("sa", license="CC-BY-SA-4.0"))
-        policy = Policy.read({"allow": ["MIT"]}, "policy.yaml")
+        policy = Policy(allow=("MIT",))
         report = build("toy", policy=policy)
         assert sum(stage(report, "toy", "license").values()) == 1
         assert manifest(report, "toy")["licenses"] == {"MIT": 3}

@@ -47,7 +47,7 @@ from meadow.core.licenses.catalogue import (
 )
 from meadow.core.licenses.judge import QUESTIONS, Answer, Licensed, Verdict, judge, verdict, verdict_of
 from meadow.core.licenses.model import KNOWN, License
-from meadow.core.licenses.policy import Policy, PolicyError
+from meadow.core.licenses.policy import Policy
 
 __all__ = [
     "APACHE_2",
@@ -85,7 +85,6 @@ __all__ = [
     "PARTS",
     "PDDL",
     "Policy",
-    "PolicyError",
     "QUESTIONS",
     "RESEARCH_ONLY",
     "RIGHTS_RESERVED",

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
 
 from meadow.core import yamlfile
 from meadow.core.licenses.catalogue import generator_terms
-from meadow.core.licenses.model import KNOWN, License
+from meadow.core.licenses.model import License
 
 
-class PolicyError(ValueError):
-    """A policy that cannot be used; the message names the file, all that is wrong, and the remedy."""
+def _known(patterns: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:
+    """Refuses patterns that match no licence there is: a misspelt `deny` would let everything pass."""
+    known = info.context["licenses"] if info.context else ()
+    spelt = {spdx.lower(): spdx for spdx in sorted(known)}
+    wrong = []
+    for pattern in patterns if known else ():
+        is_own = re.fullmatch(r"licenseref-[a-z0-9.*?-]+", pattern.lower())
+        if is_own or any(_matches(spdx, [pattern]) for spdx in known):
+            continue
+        near = get_close_matches(re.sub(r"[\s_]+", "-", pattern.strip().lower()), spelt, 1, 0.7)
+        hint = f"did you mean {spelt[near[0]]}?" if near else "see `meadow.licenses.KNOWN` for those that are"
+        wrong.append(f"{pattern!r} is the id of no known licence; {hint}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return patterns
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+Ids = Annotated[tuple[str, ...], pydantic.AfterValidator(_known)]
+
+
+class Policy(yamlfile.Model):
     """Which licences the rows of a build may have. All that it sets must hold at once.
 
     Attributes:
@@ -28,62 +45,33 @@ class Policy:
         open_only: Whether it must be open: settled, with leave to use, change and pass on for any purpose.
     """
 
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
+    allow: Ids = ()
+    deny: Ids = ()
     commercial_only: bool = False
     open_only: bool = False
 
+    @pydantic.model_validator(mode="after")
+    def _asks_something(self) -> Policy:
+        if not (self.allow or self.deny or self.commercial_only or self.open_only):
+            raise ValueError(
+                "every row passes it: lists are empty and the rest is false. Name a licence, or set "
+                "commercial_only or open_only to true"
+            )
+        return self
+
     @classmethod
-    def load(cls, path: Path | str) -> Policy:
+    def load(cls, path: Path | str, known: Collection[str]) -> Policy:
         """Reads a policy file, YAML with the attributes as keys.
 
+        Args:
+            path: The file.
+            known: The ids of all licences there are; see `meadow.core.builder.license_ids`.
+
         Raises:
-            PolicyError: The file cannot be read or understood, or would keep every row; the message lists
+            FileMistakesError: The file cannot be read or understood, or would keep every row; the message has
                 all that is wrong with it.
         """
-        import yaml
-
-        try:
-            found = yamlfile.loads(Path(path).read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise PolicyError(f"{path}: {error.strerror}. Name a policy file that is there.") from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise PolicyError(f"{path}: no YAML: {error}. Repair the file.") from error
-        return cls.read(found, str(path))
-
-    @classmethod
-    def read(cls, found: object, where: str) -> Policy:
-        """Checks a policy that was read from `where`, a file or a part of one.
-
-        Raises:
-            PolicyError: As in `load`.
-        """
-        keys = ("allow", "deny", "commercial_only", "open_only")
-        if not isinstance(found, dict) or not found:
-            raise PolicyError(f"{where}: it sets none of {', '.join(keys)}. Set at least one.")
-        values: dict[str, Any] = {}
-        wrong = []
-        for key, value in found.items():
-            if key not in keys:
-                wrong.append(f"unknown key {key!r}; the keys are {', '.join(keys)}")
-            elif key.endswith("_only"):
-                values[key] = value
-                if not isinstance(value, bool):
-                    wrong.append(f"{key} is {value!r}; write true or false")
-            elif not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                wrong.append(f"{key} is no list of licence ids; write {key}: [CC-BY-4.0, CC0-1.0]")
-            else:
-                values[key] = tuple(value)
-                wrong += _bad_ids(key, value)
-        if wrong:
-            raise PolicyError(f"{where}: " + "".join(f"\n  - {what}" for what in wrong))
-        policy = cls(**values)
-        if policy == cls():
-            raise PolicyError(
-                f"{where}: every row passes it: lists are empty and the rest is false. Name a licence, or set "
-                "commercial_only or open_only to true."
-            )
-        return policy
+        return yamlfile.read(path, cls, context={"licenses": known})
 
     def permits(self, license: License, generator: str | None = None) -> str | None:  # noqa: A002
         """Why a row under this licence may not be kept, in a constant phrase, or None where it may.
@@ -114,13 +102,8 @@ class Policy:
         return None
 
     def described(self) -> dict[str, Any]:
-        """The policy as a manifest records it, and as `read` takes it."""
-        return {
-            "allow": list(self.allow),
-            "deny": list(self.deny),
-            "commercial_only": self.commercial_only,
-            "open_only": self.open_only,
-        }
+        """The policy as a manifest records it."""
+        return self.model_dump(mode="json")
 
 
 def _matches(spdx: str, patterns: Iterable[str]) -> bool:
@@ -128,26 +111,3 @@ def _matches(spdx: str, patterns: Iterable[str]) -> bool:
 
     # SPDX ids are compared without regard to case.
     return any(fnmatchcase(spdx.lower(), pattern.lower()) for pattern in patterns)
-
-
-def _bad_ids(key: str, patterns: list[str]) -> Iterable[str]:
-    """Patterns that match no licence there is: a misspelt `deny` would let everything pass."""
-    from difflib import get_close_matches
-
-    from meadow.core.builder import available
-
-    ids = set(KNOWN)
-    for source in available()[0].values():
-        ids.update(term.id for term in (source.license, *source.licenses))
-    spelt = {spdx.lower(): spdx for spdx in sorted(ids)}
-    for pattern in patterns:
-        is_own = re.fullmatch(r"licenseref-[a-z0-9.*?-]+", pattern.lower())
-        if is_own or any(_matches(spdx, [pattern]) for spdx in ids):
-            continue
-        near = get_close_matches(re.sub(r"[\s_]+", "-", pattern.strip().lower()), spelt, 1, 0.7)
-        hint = (
-            f"did you mean {spelt[near[0]]}?"
-            if near
-            else "see KNOWN in meadow.core.licenses for those that are"
-        )
-        yield f"{key}: {pattern!r} is the id of no known licence; {hint}"
