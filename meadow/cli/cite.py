@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meadow.cli import console
 from meadow.cli.options import Out, store_in
 from meadow.core.errors import Error
+
+if TYPE_CHECKING:
+    from meadow.core.store import Store
+
+
+class _UnknownError(Error):
+    """A name that nothing has."""
 
 
 def cite(
@@ -25,18 +33,37 @@ def cite(
 
     Lines that begin with % are remarks, which BibTeX passes over: all of it can go into a .bib file.
     """
-    from meadow.core.store import default_raw
     from meadow.describe import citations
 
+    store = store_in(out)
     if version is not None and (len(names) > 1 or names == ["all"]):
         console.fail("--version is that of a single dataset: name only one", console.WRONG_USE)
     try:
-        entries, remarks = citations.gather(names, store_in(out), version, default_raw())
-    except KeyError as error:
-        console.fail(error.args[0], console.WRONG_USE)
+        entries, remarks = citations.gather(names, store, partial(_sources, store), version)
+    except _UnknownError as error:
+        console.fail(error, console.WRONG_USE)
     except (Error, ValueError) as error:
         console.fail(error)
     for remark in remarks:
         # To BibTeX an entry begins at any @, even that of a folder's name.
         console.say(f"% {remark.replace('@', '(at)')}")
     console.say("\n".join([""] * bool(remarks) + ["\n\n".join(entry.text for entry in entries)]))
+
+
+def _sources(store: Store, name: str) -> list[str]:
+    """The sources' own BibTeX of a dataset that is not built."""
+    from meadow import mix as mixtures
+    from meadow.core.builder import available, dataset_names
+    from meadow.core.store import default_raw
+
+    classes = available()[0]
+    by_dataset = dataset_names(classes, default_raw())
+    if name in classes or name in by_dataset:
+        return [classes[name if name in classes else by_dataset[name]].citation()]
+    mixed = {f"{mixtures.PREFIX}{each}": each for each in mixtures.available()}
+    if name in mixed:
+        mixture = mixtures.load(mixed[name])
+        parts = dict.fromkeys(by_dataset[d] for part in mixture.parts for d in part.names if d in by_dataset)
+        return [mixture.citation, *(classes[source].citation() for source in parts)]
+    known = sorted({*classes, *by_dataset, *store.names(), *mixed})
+    raise _UnknownError(f"no dataset or source is named {name!r}; there are: {', '.join(known)}")

@@ -8,16 +8,15 @@ two papers used the same rows. No entry has a year of building: a build reads no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import ATTRIBUTION, Store, StoreError
-from meadow.describe.shim import license_ids
-
-Manifest = Mapping[str, Any]
+from meadow.describe.shim import typed
 
 #: Who stands as the author of what Meadow builds.
 CONTRIBUTORS = "Meadow contributors"
@@ -154,31 +153,25 @@ def _tex(value: object) -> str:
     )
 
 
-def version_entry(manifest: Manifest) -> str:
+def version_entry(manifest: Manifest | PartTaken) -> str:
     """The BibTeX entry of one version of a dataset.
 
     Args:
         manifest: Its manifest; of a part of a mixture, the part's entry in the mixture's.
     """
-    name = str(manifest.get("name") or manifest["dataset"])
-    notes = []
-    if manifest.get("sample"):
-        notes.append("Sample written for tests, not the real data")
-    if "splits" in manifest:
-        rows = sum(split["rows"] for split in manifest["splits"].values())
-        notes.append(f"{rows:,} rows".replace(",", "{,}") if rows != 1 else "1 row")
-    notes.append(rf"rows\_sha256 {_tex(manifest['rows_sha256'])[:16]}")
+    name = manifest.name if isinstance(manifest, Manifest) else manifest.dataset
     lines = {
-        "title": f"{{Medical Meadow}}: {_tex(name)}, version {_tex(manifest['version'])}",
+        "title": f"{{Medical Meadow}}: {_tex(name)}, version {_tex(manifest.version)}",
         "author": f"{{{CONTRIBUTORS}}}",
-        "version": _tex(manifest["version"]),
+        "version": _tex(manifest.version),
     }
-    if manifest.get("built_with"):
-        lines["howpublished"] = (
-            f"Built by {{Meadow}} {_tex(manifest['built_with']['meadow'])} from its sources"
-        )
-    lines["note"] = ", ".join(notes)
-    key = re.sub(r"[^A-Za-z0-9._-]", "-", f"meadow-{name}-{manifest['version']}")
+    notes = ["Sample written for tests, not the real data"] if manifest.sample else []
+    if isinstance(manifest, Manifest):
+        rows = f"{manifest.rows:,} rows".replace(",", "{,}")
+        notes.append("1 row" if manifest.rows == 1 else rows)
+        lines["howpublished"] = f"Built by {{Meadow}} {_tex(manifest.built_with.meadow)} from its sources"
+    lines["note"] = ", ".join([*notes, rf"rows\_sha256 {_tex(manifest.rows_sha256)[:16]}"])
+    key = re.sub(r"[^A-Za-z0-9._-]", "-", f"meadow-{name}-{manifest.version}")
     body = ",\n".join(f"  {name:<12} = {{{value}}}" for name, value in lines.items())
     return f"@misc{{{key},\n{body}\n}}"
 
@@ -198,19 +191,18 @@ def bibtex(manifest: Manifest) -> list[Entry]:
 
 def _own(manifest: Manifest) -> list[str]:
     """The BibTeX of a version, of the parts of a mixture, and of the sources."""
-    parts = (manifest.get("mixture") or {}).get("parts", ())
-    return [version_entry(manifest), *map(version_entry, parts), manifest.get("citation") or ""]
+    parts = manifest.mixture.parts if manifest.mixture else ()
+    return [version_entry(manifest), *map(version_entry, parts), manifest.citation]
 
 
 def cited(manifest: Manifest) -> str:
     """The text of a version's ``CITATION.bib``."""
-    return "\n\n".join(entry.text for entry in bibtex(manifest)) + "\n"
+    return "\n\n".join(entry.text for entry in bibtex(typed(manifest))) + "\n"
 
 
 def credit(manifest: Manifest) -> str:
     """Says which licences of a version's rows ask for credit, and where it is ready; empty where none does."""
-    terms = manifest.get("license_terms") or {}
-    asking = [spdx for spdx in license_ids(manifest) if terms.get(spdx, {}).get("attribution")]
+    asking = [spdx for spdx in manifest.license_ids if manifest.terms(spdx).attribution]
     if not asking:
         return ""
     many = "asks" if len(asking) == 1 else "ask"
@@ -218,42 +210,40 @@ def credit(manifest: Manifest) -> str:
 
 
 def gather(
-    names: Iterable[str], store: Store, version: str | None = None, raw: Path | None = None
+    names: Iterable[str], store: Store, sources: Callable[[str], list[str]], version: str | None = None
 ) -> tuple[list[Entry], list[str]]:
     """What to cite for some datasets: the versions that are built, with their sources, or else the sources alone.
 
     Args:
         names: Datasets, sources, ``mixture:NAME``; ``all`` is all that is built.
         store: Where built datasets lie.
+        sources: Gives the sources' own BibTeX of a dataset that is not built, and may raise an error of its own.
         version: Of a single dataset, an older version, or its beginning.
-        raw: The raw store, which decides what some sources build.
 
     Returns:
         The entries, each key once, and what else a person should know, in words.
 
     Raises:
-        KeyError: A name is no dataset or source; the argument is the message.
         StoreError: There is no such version; the message names those there are.
     """
     wanted: dict[str, None] = {}
     for name in names:
         wanted |= dict.fromkeys(store.names() if name == "all" else [name.replace("mixture:", "mixture_", 1)])
     if not wanted:
-        raise StoreError(f"nothing is built in {store.root}; name what you used, such as wikidoc")
+        raise StoreError(f"nothing is built in {store.root}; name what you used, such as a source")
     texts: list[str] = []
     remarks: list[str] = []
     for name in wanted:
         built = _built(name, store)
-        for dataset in built:
-            manifest = store.manifest(dataset, version)
+        for manifest in (store.manifest(dataset, version) for dataset in built):
             texts += _own(manifest)
-            said = f"{dataset} {manifest['version']}"
-            if manifest.get("sample"):
+            said = f"{manifest.name} {manifest.version}"
+            if manifest.sample:
                 remarks.append(f"{said} is a sample written for tests: not what you would cite in a paper")
             if owed := credit(manifest):
-                remarks.append(f"{said}: {owed} in {store.folder(dataset, manifest['version'])}")
+                remarks.append(f"{said}: {owed} in {store.folder(manifest.name, manifest.version)}")
         if not built:
-            texts += _sources(name, raw, store)
+            texts += sources(name)
             remarks.append(
                 f"{name} is not built in {store.root}, so its version cannot be named: `python -m meadow.build "
                 f"{name.replace('mixture_', 'mixture:', 1)}`, or name another folder by --out"
@@ -266,29 +256,7 @@ def _built(name: str, store: Store) -> list[str]:
     there = store.names()
     if name in there:
         return [name]
-    return [dataset for dataset in there if store.manifest(dataset).get("source") == name]
-
-
-def _sources(name: str, raw: Path | None, store: Store) -> list[str]:
-    """The sources' own entries of a dataset that is not built."""
-    from meadow import mix as mixtures
-    from meadow.core.builder import available, dataset_names
-
-    classes = available()[0]
-    by_dataset = dataset_names(classes, raw)
-    if name in classes or name in by_dataset:
-        return [classes[name if name in classes else by_dataset[name]].citation()]
-    if name.removeprefix(mixtures.PREFIX) in mixtures.available() and name.startswith(mixtures.PREFIX):
-        mixture = mixtures.load(name.removeprefix(mixtures.PREFIX))
-        parts = dict.fromkeys(by_dataset[d] for part in mixture.parts for d in part.names if d in by_dataset)
-        return [mixture.citation, *(classes[source].citation() for source in parts)]
-    known = {
-        *classes,
-        *by_dataset,
-        *store.names(),
-        *(mixtures.PREFIX + each for each in mixtures.available()),
-    }
-    raise KeyError(f"no dataset or source is named {name!r}; there are: {', '.join(sorted(known))}")
+    return [dataset for dataset in there if store.manifest(dataset).source == name]
 
 
 def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -> str:
@@ -304,9 +272,10 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
 
     if existing is not None and not existing.startswith(_MARK):
         return existing
+    manifests = list(map(typed, manifests))
     (main, *_) = [*entries(paper()), None]
     references = [_version_reference(manifest) for manifest in manifests]
-    sources = entries(*(manifest.get("citation") or "" for manifest in manifests))
+    sources = entries(*(manifest.citation for manifest in manifests))
     keys = {entry.key.lower() for entry in (main,) if entry}
     references += [_reference(entry) for entry in sources if entry.type and entry.key.lower() not in keys]
     data: dict[str, Any] = {
@@ -330,17 +299,16 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
 
 
 def _version_reference(manifest: Manifest) -> dict[str, Any]:
-    sample = ", a sample written for tests" if manifest.get("sample") else ""
-    found: dict[str, Any] = {
+    notes = f"rows_sha256 {manifest.rows_sha256[:16]}"
+    notes += ", a sample written for tests" if manifest.sample else ""
+    notes += f"; made from {manifest.homepage}" if _URL.fullmatch(manifest.homepage) else ""
+    return {
         "type": "data",
-        "title": f"Medical Meadow: {manifest['name']}",
+        "title": f"Medical Meadow: {manifest.name}",
         "authors": [{"name": CONTRIBUTORS}],
-        "version": manifest["version"],
-        "notes": f"rows_sha256 {manifest['rows_sha256'][:16]}{sample}",
+        "version": manifest.version,
+        "notes": notes,
     }
-    if _URL.fullmatch(manifest.get("homepage") or ""):
-        found["notes"] += f"; made from {manifest['homepage']}"
-    return found
 
 
 def _reference(entry: Entry) -> dict[str, Any]:
@@ -356,23 +324,23 @@ def _reference(entry: Entry) -> dict[str, Any]:
         "title": fields.get("title") or entry.key,
         "authors": authors or [{"name": fields.get("publisher") or fields.get("organization") or "unknown"}],
     }
-    for ours, theirs in (("journal", "journal"), ("booktitle", "collection-title"), ("volume", "volume"), ("number", "issue")):  # fmt: skip
-        if fields.get(ours):
-            found[theirs] = fields[ours]
-    if pages := re.fullmatch(r"(\w+)\W+(\w+)", fields.get("pages", "")):
-        found["start"], found["end"] = pages[1], pages[2]
-    if re.fullmatch(r"\d{4}", fields.get("year", "")):
-        found["year"] = int(fields["year"])
-    if fields.get("publisher"):
-        found["publisher"] = {"name": fields["publisher"]}
-    if _DOI.fullmatch(fields.get("doi", "")):
-        found["doi"] = fields["doi"]
-    for url in (fields.get("url", ""), fields.get("howpublished", "")):
-        if _URL.fullmatch(url):
-            found["url"] = url
-            break
-    if fields.get("archiveprefix", "").lower() == "arxiv" and fields.get("eprint"):
-        found["identifiers"] = [{"type": "other", "value": f"arXiv:{fields['eprint']}"}]
-    if fields.get("note"):
-        found["notes"] = fields["note"]
-    return found
+    pages = re.fullmatch(r"(\w+)\W+(\w+)", fields.get("pages", ""))
+    doi, eprint = fields.get("doi", ""), fields.get("eprint", "")
+    urls = (fields.get(name, "") for name in ("url", "howpublished"))
+    more = {
+        "journal": fields.get("journal"),
+        "collection-title": fields.get("booktitle"),
+        "volume": fields.get("volume"),
+        "issue": fields.get("number"),
+        "start": pages and pages[1],
+        "end": pages and pages[2],
+        "year": int(fields["year"]) if re.fullmatch(r"\d{4}", fields.get("year", "")) else None,
+        "publisher": {"name": fields["publisher"]} if fields.get("publisher") else None,
+        "doi": doi if _DOI.fullmatch(doi) else None,
+        "url": next((url for url in urls if _URL.fullmatch(url)), None),
+        "identifiers": [{"type": "other", "value": f"arXiv:{eprint}"}]
+        if eprint and fields.get("archiveprefix", "").lower() == "arxiv"
+        else None,
+        "notes": fields.get("note"),
+    }
+    return {**found, **{name: value for name, value in more.items() if value}}
