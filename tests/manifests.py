@@ -51,6 +51,38 @@ def as_json(**changes: Any) -> dict[str, Any]:
     }
 
 
+def mixture(*parts: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a manifest says of a mixture; of a part what matters is enough."""
+    whole = {
+        **{
+            "dataset": "ward",
+            "version": "1.0.0",
+            "split": ["train"],
+            "wanted": None,
+            "available": 2,
+            "taken": 2,
+        },
+        **{"ids_sha256": "b2" * 32, "rows_sha256": "c3" * 32, "sample": False},
+        **{"contamination": {}, "privacy": {}, "duplicates": {}},
+    }
+    return {
+        **{"name": "mine", "definition_sha256": "d4" * 32, "seed": 0, "complete": True, "missing": []},
+        **{"not_in_meadow": [], "counts_from": "", "licensing": {}},
+        "parts": [{**whole, **part} for part in parts],
+        **changes,
+    }
+
+
+def exam(name: str, **changes: Any) -> dict[str, Any]:
+    """What a manifest says of an exam that rows were compared with."""
+    counts = dict.fromkeys(("items", "unjudged", "items_hit", "rows_hit", "rows_dropped"), 0)
+    return {
+        **{"exam": name, "version": "1.0.0", "split": "test", "sample": False, "sha256": "e5" * 32},
+        **counts,
+        **changes,
+    }
+
+
 def terms(spdx: str) -> dict[str, Any]:
     """Terms of a licence, of which nothing is settled."""
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from pybtex.database import parse_string
 
 from meadow.api import build_datasets
+from meadow.cli.cite import _sources
+from meadow.core.manifest import Manifest
 from meadow.core.store import Store, StoreError
 from meadow.describe import citations as citing
 from meadow.pipeline import build as pipeline
-from tests import stores, toy
+from tests import manifests, stores, toy
 
 WARD = """\
 @string{jw = {Journal of Wards}}
@@ -36,8 +39,13 @@ WARD = """\
 """
 
 
-def made(out: Path, **manifest: Any) -> dict[str, Any]:
-    return stores.put(out, {"train": [stores.row(1), stores.row(2)]}, **{"citation": WARD, **manifest})
+def made(out: Path, **manifest: Any) -> Manifest:
+    rows = [stores.row(1), stores.row(2)]
+    return Manifest.model_validate(stores.put(out, {"train": rows}, **{"citation": WARD, **manifest}))
+
+
+def no_sources(name: str) -> list[str]:
+    raise AssertionError(f"{name} is built")
 
 
 def cite(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,7 +92,7 @@ class TestEntries:
     def test_of_anything_are_no_error(self, text: str) -> None:
         for entry in citing.entries(text):
             assert entry.text in text
-        citing.collection_cff([{"name": "x", "version": "1.0.0", "rows_sha256": "ab", "citation": text}])
+        citing.collection_cff([manifests.make(citation=text)])
 
 
 class TestVersions:
@@ -94,7 +102,7 @@ class TestVersions:
         assert entry.key == "meadow-ward_notes-1.2.0"
         assert entry.fields["title"] == r"{Medical Meadow}: ward\_notes, version 1.2.0"
         assert entry.fields["version"] == "1.2.0"
-        assert entry.fields["note"] == rf"2 rows, rows\_sha256 {manifest['rows_sha256'][:16]}"
+        assert entry.fields["note"] == rf"2 rows, rows\_sha256 {manifest.rows_sha256[:16]}"
         assert str(entry.persons["author"][0]) == "{Meadow contributors}"
 
     def test_a_sample_is_called_one(self, tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ class TestVersions:
 
     def test_of_a_mixture_come_with_its_parts(self, tmp_path: Path) -> None:
         part = {"dataset": "ward", "version": "1.2.0", "sample": False, "rows_sha256": "cd" * 32}
-        found = citing.bibtex(made(tmp_path, name="mixture_w", mixture={"parts": [part]}, citation=""))
+        found = citing.bibtex(made(tmp_path, name="mixture_w", mixture=manifests.mixture(part), citation=""))
         assert [entry.key for entry in found] == [
             "meadow-mixture_w-1.0.0",
             "meadow-ward-1.2.0",
@@ -137,8 +145,7 @@ class TestVersions:
 
 class TestCollection:
     def test_file_has_what_the_format_wants(self, tmp_path: Path) -> None:
-        manifests = [made(tmp_path, name=name) for name in ("ward", "ward_b")]
-        data = yaml.safe_load(citing.collection_cff(manifests))
+        data = yaml.safe_load(citing.collection_cff([made(tmp_path, name=n) for n in ("ward", "ward_b")]))
         assert (data["cff-version"], data["type"], data["title"]) == ("1.2.0", "dataset", "Medical Meadow")
         assert data["authors"] == [{"name": "Meadow contributors"}]
         paper = data["preferred-citation"]
@@ -183,7 +190,7 @@ class TestCollection:
 
 class TestCommand:
     def test_prints_what_can_go_into_a_file(self, tmp_path: Path) -> None:
-        terms = {"CC-BY-SA-4.0": {"name": "CC BY-SA 4.0", "url": "", "evidence": "", "attribution": True}}
+        terms = {"CC-BY-SA-4.0": {**manifests.terms("CC-BY-SA-4.0"), "attribution": True}}
         made(tmp_path / "a@b", license_terms=terms, citation="@misc{dump, title = {A Dump}}")
         done = cite(tmp_path / "a@b", "ward")
         assert (done.returncode, done.stderr) == (0, "")
@@ -209,7 +216,7 @@ class TestCommand:
 
     def test_what_is_not_built_is_cited_by_its_sources(self, tmp_path: Path) -> None:
         store = Store(tmp_path)
-        found, remarks = citing.gather(["medqa_4_options", "mixture:clean"], store)
+        found, remarks = citing.gather(["medqa_4_options", "mixture:clean"], store, partial(_sources, store))
         assert [entry.key for entry in found] == [
             "jin2021disease", "wikidoc", "stackexchange-data-dump", "han2023medalpaca",
         ]  # fmt: skip
@@ -221,19 +228,19 @@ class TestCommand:
     def test_a_source_stands_for_its_datasets(self, tmp_path: Path) -> None:
         for name in ("notes", "letters"):
             made(tmp_path, name=name, source="ward", citation="")
-        found, _ = citing.gather(["ward"], Store(tmp_path))
+        found, _ = citing.gather(["ward"], Store(tmp_path), no_sources)
         assert [entry.key for entry in found] == [
             "meadow-letters-1.0.0",
             "meadow-notes-1.0.0",
             "han2023medalpaca",
         ]
-        assert [entry.key for entry in citing.gather(["all"], Store(tmp_path))[0]] == [
+        assert [entry.key for entry in citing.gather(["all"], Store(tmp_path), no_sources)[0]] == [
             entry.key for entry in found
         ]
 
     def test_all_of_nothing_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="nothing is built in"):
-            citing.gather(["all"], Store(tmp_path))
+            citing.gather(["all"], Store(tmp_path), no_sources)
 
 
 @pytest.mark.parametrize("source", ["wikidoc", "stackexchange", "medqa", "pubmedqa", "usmle", "flashcards"])

@@ -14,10 +14,11 @@ import pytest
 from rdflib import Graph, Namespace, URIRef
 
 from meadow.api import build_datasets
+from meadow.core.manifest import Manifest
 from meadow.core.store import Store
 from meadow.describe import cards, croissant
 from meadow.pipeline import build as pipeline
-from tests import stores, toy
+from tests import manifests, stores, toy
 
 RAI = Namespace("http://mlcommons.org/croissant/RAI/")
 SDO = Namespace("https://schema.org/")
@@ -48,8 +49,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def described(out: Path, splits: Mapping[str, Any], **manifest: Any) -> tuple[Path, dict[str, Any]]:
     """A version made by hand and its croissant.json."""
     options = {key: manifest.pop(key) for key in ("features", "files", "group") if key in manifest}
-    made = stores.put(out, splits, **options, **manifest)
-    folder = out / made["name"] / made["version"]
+    made = Manifest.model_validate(stores.put(out, splits, **options, **manifest))
+    folder = out / made.name / made.version
     croissant.write(folder, made, PROSE, folder / "croissant.json")
     return folder / "croissant.json", json.loads((folder / "croissant.json").read_text(encoding="utf-8"))
 
@@ -231,7 +232,7 @@ def test_tables_beside_the_rows_are_no_rows(tmp_path: Path) -> None:
 def test_licences(tmp_path: Path) -> None:
     terms = {
         "CC-BY-SA-4.0": {
-            "name": "CC BY-SA 4.0",
+            **manifests.terms("CC-BY-SA-4.0"),
             "url": "https://licences.example/by-sa",
             "evidence": "The footer.",
         },
@@ -239,8 +240,9 @@ def test_licences(tmp_path: Path) -> None:
             "name": "Ward's terms",
             "url": "https://ward.example/terms",
             "evidence": "All rights reserved.",
+            "hub": "other",
         },
-        "LicenseRef-Odd": {"name": "Odd", "url": "javascript:x", "evidence": ""},
+        "LicenseRef-Odd": {"name": "Odd", "url": "javascript:x", "evidence": "", "hub": "other"},
     }
     licenses = ("CC-BY-SA-4.0", "CC-BY-SA-4.0", "LicenseRef-Ward", "LicenseRef-Odd")
     made = [stores.row(n, license=spdx) for n, spdx in enumerate(licenses)]
@@ -260,11 +262,15 @@ def test_limits_of_an_exam_and_of_what_was_not_checked(tmp_path: Path) -> None:
     checks = {
         "contamination": {
             "policy": "flag", "unchecked": ["medqa: there are no raw files of it"],
-            "exams": [{"exam": "usmle", "rows_hit": 3}],
+            "exams": [manifests.exam("usmle", rows_hit=3)],
         },
         "privacy": {"policy": "flag", "rows": 2, "findings": {"EMAIL": 4}},
         "generators": {"model-x": 12, "": 5},
-        "filters": {"languages": [], "quality": "off", "privacy": "flag", "duplicates": "flag"},
+        "duplicates": {"policy": "flag"},
+        "filters": {
+            **{"languages": [], "quality": "off", "privacy": "flag", "duplicates": "flag"},
+            **{"contamination": "off", "against": [], "policy": None},
+        },
     }  # fmt: skip
     path, said = described(tmp_path, {"test": [stores.row(1)]}, test_only=True, **checks)
     dataset(path)
@@ -310,7 +316,7 @@ def test_a_mixture_names_its_parts(tmp_path: Path) -> None:
         {"train": [stores.row(1)]},
         name="mixture_w",
         funnel=funnel,
-        mixture={"parts": [part], "missing": missing},
+        mixture=manifests.mixture(part, missing=missing),
     )
     dataset(path)
     assert said["prov:wasDerivedFrom"] == [
@@ -327,7 +333,10 @@ def test_a_mixture_names_its_parts(tmp_path: Path) -> None:
 def test_an_exam_that_was_compared_with_nothing_does_not_say_so(tmp_path: Path) -> None:
     stage = {"stage": "contamination", "read": 1, "kept": 1, "dropped": {}}
     funnel = {"read": 1, "kept": 1, "dropped": {}, "stages": [{**stage, "stage": "source"}, stage]}
-    settings = {"contamination": "drop"}
+    settings = {
+        **{"languages": [], "quality": "off", "privacy": "off", "duplicates": "off"},
+        **{"contamination": "drop", "against": [], "policy": None},
+    }
     for result, said in ((None, 0), ({"policy": "drop", "exams": [], "unchecked": []}, 1)):
         _, found = described(
             tmp_path / f"{said}",
@@ -362,7 +371,8 @@ def test_words_that_a_person_changed_go_into_it(tmp_path: Path, monkeypatch: pyt
 
 def test_prose_of_a_card(tmp_path: Path) -> None:
     words = "# Ward\n\nShort.\n\n## What it is\n\nNotes.\n\n```\n## no heading\n```\n"
-    card = cards.dataset_card(stores.put(tmp_path, {"train": [stores.row(1)]}), words)
+    made = Manifest.model_validate(stores.put(tmp_path, {"train": [stores.row(1)]}))
+    card = cards.dataset_card(made, words)
     assert cards.prose(card) == {"title": "Short.", "what-it-is": "Notes.\n\n```\n## no heading\n```"}
     assert cards.prose("## Known faults\n\nMany.\n") == {"known-faults": "Many."}
     assert cards.prose("") == {}
