@@ -50,23 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
 
     from meadow import models
-    from meadow.models import prompts
+    from meadow.core.errors import Error
+    from meadow.train import merging
 
     models.offline()
-    from meadow.train import merging, record
-
-    folders = [
-        None if path is None else path.expanduser() for path in (asked.model, asked.output, asked.base)
-    ]
-    if problems := merging.check(*folders):
+    adapter, output = asked.model.expanduser(), asked.output.expanduser()
+    base = asked.base.expanduser() if asked.base else None
+    # Everything that can be known before gigabytes are read.
+    if problems := merging.check(adapter, output, base):
         print("error: " + "\n".join(problems), file=sys.stderr)
         return 2
     try:
+        # Loads base and adapter, adds each weight in float32, compares answers, and writes weights, tokenizer,
+        # template, run.json and card.
         merging.merge(
-            *folders[:2], base=folders[2], dtype=asked.dtype, allow_pickle=asked.allow_pickle,
+            adapter, output, base=base, dtype=asked.dtype, allow_pickle=asked.allow_pickle,
             progress=lambda message: print(f"meadow: {message}", file=sys.stderr, flush=True),
         )  # fmt: skip
-    except (merging.MergeError, models.ModelError, record.RunRecordError, prompts.PromptError) as error:
+    except Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

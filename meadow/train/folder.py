@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.core.errors import Error
+from meadow.describe.cards.markdown import size
 
 #: Written into a checkpoint when all else is there.
 MARK = "meadow.json"
@@ -108,14 +109,19 @@ def remove_halves(output: Path) -> list[Path]:
     return halves
 
 
-def mark(checkpoint: Path, identity: Mapping[str, Any], **facts: Any) -> None:
-    """Declares a checkpoint whole."""
-    beside = checkpoint / f"{MARK}.new"
-    with beside.open("w", encoding="utf-8") as stream:
-        json.dump({"identity": identity, **facts}, stream)
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Writes a file in one step: whoever looks sees the old one or the new one, whole."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
         stream.flush()
         os.fsync(stream.fileno())
-    beside.replace(checkpoint / MARK)
+    os.replace(beside, path)
+
+
+def mark(checkpoint: Path, identity: Mapping[str, Any], **facts: Any) -> None:
+    """Declares a checkpoint whole."""
+    write_whole(checkpoint / MARK, json.dumps({"identity": identity, **facts}))
 
 
 def read_mark(checkpoint: Path) -> dict[str, Any]:
@@ -171,18 +177,9 @@ def need_room(output: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise TrainingError(
-            f"{output}: checkpoints and the model need about {_size(needed)}, and {_size(free)} are free; free space, "
+            f"{output}: checkpoints and the model need about {size(needed)}, and {size(free)} are free; free space, "
             "choose another --output, or train adapters (--method lora), which are small"
         )
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -160,12 +160,12 @@ class Loop(transformers.Trainer):
         """Those of the rows whose loss alone is no number; none where each is sound by itself."""
         if self.is_fsdp_enabled:
             return []  # a pass through sharded weights needs all processes
-        found = []
+        found, model = [], cast(torch.nn.Module, self.model)
         for row in rows:
             inputs = collate(self.corpus, [[row]], self.pad, packed=False, first=first)
             with torch.no_grad():
                 labels = inputs.pop("labels").to(self.args.device)
-                logits = self.model(
+                logits = model(
                     **{k: v.to(self.args.device) for k, v in inputs.items()}, use_cache=False
                 ).logits
             if not torch.isfinite(token_loss(logits, labels)):
@@ -178,11 +178,11 @@ class Loop(transformers.Trainer):
         Raises:
             NotFiniteError: With the rows of the step.
         """
-        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        grads = [p.grad for p in cast(torch.nn.Module, self.model).parameters() if p.grad is not None]
         if not grads or self.args.fp16:  # with fp16 the scaler passes over such steps, as it should
             return
         norm = torch.nn.utils.get_total_norm(grads)
-        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        norm = getattr(norm, "full_tensor", lambda: norm)()
         if not torch.isfinite(norm):
             step = self.state.global_step
             raise NotFiniteError("the gradient", step + 1, self._row_ids(self.plan.rows(step)), self._safe)
@@ -195,14 +195,14 @@ class Loop(transformers.Trainer):
         Raises:
             NotFiniteError: It is no number.
         """
-        model = self.model
+        model, held = cast(torch.nn.Module, self.model), cast(StepPlan, self.held)
         was = model.training
         model.eval()
-        micros = self.held.step(0)[self.args.process_index :: self.held.world]
+        micros = held.step(0)[self.args.process_index :: held.world]
         sums = torch.zeros(2, dtype=torch.float64)
         first = self.corpus.rows
         for blocks in micros:
-            inputs = collate(self.corpus, blocks, self.pad, packed=self.held.packing == "packed", first=first)
+            inputs = collate(self.corpus, blocks, self.pad, packed=held.packing == "packed", first=first)
             labels = inputs.pop("labels").to(self.args.device)
             with torch.no_grad(), self.compute_loss_context_manager():
                 logits = model(
@@ -212,7 +212,8 @@ class Loop(transformers.Trainer):
             sums += torch.tensor([loss.item(), (labels[:, 1:] != -100).sum().item()], dtype=torch.float64)
         model.train(was)
         # Not every device knows float64.
-        total, count = self.accelerator.reduce(sums.float().to(self.args.device), "sum").tolist()
+        both: Any = self.accelerator.reduce(sums.float().to(self.args.device), "sum")
+        total, count = both.tolist()
         metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
         if not math.isfinite(total):
             rows = [first + row for blocks in micros for block in blocks for row in block]
@@ -230,10 +231,16 @@ class Loop(transformers.Trainer):
 
 
 class Watch(transformers.TrainerCallback):
-    """Checks wrappers and gradients, and declares checkpoints whole."""
+    """Checks wrappers and gradients, and declares checkpoints whole.
+
+    Attributes:
+        loop: The loop that it watches, which is made after it.
+        expected: What the model must be wrapped in.
+    """
+
+    loop: Loop
 
     def __init__(self, expected: str) -> None:
-        self.loop: Loop | None = None
         self.expected = expected
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

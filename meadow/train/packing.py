@@ -322,6 +322,6 @@ def _sizes(positions: Any, blocks: int, tokens: int) -> list[int]:
     found = getattr(positions, "_meadow_sizes", None)
     if found is None:
         starts = np.flatnonzero(positions.expand(blocks, tokens).reshape(-1).cpu().numpy() == 0)
-        found = np.diff([*starts, blocks * tokens]).tolist()
+        found = np.diff(starts, append=blocks * tokens).tolist()
         positions._meadow_sizes = found
     return found

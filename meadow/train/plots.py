@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow.train.folder import write_whole
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -30,12 +32,8 @@ def loss_curve(folder: Path | str, run: Mapping[str, Any]) -> Path:
     Returns:
         The file.
     """
-    import os
-
     path = Path(folder) / FILE
-    beside = path.with_name(f".{FILE}.new")
-    beside.write_bytes(draw(run))
-    os.replace(beside, path)
+    write_whole(path, draw(run))
     return path
 
 
@@ -46,6 +44,7 @@ def draw(run: Mapping[str, Any]) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.text import Text
     from matplotlib.ticker import MaxNLocator
 
@@ -54,8 +53,8 @@ def draw(run: Mapping[str, Any]) -> bytes:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
-        figure = Figure(figsize=(8, 4.6 if rate else 3.6), facecolor="white", layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # inches
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)  # inches
+        figure = Figure(figsize=(8, 4.6 if rate else 3.6), facecolor="white", layout=layout)
         FigureCanvasSVG(figure)
         axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if rate else [figure.subplots()]
         top = axes[0]

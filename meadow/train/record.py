@@ -14,7 +14,7 @@ items the model has seen, `merging` adds to it. Its keys, form 1:
 ``data``                per dataset or file: ``name``, ``version`` (null for a file), ``rows``, ``ids_sha256``,
                         ``rows_sha256``, ``sample``, ``trained_rows``, ``trained_ids_sha256``, ``licenses`` (rows
                         trained on per licence id), ``license_verdict``, ``contamination``
-``license_verdict``     `meadow.core.licenses.Verdict.described` for all rows trained on together
+``license_verdict``     `meadow.core.licenses.Verdict` for all rows trained on together
 ``counts``              ``rows``, ``trained``, ``truncated``, ``refused`` (reason to rows), ``tokens``,
                         ``trained_tokens``, ``validation_rows``
 ``parameters``          ``total``, ``trained``
@@ -28,6 +28,8 @@ items the model has seen, `merging` adds to it. Its keys, form 1:
                         edition is told from another; ``versions``; ``sample``; ``complete``
 ``unchecked``           what was not compared with an exam, sentences that begin with the name of the data, or of a part
                         of a mixture, and a colon or version
+``unchecked_exams``     for each of these sentences a list of the exams, or of their sources, that it is about; empty
+                        where it may be any
 ``merged``              only in a merged model: ``adapter`` (``name``, ``fingerprint``), ``base`` (``name``,
                         ``fingerprint``), ``dtype``, ``difference`` (of logits, as a share of their spread),
                         ``meadow_version``, ``versions``
@@ -41,12 +43,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from meadow.core.errors import Error
+from meadow.train.folder import write_whole
 
 __all__ = ["FILE", "FORM", "RunRecordError", "base_license", "read_record", "write_record"]
 
@@ -79,7 +81,7 @@ def write_record(
         RunRecordError: Something that a record needs is missing.
         OSError: The folder cannot be written.
     """
-    from meadow.train import card, plots
+    from meadow.train import card, plots  # with matplotlib
 
     folder = Path(folder)
     missing = [key for key in _NEEDED if key not in run]
@@ -92,12 +94,7 @@ def write_record(
     if run["losses"]:
         plots.loss_curve(folder, run)
     card.write_card(folder, run, existing=existing, title=title)
-    beside = folder / f".{FILE}.new"
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(beside, folder / FILE)
+    write_whole(folder / FILE, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_record(folder: Path | str) -> dict[str, Any]:

@@ -146,8 +146,8 @@ class TrainSettings(pydantic.BaseModel):
             with contextlib.suppress(ValueError, OverflowError):
                 return int(number) if (number := float(value)) == int(number) else value
         if "tuple" in kind:
-            found = [value] if isinstance(value, str) else value
-            names = [x for x in found if isinstance(x, str) and x] if isinstance(found, (list, tuple)) else []
+            found = list(value) if isinstance(value, (list, tuple)) else [value]
+            names = [name for name in found if isinstance(name, str) and name]
             if not names or len(names) < len(found):
                 raise ValueError(f"{value!r} is no list of names")
             return [part for text in names for part in text.split(",") if part]

@@ -130,7 +130,7 @@ def fit(
         callbacks.append(transformers.EarlyStoppingCallback(settings.early_stopping))
     if settings.tensorboard and rank() == 0:
         from torch.utils.tensorboard import SummaryWriter
-        from transformers.integrations import TensorBoardCallback
+        from transformers.integrations.integration_utils import TensorBoardCallback
 
         callbacks.append(TensorBoardCallback(SummaryWriter(str(output / folder.TENSORBOARD))))
     layers = sorted(getattr(model, "_no_split_modules", None) or [])

@@ -279,3 +279,15 @@ def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None
         assert expected in text
     with pytest.raises(DataError, match="no row of .* can be trained on: empty answer: 1"):
         read(settings(tmp_path, lines(tmp_path / "one.jsonl", [{"instruction": "a", "output": ""}])))
+
+
+def test_of_an_answer_that_is_cut_exactly_half_is_enough(tmp_path: Path) -> None:
+    # The prompt has 13 tokens: BOS and "Say\n\nAnswer:"; the answers 10 and 11, with the blank before them.
+    rows = [{"id": "ten", "instruction": "Say", "output": "x" * 9}]
+    rows.append({"id": "eleven", "instruction": "Say", "output": "x" * 10})
+    path = lines(tmp_path / "mine.jsonl", rows)
+    half = read(settings(tmp_path, path, max_length=13 + 5, train_on_inputs=False))
+    assert (half.ids, half.truncated, half.counts()["trained_tokens"]) == (["ten"], ["ten"], 5)
+    assert half.left_out == [("eleven", "answer would be cut to less than half")]
+    with pytest.raises(DataError, match="answer would be cut to less than half: 2"):
+        read(settings(tmp_path, path, max_length=13 + 4))

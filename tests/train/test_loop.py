@@ -300,7 +300,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 def test_a_run_that_will_not_fit_the_disk_does_not_begin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, 5))
-    with pytest.raises(TrainingError, match="checkpoints and the model need about .*, and 5 bytes are free"):
+    with pytest.raises(TrainingError, match="checkpoints and the model need about .*, and 5 B are free"):
         run()
 
 
