@@ -166,7 +166,7 @@ def _name(template: Any) -> Any:
 
 
 def _method(run: Mapping[str, Any]) -> str:
-    words = _METHODS.get(run["method"], run["method"])
+    words = _METHODS.get(run["method"], str(run["method"]))
     # Without a GPU a base is computed in float32.
     whole = run["method"] == "lora" and (run.get("hardware") or {}).get("dtype") == "float32"
     return words.replace("16 bits", "32 bits") if whole else words

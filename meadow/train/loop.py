@@ -126,7 +126,7 @@ class Loop(transformers.Trainer):
 
     @property
     def _safe(self) -> str:
-        found = folder.checkpoints(Path(self.args.output_dir).parent)
+        found = folder.checkpoints(Path(str(self.args.output_dir)).parent)
         return f"the checkpoint of step {found[-1][0]} is whole" if found else "no checkpoint was written yet"
 
     def compute_loss(

@@ -13,83 +13,60 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from meadow.train.packing import MULTIPLE
 from meadow.train.settings import TrainSettings
 
-__all__ = ["CONTEXT", "Estimate", "MemoryPart", "estimate"]
+__all__ = ["CONTEXT", "MemoryEstimate", "MemoryPart", "estimate"]
 
 #: What CUDA takes for itself before a tensor is there: kernels, cuBLAS workspaces. 0.3 to 0.6 GB, by GPU and driver.
 CONTEXT = 500_000_000
 #: bitsandbytes: weights that share a scale in nf4, and scales that share one of their own when they are quantised, too.
 _BLOCK, _NESTED = 64, 256
-#: Lengths are filled up to a multiple of this; see `meadow.train.packing`.
-_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """One use of memory.
+    """One use of memory: its bytes on each GPU, at its own peak, and how they come about."""
 
-    Attributes:
-        name: What it is for.
-        bytes: At its own peak, per GPU.
-        why: How that comes about.
-    """
-
-    name: str
     bytes: int
     why: str
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run needs on each GPU.
+class MemoryEstimate:
+    """What a run needs on each GPU, in bytes.
 
     Attributes:
-        weights: The model's weights, in bytes, like all that follow.
-        adapter: The adapters' weights.
-        gradients: Gradients of what is trained.
-        optimizer: AdamW's two moments.
-        activations: What the forward pass keeps for the backward pass, or computes again.
-        logits: The head: logits of the whole vocabulary, and the loss over them.
+        parts: ``weights``, ``adapter``, ``gradients``, ``optimizer`` (AdamW's two moments), ``activations`` (what the
+            forward pass keeps for the backward pass, or computes again), ``logits`` (of the whole vocabulary, and the
+            loss over them), and ``CUDA`` where there is a GPU.
         total: The highest sum at any moment, with `CONTEXT`; the parts do not all have their peak at once.
         moment: When that is.
-        parts: The same with reasons.
+        world_size: How many GPUs.
     """
 
-    weights: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
+    parts: dict[str, MemoryPart]
     total: int
     moment: str
-    parts: tuple[MemoryPart, ...]
     world_size: int = 1
+
+    def __getitem__(self, name: str) -> int:
+        """The bytes of a part; 0 where there is none."""
+        return self.parts[name].bytes if name in self.parts else 0
 
     @property
     def allocated(self) -> int:
         """What the libraries ask for: ``torch.cuda.max_memory_allocated`` of the run."""
-        return self.total - CONTEXT
-
-    def described(self) -> dict[str, Any]:
-        """The estimate for JSON."""
-        return {
-            "total": self.total,
-            "moment": self.moment,
-            "parts": {part.name: {"bytes": part.bytes, "why": part.why} for part in self.parts},
-        }
+        return self.total - self["CUDA"]
 
     def __str__(self) -> str:
         each = "on each GPU" if self.world_size > 1 else "on the GPU"
-        lines = [f"memory {each}, estimated: {_shown(self.total)}, most {self.moment}"]
-        width = max(len(part.name) for part in self.parts)
-        for part in self.parts:
-            lines.append(f"  {part.name:<{width}}  {_shown(part.bytes):>9}  {part.why}")
-        lines.append(
-            "  The parts have their peaks at different moments, so that the whole is less than their sum."
-        )
-        return "\n".join(lines)
+        width = max(map(len, self.parts))
+        return "\n".join([
+            f"memory {each}, estimated: {_shown(self.total)}, most {self.moment}",
+            *(f"  {name:<{width}}  {_shown(part.bytes):>9}  {part.why}" for name, part in self.parts.items()),
+            "  The parts have their peaks at different moments, so that the whole is less than their sum.",
+        ])  # fmt: skip
 
 
 def _shown(count: float) -> str:
@@ -154,31 +131,13 @@ def _shape(config: Any) -> _Shape:
     )  # fmt: skip
 
 
-def _adapter(shape: _Shape, settings: TrainSettings) -> list[tuple[str, int, int]]:
-    """The modules that get adapters."""
-    names = settings.lora_targets
-    return [entry for entry in shape.linear if names == ("all-linear",) or entry[0] in names]
-
-
-def estimate(
-    model_config: Any,
-    settings: TrainSettings,
-    world_size: int = 1,
-    *,
-    longest: int | None = None,
-    trained: float = 1.0,
-) -> Estimate:
-    """Estimates the memory that a run needs on each GPU.
+def estimate(model_config: Any, settings: TrainSettings, world_size: int = 1) -> MemoryEstimate:
+    """Estimates the memory that a run needs on each GPU, where all its tokens are trained on.
 
     Args:
         model_config: The model's configuration, of transformers or as ``config.json`` has it.
-        settings: The settings.
+        settings: The settings; unless they say float32 or the CPU, the computation is in bfloat16.
         world_size: Processes, one to a GPU.
-        longest: Tokens of the longest row, where that is known; else the settings' longest.
-        trained: The share of tokens that the loss is on, in the micro-batch with most; 1 is the most there can be.
-
-    Returns:
-        The estimate, for GPUs that compute in bfloat16 unless the settings say float32 or the CPU.
     """
     shape, s = _shape(model_config), settings
     cpu = s.device == "cpu"
@@ -188,13 +147,14 @@ def estimate(
     sharded = world_size > 1 and not cpu and (s.sharding == "fsdp" or (s.sharding == "auto" and full))
     shards = world_size if sharded else 1
     rank = s.lora_r or 8
-    targets = [] if full else _adapter(shape, s)
+    everywhere = s.lora_targets == ("all-linear",)
+    targets = [] if full else [one for one in shape.linear if everywhere or one[0] in s.lora_targets]
     extra = sum(rank * (a + b) for _, a, b in targets)
     trains = shape.parameters if full else extra
     inside = shape.parameters - shape.outside
     layer = inside // max(shape.layers, 1)
-    width = s.block if s.packing == "packed" else min(longest or s.max_length, s.max_length)
-    width = -(-width // _MULTIPLE) * _MULTIPLE
+    width = s.block if s.packing == "packed" else s.max_length
+    width = -(-width // MULTIPLE) * MULTIPLE
     tokens = s.per_device_batch_size * width
     accumulates = s.batch_size > s.per_device_batch_size * world_size
 
@@ -251,8 +211,7 @@ def estimate(
 
     # ---- logits and loss ----
     once_each = 4 * shape.vocabulary * tokens
-    picked = round(once_each * min(max(trained, 0.0), 1.0))
-    logits = max(0 if wide else once_each * 3 // 2, once_each + 2 * picked, 3 * picked, 2 * once_each)
+    logits = 3 * once_each
     logits_why = f"{tokens:,} x {shape.vocabulary:,} in float32, up to three at once: the logits, their log-softmax and its gradient"
 
     fixed = weights + adapter + optimizer
@@ -269,39 +228,27 @@ def estimate(
         in_layers = max(in_layers + before + stored, in_layers + some + residual * shape.hidden * tokens)
     else:
         in_layers += before + stored
-    at_step = fixed + gradients
     moments = {
         "at the loss": at_loss,
         "at the end of the forward pass": forward,
         "in the backward pass": in_layers,
-        "at the optimizer's step": at_step,
+        "at the optimizer's step": fixed + gradients,
     }
     moment = max(moments, key=lambda name: moments[name])
-    parts = [MemoryPart("weights", weights, weights_why)]
-    if extra:
-        parts.append(
-            MemoryPart(
-                "adapter", adapter, f"{extra:,} parameters of rank {rank} on {len(targets)} modules, float32"
-            )
-        )
-    parts += [
-        MemoryPart("gradients", gradients, gradients_why),
-        MemoryPart(
-            "optimizer",
-            optimizer,
-            f"two moments of AdamW in float32 for {trains:,} trained"
-            + (f", shared by {shards}" if sharded else ""),
+    shared = f", shared by {shards}" if sharded else ""
+    parts = {
+        "weights": MemoryPart(weights, weights_why),
+        "adapter": MemoryPart(
+            adapter, f"{extra:,} parameters of rank {rank} on {len(targets)} modules, float32"
         ),
-        MemoryPart("activations", activations, why),
-        MemoryPart("logits", logits, logits_why),
-    ]
-    context = 0 if cpu else CONTEXT
-    if context:
-        parts.append(MemoryPart("CUDA", context, "kernels and workspaces, before a tensor is there"))
-    return Estimate(
-        weights, adapter, gradients, optimizer, activations, logits, moments[moment] + CONTEXT * (not cpu), moment,
-        tuple(parts), world_size,
-    )  # fmt: skip
+        "gradients": MemoryPart(gradients, gradients_why),
+        "optimizer": MemoryPart(optimizer, f"two moments of AdamW in float32 for {trains:,} trained{shared}"),
+        "activations": MemoryPart(activations, why),
+        "logits": MemoryPart(logits, logits_why),
+        "CUDA": MemoryPart(0 if cpu else CONTEXT, "kernels and workspaces, before a tensor is there"),
+    }
+    parts = {name: part for name, part in parts.items() if part.bytes}
+    return MemoryEstimate(parts, moments[moment] + (0 if cpu else CONTEXT), moment, world_size)
 
 
 def _weights(

@@ -28,7 +28,7 @@ import numpy as np
 from meadow.train.data import Corpus
 
 #: Tensor cores want lengths that are multiples of 8.
-_MULTIPLE = 8
+MULTIPLE = 8
 #: How much a row's logits may move when a neighbour in its block changes, as a share of their own spread. Isolated
 #: rows: 0. In 8 bits (LLM.int8) rows of one pass share the columns that count as outliers, packed or not: 0.09 with
 #: SmolLM2-135M. Rows that see one another: 0.52 to 0.70, with random models and with that one.
@@ -204,7 +204,7 @@ def collate(
         blocks, first = [[shortest]], 0
     spans = [[(corpus.offsets[first + r], corpus.offsets[first + r + 1]) for r in block] for block in blocks]
     width = max(int(sum(b - a for a, b in block)) for block in spans)
-    width = -(-width // _MULTIPLE) * _MULTIPLE
+    width = -(-width // MULTIPLE) * MULTIPLE
     ids = np.full((len(spans), width), pad, np.int64)
     labels = np.full((len(spans), width), -100, np.int64)
     positions = np.zeros((len(spans), width), np.int64)
