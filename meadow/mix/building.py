@@ -28,17 +28,9 @@ from meadow.mix import lock as locks
 from meadow.mix import reading, writing
 from meadow.mix.definition import Mixture, MixtureError, available
 from meadow.mix.drawing import draw
-from meadow.mix.finding import (
-    Ensure,
-    FoundPart,
-    LackingPart,
-    Machine,
-    find_parts,
-    read_hits,
-    refuse_missing,
-    refuse_unchecked,
-)
+from meadow.mix.finding import Ensure, Machine, find_parts
 from meadow.mix.record import SOURCE, MixedPart, make
+from meadow.mix.refusals import FoundPart, LackingPart, refuse_missing, refuse_unchecked
 from meadow.pipeline import assembly, tasks
 
 if TYPE_CHECKING:
@@ -63,7 +55,6 @@ def build(
     progress: Progress | None = None,
     ensure: Ensure | None = None,
     builders: Mapping[str, type[Builder]] | None = None,
-    scratch: Path | None = None,
 ) -> Manifest:
     """Builds a mixture and publishes it as the dataset ``mixture_<name>``.
 
@@ -79,7 +70,6 @@ def build(
         progress: Told of finished pieces of work.
         ensure: Builds datasets by name, with a `meadow.pipeline.build.Report` of it; None to take what is built.
         builders: The sources to choose from; None for those of all installed packages.
-        scratch: An empty folder of a build that has locked `store`; None to lock it now.
 
     Returns:
         The manifest.
@@ -102,15 +92,17 @@ def build(
     datasets = list({each.manifest.name: each.manifest for each in found}.values())
     if locked is not None:
         locked.compare_datasets(datasets, missing)
+    # Samples have not all that their sources have; a mixture of them is a sample, too, and says what it lacks.
     all_samples = bool(found) and all(each.manifest.sample for each in found)
-    refuse_missing(mixture, missing, sample=all_samples, allowed=allow_missing or locked is not None)
+    if not (all_samples or allow_missing or locked is not None):
+        refuse_missing(mixture, missing)
     refuse_unchecked(mixture, found)
     if not found:
         raise MixtureError(
             f"mixture {mixture.name}: none of its parts is there, so there is nothing to build"
         )
     with contextlib.ExitStack() as stack:
-        scratch = scratch if scratch is not None else stack.enter_context(store.writing())
+        scratch = stack.enter_context(store.writing())
         pool = executor or stack.enter_context(Pool(workers))
         job = _Job(mixture, store, found, missing, pool, 2 * workers + 2, scratch / mixture.dataset, progress)
         manifest, folder = job.run()
@@ -204,9 +196,9 @@ class _Job:
         draw(index, wanted)
         slices = self._slices(index, available)
         calls = [
-            (writing.take, file, index.file(at), index.reasons, columns, self.scratch / f"take-{at}")
+            (writing.take, file, index.file(at), index.reasons, columns, slices[file.split], self.scratch / f"{at}")
             for at, file in enumerate(index.files)
-        ]
+        ]  # fmt: skip
         taken = list(self._run("mixing", calls))
         written = self._write(index, taken, slices, columns, folder)
         parts = [
@@ -240,7 +232,11 @@ class _Job:
         files, calls = [], []
         for number, each in enumerate(self.found):
             manifest = each.manifest
-            hits = read_hits(self.store, manifest) if "exclude_hits" in self.mixture.contamination else []
+            hits = (
+                reading.read_hits(self.store, manifest)
+                if "exclude_hits" in self.mixture.contamination
+                else []
+            )
             asked = reading.Conditions(
                 each.part.where, self.mixture.licenses, manifest.license_terms, manifest.sample, hits
             )
@@ -275,21 +271,19 @@ class _Job:
         folder: Path,
     ) -> dict[str, list[tuple[str, tasks.Written]]]:
         calls, owners = [], []
-        mine = {split: [at for at, file in enumerate(index.files) if file.split == split] for split in slices}
         for split in sorted(slices, key=lambda s: (s != "train", s != "validation", s)):
-            sources = [taken[at] for at in mine[split] if taken[at].rows]
+            found = zip(index.files, taken, strict=True)
+            sources = [one for file, one in found if file.split == split and one.rows]
             if not sources:
                 continue
-            last = max(int(f["place"][f["why"] == 0].max(initial=0)) for f in map(index.file, mine[split]))
-            used = 1 + writing.slice_of(last, slices[split])
+            used = 1 + max(number for one in sources for number in one.slices)
             count = min(used, max(1, round(sum(one.bytes for one in sources) / assembly.FILE_BYTES)))
             for number in range(count):
                 name = f"{split}-{number:05d}-of-{count:05d}.parquet"
                 owners.append((split, name))
                 first, end = (round(each * used / count) for each in (number, number + 1))
-                runs = [one.path for one in sources]
                 work = str(self.scratch / f"gather-{len(calls)}")
-                calls.append((writing.gather, runs, slices[split], first, end, columns, folder / name, work))
+                calls.append((writing.gather, sources, first, end, columns, folder / name, work))
         if not calls:
             why = ", ".join(f"{reason} {count:,}" for reason, count in index.dropped().items())
             raise MixtureError(
@@ -308,5 +302,5 @@ class _Job:
         checked = each.manifest.contamination
         if checked is None or checked.policy != "flag":
             return 0
-        hits = reading.hashes(read_hits(self.store, each.manifest), self.mixture.seed)[0]
+        hits = reading.hashes(reading.read_hits(self.store, each.manifest), self.mixture.seed)[0]
         return int(np.isin(part["key"][part["why"] == 0], hits).sum())

@@ -12,7 +12,7 @@ import pydantic
 
 from meadow.core.manifest import Manifest
 from meadow.mix.definition import Mixture, MixtureError
-from meadow.mix.finding import LackingPart
+from meadow.mix.refusals import LackingPart
 
 #: Beside the manifest.
 LOCK = "mixture.lock.json"

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meadow.core.licenses import PARTS, UNKNOWN, License, Policy
+from meadow.core.manifest import Manifest
+from meadow.core.store import CONTAMINATION, Store, StoreError
 
 #: What is kept of a row: what it is drawn by, its place among all rows, hashes of its text and of its group,
 #: and which of the `REASONS`, or of those added to them, leaves it out.
@@ -161,9 +163,9 @@ def read(
     Returns:
         `ROW` records, and the reasons that their ``why`` counts.
     """
-    judge = _Licences(asked, columns)
+    terms = ("license", "generator", *(part for part in PARTS if part in columns)) if asked.policy else ()
     hits = frozenset(asked.hits)
-    needed = {"id", "input", "output", "group", *asked.where, *judge.columns}
+    needed = {"id", "input", "output", "group", *asked.where, *terms}
     reasons = list(REASONS)
     found = [np.empty(0, ROW)]
     with pq.ParquetFile(file.path) as parquet:
@@ -178,10 +180,13 @@ def read(
             rows["group"] = _short_hashes([f"{file.source}\x00{name}" for name in table["group"].to_pylist()])
             # The first reason that holds is the one that is given, so the last is written first.
             rows["why"][[row_id in hits for row_id in ids]] = REASONS.index(CONTAMINATED)
-            for reason, mask in judge(table):
-                if reason not in reasons:
-                    reasons.append(reason)
-                rows["why"][mask] = reasons.index(reason)
+            if asked.policy:
+                keys = list(zip(*(table[name].to_pylist() for name in terms), strict=True))
+                refused = _refused(asked.policy, asked, keys)
+                reasons += sorted({reason for reason in refused if reason} - {*reasons})
+                rows["why"] = [
+                    reasons.index(why) if why else old for why, old in zip(refused, rows["why"], strict=True)
+                ]
             for column, wanted in asked.where.items():
                 met = [meets(value, wanted) for value in table[column].to_pylist()]
                 rows["why"][~np.array(met, bool)] = REASONS.index(CONDITION)
@@ -200,38 +205,34 @@ def meets(value: Any, wanted: Any) -> bool:
     return wanted.get("min", value) <= value <= wanted.get("max", value)
 
 
-class _Licences:
-    """Asks the policy about rows: the licence, those of parts of the row, the model that wrote it."""
+def read_hits(store: Store, manifest: Manifest) -> list[str]:
+    """The ids of a dataset's rows that overlap an exam item.
 
-    def __init__(self, asked: Conditions, columns: frozenset[str]) -> None:
-        self._policy, self._terms, self._sample = asked.policy, asked.terms, asked.sample
-        self.columns: tuple[str, ...] = ()
-        if self._policy is not None:
-            self.columns = ("license", "generator", *(part for part in PARTS if part in columns))
-        self._answers: dict[tuple[str | None, ...], str | None] = {}
+    Raises:
+        StoreError: The dataset's list cannot be read.
+    """
+    path = store.folder(manifest.name, manifest.version) / CONTAMINATION
+    if not path.exists():
+        return []
+    try:
+        return pq.read_table(path, columns=["id"])["id"].to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: {error}; build {manifest.name} again") from error
 
-    def __call__(self, table: pa.Table) -> list[tuple[str, np.ndarray]]:
-        """Returns why rows may not be in the mixture, each reason with a mask of its rows."""
-        if self._policy is None:
-            return []
-        keys = list(zip(*(table[name].to_pylist() for name in self.columns), strict=True))
-        for key in dict.fromkeys(keys):
-            if key not in self._answers:
-                self._answers[key] = self._ask(self._policy, *key)
-        answers = np.array([self._answers[key] or "" for key in keys], object)
-        return [(reason, answers == reason) for reason in sorted(set(answers.tolist()) - {""})]
 
-    def _ask(
-        self, policy: Policy, license_id: str | None, generator: str | None, *parts: str | None
-    ) -> str | None:
-        own = self._license(license_id)
-        if self._sample:
-            return policy.permits(own)
-        for term in (own, *map(self._license, parts)):
-            reason = policy.permits(term)
-            if reason is not None:
+def _refused(policy: Policy, asked: Conditions, rows: list[tuple[str | None, ...]]) -> list[str | None]:
+    """Why the policy is against rows, of which there is the licence, the model that wrote it, and the parts'."""
+
+    def term(spdx: str | None) -> License:
+        return asked.terms.get(spdx) or License.of(spdx) if spdx else UNKNOWN
+
+    def ask(own: str | None, generator: str | None, *parts: str | None) -> str | None:
+        if asked.sample:
+            return policy.permits(term(own))
+        for spdx in (own, *parts):
+            if reason := policy.permits(term(spdx)):
                 return reason
-        return policy.permits(own, generator)
+        return policy.permits(term(own), generator)
 
-    def _license(self, spdx: str | None) -> License:
-        return self._terms.get(spdx) or License.of(spdx) if spdx else UNKNOWN
+    answers = {row: ask(*row) for row in set(rows)}
+    return [answers[row] for row in rows]

@@ -30,8 +30,8 @@ from meadow.core.manifest import (
 from meadow.core.row import content_hash
 from meadow.core.version import VERSION
 from meadow.mix.definition import Mixture, MixtureError
-from meadow.mix.finding import FoundPart, LackingPart
 from meadow.mix.reading import STAGES
+from meadow.mix.refusals import FoundPart, LackingPart
 from meadow.mix.writing import TakenRows
 from meadow.pipeline import assembly, tasks
 

@@ -1,15 +1,16 @@
 """Writing a mixture's rows in the order of their places, in memory that does not grow with their number.
 
-`take` reads a part's file again and leaves the rows that are drawn in runs, each in order. What lies between
-two places is a slice of each run, so `gather` writes an output file slice by slice.
+All places are cut into slices. `take` reads a part's file again and leaves the rows that are drawn in batches
+of one slice each; `gather` writes an output file slice by slice, and holds one at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from meadow.pipeline import tasks
 SORTED_BYTES = 8 * 2**20
 #: The column that a mixture has beside those of all datasets.
 DATASET = "dataset"
-#: Bits of a place that say in which slice it lies.
-_BITS = 32
 _REMEDIES = {
     CONDITION: "Change `where` in the mixture.",
     CONTAMINATED: "Leave it out: models are scored on this item.",
@@ -40,7 +39,8 @@ class TakenRows:
     """What `take` made of one Parquet file.
 
     Attributes:
-        path: An Arrow IPC file of its drawn rows; each batch is in the order of their places.
+        path: An Arrow IPC file of its drawn rows.
+        slices: The slice that each of its batches lies in.
         rows: How many rows were drawn.
         bytes: Their canonical bytes.
         rejects: The rows left out; None where there are none.
@@ -48,6 +48,7 @@ class TakenRows:
     """
 
     path: Path
+    slices: tuple[int, ...]
     rows: int
     bytes: int
     rejects: parts.Part | None
@@ -55,7 +56,12 @@ class TakenRows:
 
 
 def take(
-    file: PartFile, drawn: np.ndarray, reasons: Sequence[str], columns: Mapping[str, str], work: Path
+    file: PartFile,
+    drawn: np.ndarray,
+    reasons: Sequence[str],
+    columns: Mapping[str, str],
+    slices: int,
+    work: Path,
 ) -> TakenRows:
     """Takes the drawn rows out of a Parquet file, and lists the others; runs in a worker.
 
@@ -64,6 +70,7 @@ def take(
         drawn: Its records, of which ``why`` is 0 for rows that are drawn.
         reasons: What ``why`` counts from.
         columns: The mixture's columns.
+        slices: How many slices the places of its split are cut into.
         work: The beginning of the names of working files.
     """
     schema = parts.part_schema(columns)
@@ -71,6 +78,7 @@ def take(
     counts: dict[str, Counter[str]] = {name: Counter() for name in ("license", "generator", "task")}
     target = Path(f"{work}.arrow")
     waiting: list[pa.Table] = []
+    numbers: list[int] = []
     size = start = 0
     with (
         pq.ParquetFile(file.path) as parquet,
@@ -98,11 +106,11 @@ def take(
                 counter.update(value for value in table[name].to_pylist() if value)
             waiting.append(_with_places(table, records["place"][kept], encoded, schema))
             if sum(each.nbytes for each in waiting) >= SORTED_BYTES:
-                _write_run(waiting, out)
-        _write_run(waiting, out)
+                numbers += _write_slices(waiting, slices, out)
+        numbers += _write_slices(waiting, slices, out)
     rejects.close()
     part = parts.Part(str(rejects.path), (), None, rejects.rows, rejects.bytes) if rejects.rows else None
-    return TakenRows(target, int((drawn["why"] == 0).sum()), size, part, counts)
+    return TakenRows(target, tuple(numbers), int((drawn["why"] == 0).sum()), size, part, counts)
 
 
 def _columns(table: pa.Table, dataset: str, columns: Mapping[str, str]) -> pa.Table:
@@ -131,21 +139,27 @@ def _with_places(table: pa.Table, places: np.ndarray, encoded: list[bytes], sche
     return table
 
 
-def _write_run(waiting: list[pa.Table], out: Any) -> None:
-    if waiting:
-        table = pa.concat_tables(waiting)
-        out.write_batch(table.sort_by(parts.KEY).combine_chunks().to_batches()[0])
-        waiting.clear()
+def _write_slices(waiting: list[pa.Table], slices: int, out: Any) -> list[int]:
+    """Writes rows as batches of one slice each, whose numbers it returns."""
+    if not waiting:
+        return []
+    table = pa.concat_tables(waiting).sort_by(parts.KEY).combine_chunks()
+    waiting.clear()
+    numbers = slices_of(table[parts.KEY].to_numpy(), slices)
+    edges = [*np.flatnonzero(np.diff(numbers, prepend=np.uint64(slices))).tolist(), len(numbers)]
+    for begin, end in pairwise(edges):
+        out.write_batch(table.slice(begin, end - begin).to_batches()[0])
+    return numbers[edges[:-1]].tolist()
 
 
-def slice_of(place: int, slices: int) -> int:
-    """The number of the slice that a place lies in, where all places are cut into so many."""
-    return (place >> _BITS) * slices >> _BITS
+def slices_of(places: np.ndarray, slices: int) -> np.ndarray:
+    """The numbers of the slices that places lie in; 32 bits of a place are plenty for it."""
+    half = np.uint64(32)
+    return ((places >> half) * np.uint64(slices)) >> half
 
 
 def gather(
-    runs: Sequence[Path],
-    slices: int,
+    sources: Sequence[TakenRows],
     first: int,
     last: int,
     columns: Mapping[str, str],
@@ -155,8 +169,7 @@ def gather(
     """Writes one Parquet file; runs in a worker.
 
     Args:
-        runs: Where the split's rows are, as `take` left them.
-        slices: How many slices its places are cut into; each is held in memory.
+        sources: Where the split's rows are.
         first: The file's first slice.
         last: The slice after its last.
         columns: The mixture's columns.
@@ -167,26 +180,22 @@ def gather(
     ordered = f"{work}.arrow"
     with pa.OSFile(ordered, "wb") as sink, pa.ipc.new_stream(sink, schema) as out:
         for number in range(first, last):
-            low, high = (-(-(each << _BITS) // slices) for each in (number, number + 1))
-            batches = [batch for run in runs for batch in _between(run, low, high)]
-            if not batches:
-                continue
+            batches = [batch for source in sources for batch in _batches(source, number)]
             # Two rows at the same place, which no run is likely ever to see, follow their ids.
-            table = pa.Table.from_batches(batches, schema).sort_by(
-                [(parts.KEY, "ascending"), ("id", "ascending")]
-            )
-            for batch in table.combine_chunks().to_batches(max_chunksize=1000):
+            order = [(parts.KEY, "ascending"), ("id", "ascending")]
+            table = pa.Table.from_batches(batches, schema).sort_by(order).combine_chunks()
+            for batch in table.to_batches(max_chunksize=1000) if batches else ():
                 out.write_batch(batch)
+        del batches, table  # and the pages of files that they hold
     written = tasks.write([(parts.Part(ordered, (), None, 0, 0), None)], columns, path, work)
     Path(ordered).unlink()
     return written
 
 
-def _between(run: Path, low: int, high: int) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(run)) as mapped:
+def _batches(source: TakenRows, number: int) -> list[pa.RecordBatch]:
+    wanted = [at for at, each in enumerate(source.slices) if each == number]
+    if not wanted:
+        return []
+    with pa.memory_map(str(source.path)) as mapped:
         file = pa.ipc.open_file(mapped)
-        for number in range(file.num_record_batches):
-            batch = file.get_batch(number)
-            begin, end = np.searchsorted(batch[parts.KEY].to_numpy() >> np.uint64(_BITS), (low, high))
-            if begin < end:
-                yield batch.slice(begin, end - begin)
+        return [file.get_batch(at) for at in wanted]
