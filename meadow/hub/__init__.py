@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from meadow.core.errors import Error
+
 if TYPE_CHECKING:
     from meadow.hub.refusals import Refusal
 
 __all__ = ["HubError", "RefusedError", "StaleError"]
 
 
-class HubError(Exception):
+class HubError(Error):
     """Something that could not be read from or sent to the Hub; the message says what to do.
 
     It never holds a token or the signature of an address, and has no cause: the error of a request holds its
