@@ -24,7 +24,7 @@ def code() -> str:
     blocks = re.findall(
         r"^```python\n(.*?)^```$", CONTRIBUTING.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
-    (whole,) = (block for block in blocks if "(Builder):" in block)
+    (whole,) = (block for block in blocks if "Builder):" in block)
     return whole
 
 

@@ -202,11 +202,11 @@ def _users(store: Store) -> dict[tuple[str, str], list[str]]:
     for name in store.names():
         for version in store.versions(name):
             try:
-                mixture = store.manifest(name, version).get("mixture") or {}
-                parts = {(part["dataset"], part["version"]): None for part in mixture.get("parts", ())}
-            except (StoreError, AttributeError, KeyError, TypeError):
+                mixture = store.manifest(name, version).mixture
+            except StoreError:
                 continue  # a manifest that cannot be read names no part
-            for key in parts:
+            parts = mixture.parts if mixture else ()
+            for key in dict.fromkeys((part.dataset, part.version) for part in parts):
                 found.setdefault(key, []).append(f"{name} {version}")
     return found
 

@@ -21,7 +21,7 @@ import meadow
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.core import versions as listing
 from meadow.core.store import Store, StoreError
-from tests import stores
+from tests import manifests, stores
 from tests.hub_server import Hub, client, hub  # noqa: F401
 
 ALL = ("1.0.0", "1.0.2", "1.2.0", "1.10.0", "2.0.0")
@@ -222,7 +222,9 @@ class TestPrune:
 
     def test_mixtures_that_lose_a_part_are_named(self, tmp_path: Path) -> None:
         part = {"dataset": "ward", "version": "1.0.2"}
-        stores.put(tmp_path, {"train": [stores.row(1)]}, name="mixture_w", mixture={"parts": [part, part]})
+        stores.put(
+            tmp_path, {"train": [stores.row(1)]}, name="mixture_w", mixture=manifests.mixture(part, part)
+        )
         found, _ = listing.prune(put(tmp_path), 3)
         assert [(p.version, p.used_by) for p in found] == [("1.0.0", ()), ("1.0.2", ("mixture_w 1.0.0",))]
 
@@ -267,7 +269,7 @@ class TestPrune:
 
     def test_command(self, tmp_path: Path) -> None:
         store = put(tmp_path)
-        stores.put(tmp_path, {"train": [stores.row(1)]}, name="mixture_w", mixture={"parts": [{"dataset": "ward", "version": "1.0.0"}]})  # fmt: skip
+        stores.put(tmp_path, {"train": [stores.row(1)]}, name="mixture_w", mixture=manifests.mixture({"dataset": "ward", "version": "1.0.0"}))  # fmt: skip
         dry = command("prune", "--keep", 3, "--dry-run", "--out", tmp_path)
         assert (dry.returncode, dry.stderr) == (0, "")
         assert "would remove ward 1.0.0 (" in dry.stdout and "2 versions, " in dry.stdout
