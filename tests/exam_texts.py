@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from meadow.filters.contamination import Item
+from meadow.filters.contamination import ExamText
 
 _SYLLABLES = (
     "ba ce di fo gu ha je ki lo mu na pe ri so tu va we xi yo za bro cle dra fri glo ple sta tro".split()
@@ -21,7 +21,7 @@ def invented(count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def vignettes(count: int, seed: int = 1) -> list[Item]:
+def vignettes(count: int, seed: int = 1) -> list[ExamText]:
     """Questions of about 75 words, two in three of them stock."""
     rng = random.Random(seed)
     words = invented(3000, 0)
@@ -40,7 +40,7 @@ def vignettes(count: int, seed: int = 1) -> list[Item]:
             f"{rng.randint(2, 900)} mg/dL. Which of the following is the most likely diagnosis?"
         )
         options = tuple(some(2).capitalize() for _ in range(4))
-        found.append(Item(f"v{number}", question, options, rng.choice(options)))
+        found.append(ExamText(f"v{number}", question, options, rng.choice(options)))
     return found
 
 

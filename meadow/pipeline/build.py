@@ -199,7 +199,7 @@ class _Run:
     store: Store
     root: Path | None
     options: BuildOptions
-    given: list[contamination.Source]
+    given: list[contamination.ExamSource]
     pool: Executor
     work: Path
     report: Report
@@ -315,7 +315,7 @@ class _Run:
 
     def _exams(
         self, others: Mapping[str, Builder], unchecked: list[str]
-    ) -> tuple[list[Assembly], list[contamination.Source]]:
+    ) -> tuple[list[Assembly], list[contamination.ExamSource]]:
         """The sources whose exams rows are compared with, and datasets that were built earlier.
 
         An exam that is not built now is read from its raw files; where there are none, as it was
@@ -323,7 +323,7 @@ class _Run:
         """
         found = [self._whole(source) for source in self.sources.values() if _has_exam(type(source.builder))]
         samples = all(source.raw.sample for source in self.sources.values())
-        built: list[contamination.Source] = []
+        built: list[contamination.ExamSource] = []
         for source in found:
             if source.raw.sample and not samples:
                 unchecked.append(f"{source.builder.name}: there is only its sample")
@@ -363,7 +363,7 @@ class _Run:
             return source
         return self._parsed(source.builder, source.raw, source.configs, source.wanted, exam=True)
 
-    def _built(self, source: str) -> list[contamination.Source]:
+    def _built(self, source: str) -> list[contamination.ExamSource]:
         manifests = [m for m in _current(self.store)[0] if m["source"] == source and not m["sample"]]
         return [exam for m in manifests for exam in contamination.built_exams(self.store, m["name"])]
 

@@ -44,12 +44,12 @@ class Screening:
     progress: Progress
     unchecked: list[str] = field(default_factory=list)
     _index: Path | None = None
-    _exams: tuple[contamination.Exam, ...] = ()
+    _exams: tuple[contamination.IndexedExam, ...] = ()
     _hits: dict[int, list[tuple[Piece, stage.Hit]]] = field(default_factory=lambda: defaultdict(list))
     _clusters: duplicates.FoundDuplicates | None = None
     _compared: list[str] = field(default_factory=list)
 
-    def read_exams(self, sources: Iterable[Assembly], others: Iterable[contamination.Source]) -> None:
+    def read_exams(self, sources: Iterable[Assembly], others: Iterable[contamination.ExamSource]) -> None:
         """Indexes every evaluation split of `sources`, and `others` beside them."""
         index = contamination.Index.build([*(exam for source in sources for exam in _exams(source)), *others])
         self._exams = index.exams
@@ -138,14 +138,14 @@ def _contaminated(hits: Iterable[stage.Hit]) -> Iterator[tuple[int, Rejected]]:
         yield row, Rejected(CONTAMINATED, best.id, detail, "", best.overlap)
 
 
-def _exams(source: Assembly) -> Iterator[contamination.Source]:
+def _exams(source: Assembly) -> Iterator[contamination.ExamSource]:
     pieces: dict[tuple[str, str], list[Piece]] = defaultdict(list)
     for piece in source.pieces():
         if piece.exam:
             for config in piece.part.configs:
                 pieces[config, piece.part.split].append(piece)
     for (config, split), mine in sorted(pieces.items()):
-        yield contamination.Source(
+        yield contamination.ExamSource(
             config,
             source.builder.version,
             split,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadow.filters.contamination.reading import records
+from meadow.core.tables import records
 from meadow.parse.options import INSTRUCTION
 from meadow.score.items import LETTERS, WITH_IMAGE, ExamError, ExamItem, lettered, refuse, row_item
 

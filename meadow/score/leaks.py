@@ -317,7 +317,7 @@ def _targets(name: str, store: Any) -> Iterable[str]:
 
 
 def _sources(exam: Exam, store: Any) -> list[Any]:
-    from meadow.filters.contamination import Item, Source, built_exams
+    from meadow.filters.contamination import ExamSource, ExamText, built_exams
 
     if exam.version in store.versions(exam.name):
         # The rows have the explanation of an answer, too, where there is one.
@@ -327,13 +327,13 @@ def _sources(exam: Exam, store: Any) -> list[Any]:
         if {s.split for s in built} == set(exam.parts):
             return built
     return [
-        Source(
+        ExamSource(
             exam.name,
             exam.version,
             part,
             exam.sample,
             [
-                Item(i.id, i.question, tuple(i.options.values()), i.options[i.answer_key], i.context)
+                ExamText(i.id, i.question, tuple(i.options.values()), i.options[i.answer_key], i.context)
                 for i in exam.items
                 if i.part == part
             ],

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from meadow.filters.contamination import Index, Item, Source, read_exam
+from meadow.filters.contamination import ExamSource, ExamText, Index, read_exam
 from meadow.filters.contamination.stock import SHARES
 from tests.exam_texts import invented, vignettes
 
@@ -57,8 +57,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def _compare(label: str, items: list[Item], rows: list[tuple[str, str]]) -> float:
-    index = Index.build([Source("exam", "", "", False, items)])
+def _compare(label: str, items: list[ExamText], rows: list[tuple[str, str]]) -> float:
+    index = Index.build([ExamSource("exam", "", "", False, items)])
     runs = {gram for item in items for gram in _grams(item.question)}
     batches = _batches(rows)
     index.check(batches[0])
@@ -95,7 +95,7 @@ def test_rows_a_second_on_real_texts(real: Path) -> None:
 
 
 def test_memory(tmp_path: Path) -> None:
-    index = Index.build([Source("exam", "", "", False, vignettes(15_000))])
+    index = Index.build([ExamSource("exam", "", "", False, vignettes(15_000))])
     index.save(tmp_path / "index")
     size = (tmp_path / "index").stat().st_size
     del index

@@ -22,15 +22,25 @@ from hypothesis import strategies as st
 
 from meadow.core.parts import Part, Piece
 from meadow.core.store import Store
-from meadow.filters.contamination import Index, Item, Match, Source, checking, read_exam, row_item, stage
+from meadow.filters.contamination import (
+    ExamSource,
+    ExamText,
+    Index,
+    Match,
+    checking,
+    read_exam,
+    row_item,
+    stage,
+)
+from meadow.filters.contamination.stock import TEXTS
 from meadow.filters.contamination.text import hash_words, hashed, words
 from tests.exam_texts import changed, invented, vignettes
 
 ROWS = 1_000
 
 
-def source(items: list[Item], name: str = "exam") -> Source:
-    return Source(name, "1.0.0", "test", False, items)
+def source(items: list[ExamText], name: str = "exam") -> ExamSource:
+    return ExamSource(name, "1.0.0", "test", False, items)
 
 
 def check(index: Index, rows: list[tuple[str, str]], batch: int = ROWS) -> list[Match]:
@@ -43,12 +53,12 @@ def check(index: Index, rows: list[tuple[str, str]], batch: int = ROWS) -> list[
 
 
 @pytest.fixture(scope="module")
-def exam() -> list[Item]:
+def exam() -> list[ExamText]:
     return vignettes(300)
 
 
 @pytest.fixture(scope="module")
-def index(exam: list[Item]) -> Index:
+def index(exam: list[ExamText]) -> Index:
     return Index.build([source(exam)])
 
 
@@ -63,7 +73,7 @@ def _wide(text: str) -> str:
     return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text)
 
 
-def _options(item: Item) -> str:
+def _options(item: ExamText) -> str:
     return "\n".join(
         f"({letter}) {text}" for letter, text in zip("DCBA", reversed(item.options), strict=True)
     )
@@ -91,7 +101,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("form", COPIES)
-def test_copies_are_all_found(form: str, exam: list[Item], index: Index) -> None:
+def test_copies_are_all_found(form: str, exam: list[ExamText], index: Index) -> None:
     found = check(index, [COPIES[form](item) for item in exam])
     assert [(m.row, m.item) for m in found] == [(i, item.id) for i, item in enumerate(exam)]
     assert {m.kind for m in found} == {"verbatim"}
@@ -99,7 +109,7 @@ def test_copies_are_all_found(form: str, exam: list[Item], index: Index) -> None
     assert {m.part for m in found} == {"question"}
 
 
-def test_fields_and_overlap_of_a_copy(exam: list[Item], index: Index) -> None:
+def test_fields_and_overlap_of_a_copy(exam: list[ExamText], index: Index) -> None:
     item = exam[7]
     (found,) = check(index, [("Please explain.", f"The book says: {item.question}")])
     assert (found.fields, found.share, found.item) == ("output", 1.0, item.id)
@@ -110,7 +120,7 @@ def test_fields_and_overlap_of_a_copy(exam: list[Item], index: Index) -> None:
 
 
 @pytest.mark.parametrize("kind", ["replaced", "dropped", "added", "mixed"])
-def test_one_word_in_ten_changed(kind: str, exam: list[Item], index: Index) -> None:
+def test_one_word_in_ten_changed(kind: str, exam: list[ExamText], index: Index) -> None:
     rng = random.Random(11)
     vocabulary = " ".join(item.question for item in exam).split()
     found = check(index, [(changed(item.question, rng, kind, vocabulary), "") for item in exam])
@@ -118,8 +128,31 @@ def test_one_word_in_ten_changed(kind: str, exam: list[Item], index: Index) -> N
     assert all(m.item == exam[m.row].id for m in found)
 
 
+def test_half_of_the_words_in_runs_of_thirteen_is_verbatim_and_less_is_a_paraphrase() -> None:
+    found = invented(200, 3)
+    # 26 words of one weight each, in an exam of a size at which half of their sum is exact.
+    items = [ExamText(str(n), " ".join(found[26 * n : 26 * n + 26])) for n in range(6)]
+    weight = float(np.log(TEXTS + len(items)))
+    assert sum([weight] * 13) == sum([weight] * 26) / 2
+    index = Index.build([ExamSource("exam", "", "", False, items)])
+    mine, other = found[:26], found[160:]
+
+    def kinds(*runs: int) -> list[tuple[str, float]]:
+        """Of a row that holds all words, in runs of so many with a foreign word between."""
+        row, at = [], 0
+        for number, run in enumerate(runs):
+            row += [*mine[at : at + run], other[number]]
+            at += run
+        assert at == len(mine)
+        return [(m.kind, m.share) for m in check(index, [(" ".join(row), "")])]
+
+    assert kinds(26) == kinds(13, 13) == [("verbatim", 1.0)]
+    assert kinds(13, 6, 7) == kinds(6, 7, 13) == [("verbatim", 1.0)]
+    assert kinds(12, 7, 7) == kinds(12, 12, 2) == [("paraphrase", 1.0)]
+
+
 def test_retold_vignette_is_a_paraphrase() -> None:
-    item = Item(
+    item = ExamText(
         "1",
         "A 34-year-old carpenter named Walter comes to the clinic with a burning wrist after he planed larch boards for "
         "eleven days; the skin is blistered in stripes, his lymph nodes measure 14 mm, and eosinophils are 12 percent. "
@@ -154,13 +187,13 @@ def test_stock_phrases_alone_are_no_hit(index: Index) -> None:
     assert check(index, [(row, "None"), (row * 5, row)]) == []
 
 
-SHORT = Item(
+SHORT = ExamText(
     "short",
     "The auditory tube",
     ("opens when yawning", "is part of the cochlea", "drains the mastoid sinus", "contains the stapes"),
     "opens when yawning",
 )
-STOCK = Item(
+STOCK = ExamText(
     "stock",
     "What is the most likely diagnosis?",
     ("Erythropoietic protoporphyria", "Lichen amyloidosis", "Pemphigus foliaceus", "Hailey-Hailey disease"),
@@ -189,16 +222,16 @@ def test_short_questions_need_their_options_or_answer(others: int) -> None:
 
 def test_items_without_words_of_their_own_are_counted() -> None:
     exams = Index.build(
-        [source([Item("1", "What is it?", ("yes", "no")), Item("2", "", ()), *vignettes(3)])]
+        [source([ExamText("1", "What is it?", ("yes", "no")), ExamText("2", "", ()), *vignettes(3)])]
     ).exams
     assert [(e.items, e.unjudged) for e in exams] == [(3, 2)]
-    assert check(Index.build([source([Item("1", "What is it?")])]), [("What is it?", "")]) == []
+    assert check(Index.build([source([ExamText("1", "What is it?")])]), [("What is it?", "")]) == []
     assert check(Index.build([]), [("What is it?", "")]) == []
 
 
 def test_context_and_long_answers_are_leaks_too() -> None:
     one, two = vignettes(2)
-    item = Item(
+    item = ExamText(
         "q", "Do larch boards burn the wrist?", ("yes", "no", "maybe"), f"yes\n\n{two.question}", one.question
     )
     index = Index.build([source([item, *vignettes(20, seed=5)])])
@@ -213,7 +246,7 @@ def test_small_exam_is_judged_like_a_large_one() -> None:
     assert check(index, [(item.question, "") for item in vignettes(300, seed=8)]) == []
 
 
-def test_exams_that_share_items_both_hit(exam: list[Item]) -> None:
+def test_exams_that_share_items_both_hit(exam: list[ExamText]) -> None:
     four = [item._replace(id=f"four/{item.id}", options=item.options[:3]) for item in exam]
     index = Index.build([source(exam), source(four, "four"), *(source(exam, f"copy {i}") for i in range(20))])
     found = check(index, [(exam[0].question, "")])
@@ -221,18 +254,20 @@ def test_exams_that_share_items_both_hit(exam: list[Item]) -> None:
     assert len(found) == 22
 
 
-def test_one_vignette_under_many_questions(exam: list[Item]) -> None:
+def test_one_vignette_under_many_questions(exam: list[ExamText]) -> None:
     head = exam[0].question.rsplit(". ", 1)[0]
     rare = invented(3_000, 0)
-    family = [Item(f"f{i}", f"{head}. Which {' '.join(rare[i * 6 : i * 6 + 6])} is next?") for i in range(5)]
+    family = [
+        ExamText(f"f{i}", f"{head}. Which {' '.join(rare[i * 6 : i * 6 + 6])} is next?") for i in range(5)
+    ]
     index = Index.build([source([*family, *exam[1:]])])
     assert {m.item for m in check(index, [(head, "")])} == {item.id for item in family}
 
 
 def test_prompts_too_short_to_tell_are_counted() -> None:
     prompts = [
-        Item("1", "Is halofantrine ototoxic?"),
-        Item("2", "Is halofantrine ototoxic?", (), "Nobody knows, perhaps"),
+        ExamText("1", "Is halofantrine ototoxic?"),
+        ExamText("2", "Is halofantrine ototoxic?", (), "Nobody knows, perhaps"),
     ]
     index = Index.build([source(prompts)])
     assert [(e.items, e.unjudged) for e in index.exams] == [(1, 1)]
@@ -242,7 +277,7 @@ def test_prompts_too_short_to_tell_are_counted() -> None:
     assert [(m.row, m.item) for m in found] == [(1, "2")]
 
 
-def test_different_items_of_one_id_are_refused(exam: list[Item]) -> None:
+def test_different_items_of_one_id_are_refused(exam: list[ExamText]) -> None:
     with pytest.raises(ValueError, match="exam: two different items have the id 'v0'"):
         Index.build([source([exam[0], exam[1]._replace(id="v0")])])
 
@@ -251,7 +286,7 @@ def test_different_items_of_one_id_are_refused(exam: list[Item]) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 400])
-def test_batches_make_no_difference(batch: int, exam: list[Item], index: Index) -> None:
+def test_batches_make_no_difference(batch: int, exam: list[ExamText], index: Index) -> None:
     rng = random.Random(3)
     rows = [
         (
@@ -265,7 +300,7 @@ def test_batches_make_no_difference(batch: int, exam: list[Item], index: Index) 
     assert len(check(index, rows, batch)) > 40
 
 
-def test_saved_index_finds_the_same(exam: list[Item], index: Index, tmp_path: Path) -> None:
+def test_saved_index_finds_the_same(exam: list[ExamText], index: Index, tmp_path: Path) -> None:
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index")
     assert again.exams == index.exams
@@ -278,8 +313,8 @@ def test_saved_index_finds_the_same(exam: list[Item], index: Index, tmp_path: Pa
 def test_order_and_hash_seed_make_no_difference(tmp_path: Path) -> None:
     code = (
         "import random, sys; from pathlib import Path; from tests.exam_texts import vignettes;"
-        "from meadow.filters.contamination import Index, Source; items = vignettes(40); random.Random(sys.argv[1]).shuffle(items);"
-        "Index.build([Source('a', '1', 't', False, items)]).save(Path(sys.argv[2]))"
+        "from meadow.filters.contamination import Index, ExamSource; items = vignettes(40); random.Random(sys.argv[1]).shuffle(items);"
+        "Index.build([ExamSource('a', '1', 't', False, items)]).save(Path(sys.argv[2]))"
     )
     for seed in ("1", "2"):
         subprocess.run(
@@ -296,8 +331,8 @@ def test_scripts_without_spaces() -> None:
         [
             source(
                 [
-                    Item("zh", text, ("异烟肼", "青霉素")),
-                    Item("ru", "Где находится " + "синоатриальный узел " * 4),
+                    ExamText("zh", text, ("异烟肼", "青霉素")),
+                    ExamText("ru", "Где находится " + "синоатриальный узел " * 4),
                 ]
             )
         ]
@@ -362,7 +397,7 @@ def test_comments_are_no_words_and_unclosed_ones_cost_little() -> None:
     assert time.process_time() - start < 2  # a search to the end from each takes ten times as long
 
 
-def test_a_book_costs_little_and_its_item_is_found(exam: list[Item], index: Index) -> None:
+def test_a_book_costs_little_and_its_item_is_found(exam: list[ExamText], index: Index) -> None:
     rng = random.Random(6)
     others = vignettes(2_000, seed=9)
     text = "\n".join(item.question for item in others)
@@ -377,7 +412,7 @@ def test_a_book_costs_little_and_its_item_is_found(exam: list[Item], index: Inde
 # --- Real texts ---
 
 
-def real_exams(real: Path) -> dict[str, list[Item]]:
+def real_exams(real: Path) -> dict[str, list[ExamText]]:
     ids = set(json.loads((real / "pubmedqa" / "test_ground_truth.json").read_text(encoding="utf-8")))
     pubmedqa = list(read_exam(real / "pubmedqa" / "ori_pqal.json").items)
     records = json.loads((real / "pubmedqa" / "ori_pqal.json").read_text(encoding="utf-8"))
@@ -391,21 +426,21 @@ def real_exams(real: Path) -> dict[str, list[Item]]:
 
 
 @pytest.fixture(scope="module")
-def exams(real: Path) -> dict[str, list[Item]]:
+def exams(real: Path) -> dict[str, list[ExamText]]:
     return real_exams(real)
 
 
 @pytest.fixture(scope="module")
-def real_index(exams: dict[str, list[Item]]) -> Index:
+def real_index(exams: dict[str, list[ExamText]]) -> Index:
     return Index.build([source(exams[name], name) for name in ("mmlu", "medqa", "pubmedqa")])
 
 
-def _whole(item: Item) -> tuple[str, str]:
+def _whole(item: ExamText) -> tuple[str, str]:
     return "\n".join((item.question, item.context, *item.options)), item.answer
 
 
 @pytest.mark.parametrize("name", ["mmlu", "medqa", "pubmedqa"])
-def test_real_copies(name: str, exams: dict[str, list[Item]], real_index: Index) -> None:
+def test_real_copies(name: str, exams: dict[str, list[ExamText]], real_index: Index) -> None:
     mine = exams[name]
     found = {(m.row, m.item) for m in check(real_index, [_whole(item) for item in mine])}
     missed = [item.question for i, item in enumerate(mine) if (i, item.id) not in found]
@@ -416,7 +451,7 @@ def test_real_copies(name: str, exams: dict[str, list[Item]], real_index: Index)
 @pytest.mark.parametrize(("name", "least"), [("mmlu", 0.95), ("medqa", 0.99), ("pubmedqa", 0.99)])
 @pytest.mark.parametrize("kind", ["replaced", "mixed"])
 def test_real_items_with_one_word_in_ten_changed(
-    name: str, least: float, kind: str, exams: dict[str, list[Item]], real_index: Index
+    name: str, least: float, kind: str, exams: dict[str, list[ExamText]], real_index: Index
 ) -> None:
     mine, rng = exams[name], random.Random(5)
     vocabulary = " ".join(item.question for item in mine).split()
@@ -426,7 +461,7 @@ def test_real_items_with_one_word_in_ten_changed(
 
 
 def test_real_development_questions_against_each_other(
-    exams: dict[str, list[Item]], real_index: Index
+    exams: dict[str, list[ExamText]], real_index: Index
 ) -> None:
     """368 of them share thirteen words with another exam's question; these are the same vignettes."""
     mine = exams["medqa"]
@@ -442,7 +477,7 @@ def test_real_development_questions_against_each_other(
     assert others == {(347, "professional_medicine_test.csv:87")}
 
 
-def unrelated(real: Path, exams: dict[str, list[Item]]) -> list[tuple[str, str]]:
+def unrelated(real: Path, exams: dict[str, list[ExamText]]) -> list[tuple[str, str]]:
     rows = []
     for path in ("wikidoc/medical_meadow_small.json", "chatdoctor/chatdoctor5k.json"):
         rows += [(r["input"], r["output"]) for r in json.loads((real / path).read_text(encoding="utf-8"))]
@@ -477,7 +512,7 @@ def babble(rows: list[tuple[str, str]], count: int, seed: int = 1) -> list[tuple
     return found
 
 
-def test_real_unrelated_texts(real: Path, exams: dict[str, list[Item]], real_index: Index) -> None:
+def test_real_unrelated_texts(real: Path, exams: dict[str, list[ExamText]], real_index: Index) -> None:
     """No hit in n rows: with 95 % confidence fewer than 3 in n, here fewer than 1 in 10,000."""
     rows = unrelated(real, exams)
     rows += babble([*rows, *((item.question, "") for item in exams["medqa"])], 20_000)
@@ -494,7 +529,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-QUESTION = Item("", "Which salt is blue?", ("Copper sulphate", "Table salt"), "Copper sulphate")
+QUESTION = ExamText("", "Which salt is blue?", ("Copper sulphate", "Table salt"), "Copper sulphate")
 
 FORMS = {
     "mmlu.csv": 'Which salt is blue?,Copper sulphate,Table salt,A\n"Two\nlines, ""quoted""?",x,y,B\n',
@@ -519,7 +554,7 @@ def test_forms_of_exam_files(name: str, tmp_path: Path) -> None:
     assert first.id == ("" if name == "ours.jsonl" else "1") or first.id == "1"
     assert (found.name, found.version, found.split, found.sample) == (name.split(".")[0], "", "", False)
     if name == "mmlu.csv":
-        assert found.items[1] == Item("2", 'Two\nlines, "quoted"?', ("x", "y"), "y")
+        assert found.items[1] == ExamText("2", 'Two\nlines, "quoted"?', ("x", "y"), "y")
 
 
 def test_other_forms_of_exam_files(tmp_path: Path) -> None:
@@ -532,15 +567,17 @@ def test_other_forms_of_exam_files(tmp_path: Path) -> None:
         }
     }
     assert read_exam(write(tmp_path / "p.json", json.dumps(pubmedqa))).items == (
-        Item("123", "Is it?", (), "It is.", "One.\n\nTwo."),
+        ExamText("123", "Is it?", (), "It is.", "One.\n\nTwo."),
     )
     seed = '{"instruction": "Explain.", "input": "<noinput>", "output": "Long ago."}\n'
-    assert read_exam(write(tmp_path / "seed.jsonl", seed)).items == (Item("1", "Explain.", (), "Long ago."),)
+    assert read_exam(write(tmp_path / "seed.jsonl", seed)).items == (
+        ExamText("1", "Explain.", (), "Long ago."),
+    )
     pq.write_table(
         pa.table({"id": ["a", "b"], "question": ["One?", "Two?"], "answer": ["1", None]}),
         tmp_path / "t.parquet",
     )
-    assert read_exam(tmp_path / "t.parquet").items == (Item("a", "One?", (), "1"), Item("b", "Two?"))
+    assert read_exam(tmp_path / "t.parquet").items == (ExamText("a", "One?", (), "1"), ExamText("b", "Two?"))
     with gzip.open(tmp_path / "z.jsonl.gz", "wt", encoding="utf-8") as out:
         out.write('{"question": "One?"}\n')
     assert read_exam(tmp_path / "z.jsonl.gz").name == "z"
@@ -587,7 +624,7 @@ def test_no_exam_file(tmp_path: Path) -> None:
 # --- The stage of a build ---
 
 
-def row(item: Item) -> dict[str, object]:
+def row(item: ExamText) -> dict[str, object]:
     options = [{"key": key, "text": text} for key, text in zip("ABCD", item.options, strict=False)]
     listed = "\n".join(f"{o['key']}: {o['text']}" for o in options)
     key = "ABCD"[item.options.index(item.answer)]
@@ -612,7 +649,7 @@ def piece(found: Part, drop: list[int] | None = None) -> Piece:
     return Piece(found, None if drop is None else np.array(drop), "set", ("input",), 50, False)
 
 
-def test_rows_become_the_items_they_were_made_of(exam: list[Item], tmp_path: Path) -> None:
+def test_rows_become_the_items_they_were_made_of(exam: list[ExamText], tmp_path: Path) -> None:
     found = piece(part(tmp_path / "exam", [row(item) for item in exam[:20]]), [3, 19])
     assert list(stage.items(found)) == [*exam[:3], *exam[4:19]]
     abstract = {
@@ -622,12 +659,12 @@ def test_rows_become_the_items_they_were_made_of(exam: list[Item], tmp_path: Pat
         "options": [],
         "answer_key": None,
     }
-    assert row_item(abstract) == Item(
+    assert row_item(abstract) == ExamText(
         "p", "Is it so?", (), "yes\n\nIt is.", "AIM: To see.\n\nRESULTS: We saw."
     )
 
 
-def test_scan_counts_rows_as_the_part_does(exam: list[Item], index: Index, tmp_path: Path) -> None:
+def test_scan_counts_rows_as_the_part_does(exam: list[ExamText], index: Index, tmp_path: Path) -> None:
     index.save(tmp_path / "index")
     rows = [row(item) for item in vignettes(40, seed=3)]
     for at, item in ((4, exam[0]), (18, exam[1]), (39, exam[2])):
@@ -668,7 +705,7 @@ def meadow(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_command_on_files(exam: list[Item], tmp_path: Path) -> None:
+def test_command_on_files(exam: list[ExamText], tmp_path: Path) -> None:
     against = write(tmp_path / "mock.jsonl", "".join(json.dumps(item._asdict()) + "\n" for item in exam[:50]))
     rows = [{"input": item.question, "output": item.answer} for item in vignettes(20, seed=4)]
     rows[11] = {"input": "Why?", "output": exam[3].question}
@@ -702,7 +739,7 @@ def test_command_used_wrongly(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_columns_of_other_datasets(exam: list[Item], tmp_path: Path) -> None:
+def test_columns_of_other_datasets(exam: list[ExamText], tmp_path: Path) -> None:
     against = [source(exam)]
     store = Store(tmp_path / "out")
     pq.write_table(

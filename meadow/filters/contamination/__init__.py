@@ -16,9 +16,9 @@ A row is compared with every item of every exam in two steps.
 An item is its question, the text that the question is about, and its answer if that has thirteen words or more;
 each is judged by itself, and any of them in a row is a hit. A question with too few words of its own, such as
 "The genome is:", is a hit only together with its options or its right answer. An item that even so has
-too few is listed as `Exam.unjudged`.
+too few is listed as `IndexedExam.unjudged`.
 
-The thresholds stand in `meadow.filters.contamination.index` and were measured on public data (six medical MMLU subjects, 1,089
+The thresholds stand in `meadow.filters.contamination.judging` and were measured on public data (six medical MMLU subjects, 1,089
 items; MedQA's development split, 1,272; PubMedQA's test split, 500):
 
 ==================  ====================================================================================
@@ -42,8 +42,18 @@ What it cannot see: translations, questions retold in entirely different words, 
 
 from __future__ import annotations
 
-from meadow.filters.contamination.exams import Exam, Item, Source
-from meadow.filters.contamination.index import Index, Match
+from meadow.filters.contamination.exams import ExamSource, ExamText, IndexedExam
+from meadow.filters.contamination.index import Index
+from meadow.filters.contamination.judging import Match
 from meadow.filters.contamination.reading import built_exams, read_exam, row_item
 
-__all__ = ["Exam", "Index", "Item", "Match", "Source", "built_exams", "read_exam", "row_item"]
+__all__ = [
+    "ExamText",
+    "ExamSource",
+    "Index",
+    "IndexedExam",
+    "Match",
+    "built_exams",
+    "read_exam",
+    "row_item",
+]

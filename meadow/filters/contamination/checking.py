@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from meadow.filters.contamination.exams import Exam, Source
+from meadow.core.tables import ending, files_of, named_records
+from meadow.filters.contamination.exams import ExamSource, IndexedExam
 from meadow.filters.contamination.index import Index
-from meadow.filters.contamination.reading import ENDINGS, built_exams, read_exam, records
+from meadow.filters.contamination.reading import built_exams, read_exam
 from meadow.filters.contamination.stage import Hit, as_hit, as_table, summary, texts
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Findings:
 
     rows: int
     fields: tuple[str, ...]
-    exams: tuple[Exam, ...]
+    exams: tuple[IndexedExam, ...]
     hits: list[tuple[str, Hit]] = field(default_factory=list)
 
     def summary(self) -> list[dict[str, Any]]:
@@ -51,14 +53,14 @@ class Findings:
         pq.write_table(as_table(self.hits, dropped=False), path, compression="zstd")
 
 
-def exams_of(names: Iterable[str], store: Store) -> list[Source]:
+def exams_of(names: Iterable[str], store: Store) -> list[ExamSource]:
     """Finds exams: files and folders by path, built datasets by name.
 
     Raises:
         ValueError: One is neither, or is a dataset without a test split.
         meadow.core.store.StoreError: A dataset cannot be read.
     """
-    found: list[Source] = []
+    found: list[ExamSource] = []
     for name in dict.fromkeys(names):
         if name in store.names():
             built = list(built_exams(store, name))
@@ -72,7 +74,7 @@ def exams_of(names: Iterable[str], store: Store) -> list[Source]:
     return found
 
 
-def check(target: str, exams: Iterable[Source], store: Store, fields: Sequence[str] = ()) -> Findings:
+def check(target: str, exams: Iterable[ExamSource], store: Store, fields: Sequence[str] = ()) -> Findings:
     """Compares the rows of a dataset, or of a file, with exams.
 
     Args:
@@ -127,40 +129,29 @@ def _fields(batch: pa.RecordBatch) -> tuple[str, ...]:
 def _batches(target: str, store: Store) -> Iterator[tuple[str, pa.RecordBatch]]:
     import pyarrow.parquet as pq
 
-    if target in store.names():
-        manifest = store.manifest(target)
-        for split, paths in store.files(target, manifest["version"]).items():
-            if split != "test" and not manifest.get("test_only"):
-                for path in paths:
-                    with pq.ParquetFile(path) as file:
-                        for batch in file.iter_batches(batch_size=_BATCH):
-                            yield split, batch
-        return
-    path = Path(target)
-    if not path.is_file():
-        raise ValueError(f"{target}: no dataset in {store.root} and no file has this name")
-    if path.name.lower().endswith(".parquet"):
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH):
-                    yield "", batch
-        except pa.ArrowException as error:
-            raise ValueError(f"{target}: it cannot be read: {error}") from error
-        return
-    if not path.name.lower().removesuffix(".gz").endswith(ENDINGS):
-        raise ValueError(f"{target}: its form is not known; give a file that ends in {', '.join(ENDINGS)}")
+    exams = store.manifest(target).exam_splits() if target in store.names() else ()
+    for split, files in files_of(target, store).items():
+        for path in files if split not in exams else ():
+            if ending(path) != ".parquet":
+                yield from (("", batch) for batch in _as_batches(target, path))
+                continue
+            try:
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=_BATCH):
+                        yield split, batch
+            except pa.ArrowException as error:
+                raise ValueError(f"{target}: it cannot be read: {error}") from error
+
+
+def _as_batches(target: str, path: Path) -> Iterator[pa.RecordBatch]:
     names: dict[str, None] = {}
-    pending: list[dict[str, Any]] = []
-    for place, record in records(path):
-        if not isinstance(record, dict):
-            raise ValueError(f"{target}, record {place}: it is no object of named fields")
-        names.update(dict.fromkeys(record))
-        pending.append(record if record.get("id") is not None else {**record, "id": place})
-        if len(pending) == _BATCH:
-            yield "", _as_batch(pending, names)
-            pending = []
-    if pending:
-        yield "", _as_batch(pending, names)
+    records = named_records(path, target)
+    while rows := list(islice(records, _BATCH)):
+        names.update(dict.fromkeys(name for _, record in rows for name in record))
+        yield _as_batch(
+            [record if record.get("id") is not None else {**record, "id": place} for place, record in rows],
+            names,
+        )
 
 
 def _as_batch(found: list[dict[str, Any]], names: dict[str, None]) -> pa.RecordBatch:

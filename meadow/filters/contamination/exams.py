@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Item(NamedTuple):
+class ExamText(NamedTuple):
     """One question of an exam.
 
     Attributes:
@@ -26,7 +26,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class ExamSource:
     """Where the items of an exam come from; `Index.build` reads them once.
 
     Attributes:
@@ -41,11 +41,11 @@ class Source:
     version: str
     split: str
     sample: bool
-    items: Iterable[Item]
+    items: Iterable[ExamText]
 
 
 @dataclass(frozen=True)
-class Exam:
+class IndexedExam:
     """An indexed exam.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 _WHOLE, _MORE = 3, 60
 
 
-class Row(NamedTuple):
+class RowWords(NamedTuple):
     """A row's words.
 
     Attributes:
@@ -26,7 +26,7 @@ class Row(NamedTuple):
     ends: list[tuple[str, int]]
 
     @classmethod
-    def of(cls, fields: Sequence[tuple[str, list[str]]]) -> Row:
+    def of(cls, fields: Sequence[tuple[str, list[str]]]) -> RowWords:
         """Joins the words of fields."""
         every: list[str] = []
         ends = []
@@ -35,13 +35,13 @@ class Row(NamedTuple):
             ends.append((name, len(every)))
         return cls(every, set(every), list(zip(every, every[1:], strict=False)), ends)
 
-    def part(self, start: int, end: int) -> Row:
+    def part(self, start: int, end: int) -> RowWords:
         """The words from one number up to another."""
         if start <= 0 and end >= len(self.words):
             return self
         words = self.words[start:end]
         ends = [(name, min(max(at - start, 0), len(words))) for name, at in self.ends]
-        return Row(words, set(words), self.pairs[start : start + len(words) - 1], ends)
+        return RowWords(words, set(words), self.pairs[start : start + len(words) - 1], ends)
 
     def fields(self, blocks: Sequence[Block]) -> str:
         """The fields that hold these words, in order, with a comma between."""
@@ -68,7 +68,7 @@ class Block(NamedTuple):
     size: int
 
 
-def align(text: list[str], row: Row) -> list[Block]:
+def align(text: list[str], row: RowWords) -> list[Block]:
     """Finds the words of a text in a row, in the text's order.
 
     The longest common subsequence of *pairs* of neighbouring words, so that words strewn over the row,
@@ -93,7 +93,7 @@ def align(text: list[str], row: Row) -> list[Block]:
     return blocks
 
 
-def _window(where: dict[tuple[str, str], int], length: int, row: Row) -> tuple[int, int]:
+def _window(where: dict[tuple[str, str], int], length: int, row: RowWords) -> tuple[int, int]:
     size = len(row.pairs)
     if size <= _WHOLE * length + _MORE:
         return 0, size

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meadow.filters.contamination.exams import Item, Source
+from meadow.core.tables import ENDINGS, QUESTIONS, ending, records
+from meadow.filters.contamination.exams import ExamSource, ExamText
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
 
-#: File name endings that `read_exam` knows; each may be followed by ``.gz`` but Parquet's.
-ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-
 # Names of columns, in order of preference, without regard to case.
-_QUESTION = (
-    "question",
-    "input",
-    "query",
-    "stem",
-    "sent1",
-    "prompt",
-    "problem",
-    "instruction",
-    "sentence",
-    "text",
-)
 _CONTEXT = ("context", "contexts", "passage", "abstract")
 _OPTIONS = ("options", "choices", "answers", "mc_answers")
 _ANSWER = ("long_answer", "answer", "output", "answer_text", "final_decision", "response", "reference")
@@ -49,7 +32,7 @@ _NO_INPUT = frozenset(("", "<noinput>"))
 _VAGUE = frozenset(("test", "dev", "validation", "val", "eval", "data", "train", "questions", "exam"))
 
 
-def read_exam(path: str | Path) -> Source:
+def read_exam(path: str | Path) -> ExamSource:
     """Reads an evaluation set that Meadow did not build: a file, or a folder of such files.
 
     Read are JSON lines, JSON (a list of records, or an object of records), Parquet and CSV; a CSV without a
@@ -66,26 +49,26 @@ def read_exam(path: str | Path) -> Source:
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _ending(file))
+        files = sorted(file for file in path.rglob("*") if file.is_file() and ending(file))
         if not files:
             raise ValueError(f"{path}: it holds no exam; put files into it that end in {', '.join(ENDINGS)}")
     elif not path.is_file():
         raise ValueError(f"{path}: there is no such file; give an exam's file or folder")
-    items: list[Item] = []
+    items: list[ExamText] = []
     for file in files:
         prefix = f"{file.relative_to(path).as_posix()}:" if path.is_dir() else ""
         items += _numbered(prefix, _items(file))
     name = path.resolve().name.removesuffix(".gz")
-    ending = next((e for e in ENDINGS if name.lower().endswith(e)), "")
-    name = name[: len(name) - len(ending)] if not path.is_dir() else name
+    if not path.is_dir():
+        name = name[: len(name) - len(next((e for e in ENDINGS if name.lower().endswith(e)), ""))]
     if not items:
         raise ValueError(f"{path}: it holds no question")
     if name.lower() in _VAGUE and path.resolve().parent.name:
         name = f"{path.resolve().parent.name}/{name}"
-    return Source(name or path.name, "", "", False, tuple(items))
+    return ExamSource(name or path.name, "", "", False, tuple(items))
 
 
-def built_exams(store: Store, name: str) -> Iterator[Source]:
+def built_exams(store: Store, name: str) -> Iterator[ExamSource]:
     """The evaluation splits of a dataset that was built earlier: all of an exam's, else ``test``.
 
     Args:
@@ -96,13 +79,12 @@ def built_exams(store: Store, name: str) -> Iterator[Source]:
         meadow.core.store.StoreError: It is not built.
     """
     manifest = store.manifest(name)
-    for split, paths in store.files(name, manifest["version"]).items():
-        if manifest.get("test_only") or split == "test":
-            rows = _rows(paths)
-            yield Source(name, manifest["version"], split, bool(manifest.get("sample")), map(row_item, rows))
+    files = store.files(name, manifest.version)
+    for split in manifest.exam_splits():
+        yield ExamSource(name, manifest.version, split, manifest.sample, map(row_item, _rows(files[split])))
 
 
-def row_item(row: Mapping[str, Any]) -> Item:
+def row_item(row: Mapping[str, Any]) -> ExamText:
     """The exam item in a row of ours: `input` is the question, with its options or its abstract behind it."""
     options = tuple(option["text"] for option in row.get("options") or ())
     question, answer, context = row["input"] or "", row["output"] or "", ""
@@ -116,7 +98,7 @@ def row_item(row: Mapping[str, Any]) -> Item:
     chosen = {o["key"]: o["text"] for o in row.get("options") or ()}.get(row.get("answer_key"))
     if chosen is not None and answer == f"{row['answer_key']}: {chosen}":
         answer = chosen
-    return Item(row["id"], question, options, answer, context)
+    return ExamText(row["id"], question, options, answer, context)
 
 
 def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -131,8 +113,8 @@ def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
 
 
-def _numbered(prefix: str, items: Iterable[tuple[str, Item]]) -> Iterator[Item]:
-    seen: dict[str, Item] = {}
+def _numbered(prefix: str, items: Iterable[tuple[str, ExamText]]) -> Iterator[ExamText]:
+    seen: dict[str, ExamText] = {}
     for line, item in items:
         found = item._replace(id=f"{prefix}{item.id or line}")
         if seen.setdefault(found.id, found) != found:
@@ -140,12 +122,7 @@ def _numbered(prefix: str, items: Iterable[tuple[str, Item]]) -> Iterator[Item]:
         yield found
 
 
-def _ending(file: Path) -> str:
-    name = file.name.lower().removesuffix(".gz")
-    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
-
-
-def _items(file: Path) -> Iterator[tuple[str, Item]]:
+def _items(file: Path) -> Iterator[tuple[str, ExamText]]:
     for place, record in records(file):
         if not isinstance(record, Mapping):
             raise ValueError(f"{file}, record {place}: it is no object of named fields; repair or remove it")
@@ -161,107 +138,7 @@ def _items(file: Path) -> Iterator[tuple[str, Item]]:
         yield place, item
 
 
-def records(file: Path) -> Iterator[tuple[str, Any]]:
-    """The records of a file, with what each is called there: its key, or its number from 1.
-
-    Raises:
-        ValueError: The file's form is not known, or it is damaged.
-    """
-    ending = _ending(file)
-    if ending == ".parquet":
-        yield from _parquet(file)
-        return
-    if not ending:
-        raise ValueError(f"{file}: its form is not known; give a file that ends in {', '.join(ENDINGS)}")
-    try:
-        with _opened(file) as stream:
-            if ending in (".csv", ".tsv"):
-                yield from _csv(stream, "\t" if ending == ".tsv" else ",")
-            elif ending == ".json":
-                yield from _json(json.load(stream))
-            else:
-                for number, line in enumerate(stream, start=1):
-                    if line.strip():
-                        try:
-                            yield str(number), json.loads(line)
-                        except ValueError as error:
-                            raise ValueError(f"line {number}: {error}") from error
-    except (OSError, EOFError, ValueError, RecursionError, csv.Error) as error:
-        raise ValueError(f"{file}: it cannot be read: {error}; repair it") from error
-
-
-def _opened(file: Path) -> io.TextIOBase:
-    if file.name.lower().endswith(".gz"):
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
-
-
-def _json(found: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(found, dict):
-        inner = [
-            key
-            for key in ("data", "questions", "rows", "examples", "test")
-            if isinstance(found.get(key), list)
-        ]
-        if inner:
-            found = found[inner[0]]
-        elif found and all(isinstance(value, Mapping) for value in found.values()):
-            yield from ((str(key), value) for key, value in found.items())
-            return
-        else:
-            raise ValueError("it is no list of records")
-    if not isinstance(found, list):
-        raise ValueError("it is no list of records")
-    yield from ((str(number), record) for number, record in enumerate(found, start=1))
-
-
-def _parquet(file: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as parquet:
-            number = 0
-            for batch in parquet.iter_batches(batch_size=1_000):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield str(number), record
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file}: it cannot be read: {error}; repair it") from error
-
-
-def _csv(stream: io.TextIOBase, delimiter: str) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**27)
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
-    first = next(reader, None)
-    if first is None:
-        return
-    # MMLU's files begin with a question: no name of a column, and a letter at the end.
-    named = {name.strip().lower() for name in first} & {*_QUESTION}
-    last = first[-1].strip()
-    if not named and len(first) >= 4 and len(last) == 1 and last in _LETTERS[: len(first) - 2]:
-        rows, names = [first], None
-    else:
-        rows, names = [], [name.strip() for name in first]
-
-    def every() -> Iterator[list[str]]:
-        yield from rows
-        yield from reader
-
-    for number, row in enumerate(every(), start=1):
-        if not any(cell.strip() for cell in row):
-            continue
-        if names is None:
-            if len(row) != len(first) or row[-1].strip() not in _LETTERS[: len(row) - 2]:
-                raise ValueError(f"row {number}: {len(row)} cells, or no letter at its end")
-            yield str(number), {"question": row[0], "options": row[1:-1], "answer_key": row[-1].strip()}
-        elif len(row) != len(names):
-            raise ValueError(f"row {number}: {len(row)} cells where the header has {len(names)}")
-        else:
-            yield str(number), dict(zip(names, row, strict=True))
-
-
-def _item(record: Mapping[str, Any]) -> Item | None:
+def _item(record: Mapping[str, Any]) -> ExamText | None:
     by_name = {str(key).lower(): value for key, value in record.items()}
     if {"input", "output", "instruction"} <= set(by_name) and "question" not in by_name:
         ours = by_name.get("options")
@@ -271,7 +148,7 @@ def _item(record: Mapping[str, Any]) -> Item | None:
             row = {k: by_name.get(k) for k in ("options", "answer_key")}
             texts = {k: _text(by_name[k]) for k in ("input", "output")}
             return row_item({**row, **texts, "id": _text(by_name.get("id"))})
-    question = _first(by_name, _QUESTION)
+    question = _first(by_name, QUESTIONS)
     if not question.strip():
         return None
     found = next((by_name[name] for name in _OPTIONS if by_name.get(name)), None)
@@ -290,7 +167,7 @@ def _item(record: Mapping[str, Any]) -> Item | None:
         chosen = [text for text in (_chosen(letter, options) for letter in letters) if text]
         answer = answer if answer in options.values() else next(iter(chosen), answer)
     context = _first(by_name, _CONTEXT)
-    return Item(_first(by_name, _ID), question, tuple(options.values()), answer, context)
+    return ExamText(_first(by_name, _ID), question, tuple(options.values()), answer, context)
 
 
 def _text(value: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from meadow.core.parts import Piece, batches
-from meadow.filters.contamination import Exam, Index, Item, row_item
+from meadow.filters.contamination import ExamText, Index, IndexedExam, row_item
 
 if TYPE_CHECKING:
     from meadow.filters.contamination import Match
@@ -69,7 +69,7 @@ class Hit(NamedTuple):
     split: str
 
 
-def items(piece: Piece) -> Iterator[Item]:
+def items(piece: Piece) -> Iterator[ExamText]:
     """The exam items in a part of exam rows."""
     for batch in batches([(piece.part, piece.drop)]):
         names = [c for c in ("id", "input", "output", "options", "answer_key") if c in batch.schema.names]
@@ -109,7 +109,7 @@ def _numbers(piece: Piece) -> np.ndarray:
     return every if piece.drop is None else np.delete(every, piece.drop)
 
 
-def as_hit(match: Match, row: int, row_id: str, exam: Exam) -> Hit:
+def as_hit(match: Match, row: int, row_id: str, exam: IndexedExam) -> Hit:
     """A match as the build and reports see it."""
     return Hit(
         row, row_id, exam.name, match.item, match.share, match.kind, match.fields, match.overlap,
@@ -176,7 +176,9 @@ def as_table(hits: Iterable[tuple[str, Hit]], *, dropped: bool) -> pa.Table:
     )
 
 
-def summary(exams: Iterable[Exam], hits: Iterable[tuple[Any, Hit]], *, dropped: bool) -> list[dict[str, Any]]:
+def summary(
+    exams: Iterable[IndexedExam], hits: Iterable[tuple[Any, Hit]], *, dropped: bool
+) -> list[dict[str, Any]]:
     """What the manifest says of each exam, in the order of `exams`.
 
     Returns:

@@ -63,6 +63,9 @@ _INVERSE = pow(_BASE, -1, 2**64)
 _CHUNK = 2**15
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
+# And of several words in a row, by Horner's rule.
+_ODD = (np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB))
+_GRAM_SHIFT = np.uint64(29)
 
 
 @lru_cache(1)
@@ -211,3 +214,15 @@ def hash_words(found: list[str]) -> np.ndarray:
     """The hashes of words as `words` gives them, in order."""
     codes = np.frombuffer("".join(word + "\n" for word in found).encode("utf-32-le", "surrogatepass"), "<u4")
     return _hash(np.where(codes == 10, 0, codes), None)[0]
+
+
+def grams(hashes: np.ndarray, size: int) -> np.ndarray:
+    """The hash of each `size` words that follow one another."""
+    count = max(len(hashes) - size + 1, 0)
+    found = hashes[:count].copy()
+    for i in range(1, size):
+        found *= _ODD[0]
+        found += hashes[i : i + count]
+    found ^= found >> _GRAM_SHIFT
+    found *= _ODD[1]
+    return found

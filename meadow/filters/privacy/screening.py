@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from meadow.core.parts import Finding
+from meadow.core.tables import rows_of
 from meadow.filters.privacy import TYPES, mask_spans, scan
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _NO_TEXT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IdentifyingRow:
     """A row in which something was found.
 
     Attributes:
@@ -39,7 +40,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Screened:
+class ScreenCounts:
     """Counts of a screen.
 
     Attributes:
@@ -54,8 +55,8 @@ class Screened:
 
 
 def screen(
-    target: str, store: Store, fields: Sequence[str] = (), done: Screened | None = None
-) -> Iterator[Row | dict]:
+    target: str, store: Store, fields: Sequence[str] = (), done: ScreenCounts | None = None
+) -> Iterator[IdentifyingRow | dict]:
     """Screens one dataset or file, row by row.
 
     Args:
@@ -65,15 +66,15 @@ def screen(
         done: Counts to be kept up to date while rows are yielded.
 
     Yields:
-        A `Row` for each row with findings, and the record as it is for each without.
+        A `IdentifyingRow` for each row with findings, and the record as it is for each without.
 
     Raises:
         ValueError: There is no such dataset or file, it cannot be read, or no row has such a column.
         meadow.core.store.StoreError: The dataset's manifest cannot be read.
     """
-    done = Screened() if done is None else done
+    done = ScreenCounts() if done is None else done
     missing = set(fields)
-    for place, record in _records(target, store):
+    for place, record in rows_of(target, store):
         missing.difference_update(record)
         done.rows += 1
         texts = dict(_texts(record, fields))
@@ -87,7 +88,7 @@ def screen(
         done.hit += 1
         done.findings.update(finding.type for finding in findings)
         masked = {name: mask_spans(text, spans[name]) for name, text in texts.items()}
-        yield Row(
+        yield IdentifyingRow(
             str(record.get("id", place)),
             findings,
             {name: text for name, text in texts.items() if spans[name]},
@@ -95,22 +96,6 @@ def screen(
         )
     if done.rows and missing:
         raise ValueError(f"{target}: no row has a column {', '.join(sorted(missing))}")
-
-
-def _records(target: str, store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    from meadow.filters.contamination import reading
-
-    if target in store.names():
-        files = [path for paths in store.files(target).values() for path in paths]
-    elif Path(target).is_file():
-        files = [Path(target)]
-    else:
-        raise ValueError(f"{target}: no dataset in {store.root} and no file has this name")
-    for file in files:
-        for place, record in reading.records(file):
-            if not isinstance(record, dict):
-                raise ValueError(f"{target}, record {place}: it is no object of named fields")
-            yield place, record
 
 
 def _texts(record: Mapping[str, Any], fields: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -158,10 +143,10 @@ def run(target: str, store: Store, fields: Sequence[str], masked: Path | None, s
     """
     import json
 
-    done, shown = Screened(), []
+    done, shown = ScreenCounts(), []
     with _written(masked) if masked else nullcontext() as stream:
         for row in screen(target, store, fields, done):
-            found = isinstance(row, Row)
+            found = isinstance(row, IdentifyingRow)
             if stream:
                 record = row.masked if found else row
                 stream.write(json.dumps(record, ensure_ascii=True, default=str) + "\n")
