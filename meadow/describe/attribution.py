@@ -48,7 +48,7 @@ _TITLE = 200
 def write(
     files: Sequence[Path],
     path: Path,
-    terms: Mapping[str, License | Mapping[str, Any]] | None = None,
+    terms: Mapping[str, License] | None = None,
     changes: Mapping[str, str] | None = None,
 ) -> int:
     """Writes the credits of all rows whose licence asks for attribution, in the order of the rows.
@@ -75,17 +75,9 @@ def write(
     pending: list[pa.RecordBatch] = []
     held = 0
     # A dictionary of texts that do not come twice is work for nothing.
-    repeated = [
-        "license",
-        "license_url",
-        "question_license",
-        "question_license_url",
-        "changes",
-        "source_date",
-    ]
-    with pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=3, use_dictionary=repeated
-    ) as out:
+    licenses = ("license", "license_url", "question_license", "question_license_url")
+    options: dict[str, Any] = {"use_dictionary": [*licenses, "changes", "source_date"]}
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, **options) as out:
         for batch in credits_.of(files, schema):
             pending.append(batch)
             held += batch.num_rows
@@ -101,10 +93,10 @@ def write(
 class _Credits:
     """Columns of credits out of columns of rows, a batch at a time."""
 
-    def __init__(self, terms: Mapping[str, License | Mapping[str, Any]], changes: Mapping[str, str]) -> None:
+    def __init__(self, terms: Mapping[str, License], changes: Mapping[str, str]) -> None:
         import pyarrow as pa
 
-        licenses = [License.of(spdx, terms.get(spdx)) for spdx in sorted({*KNOWN, *terms})]
+        licenses = [terms.get(spdx) or License.of(spdx) for spdx in sorted({*KNOWN, *terms})]
         self._ids = pa.array([each.id for each in licenses], pa.string())
         self._urls = pa.array([each.url or None for each in licenses], pa.string())
         self._named = [f"{each.name} ({each.url})" if each.url else each.name for each in licenses]

@@ -61,7 +61,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BibEntry:
     """One BibTeX entry.
 
     Attributes:
@@ -79,17 +79,17 @@ class Entry:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-def entries(*bibtex: str) -> list[Entry]:
+def entries(*bibtex: str) -> list[BibEntry]:
     """Cuts BibTeX into entries, each key once; an entry that cannot be understood is kept as its text."""
     macros: dict[str, str] = {}
-    found: dict[str, Entry] = {}
+    found: dict[str, BibEntry] = {}
     for kind, text in (block for each in bibtex for block in _blocks(each)):
         if kind == "string":
             macros[text] = text
         elif kind not in ("comment", "preamble"):
             entry = _parsed(kind, text, "\n".join(macros))
             found.setdefault(entry.key.lower(), entry)
-    return [*(Entry(text, text) for text in macros), *found.values()]
+    return [*(BibEntry(text, text) for text in macros), *found.values()]
 
 
 def _blocks(bibtex: str) -> Iterable[tuple[str, str]]:
@@ -108,7 +108,7 @@ def _blocks(bibtex: str) -> Iterable[tuple[str, str]]:
 
 
 @lru_cache(maxsize=512)  # a build writes the collection's citation once per source
-def _parsed(kind: str, text: str, macros: str) -> Entry:
+def _parsed(kind: str, text: str, macros: str) -> BibEntry:
     # Not by their names as plugins: each look-up would search all installed packages.
     from pybtex.database.input.bibtex import Parser
     from pybtex.exceptions import PybtexError
@@ -119,9 +119,9 @@ def _parsed(kind: str, text: str, macros: str) -> Entry:
         ((name, found),) = Parser().parse_string(f"{macros}\n{text}").entries.items()
         people = found.persons.get("author") or found.persons.get("editor") or []
         fields = {key.lower(): _plain(key.lower(), value) for key, value in found.fields.items()}
-        return Entry(name, text, kind, tuple(_person(each) for each in people), fields)
+        return BibEntry(name, text, kind, tuple(_person(each) for each in people), fields)
     except (PybtexError, ValueError):
-        return Entry(name, text)
+        return BibEntry(name, text)
 
 
 def _plain(name: str, value: str) -> str:
@@ -184,7 +184,7 @@ def paper() -> str:
     return found[1].strip() if found else ""
 
 
-def bibtex(manifest: Manifest) -> list[Entry]:
+def bibtex(manifest: Manifest) -> list[BibEntry]:
     """All that one should cite who uses a version: itself, what it was made from, the collection's paper."""
     return entries(*_own(manifest), paper())
 
@@ -211,7 +211,7 @@ def credit(manifest: Manifest) -> str:
 
 def gather(
     names: Iterable[str], store: Store, sources: Callable[[str], list[str]], version: str | None = None
-) -> tuple[list[Entry], list[str]]:
+) -> tuple[list[BibEntry], list[str]]:
     """What to cite for some datasets: the versions that are built, with their sources, or else the sources alone.
 
     Args:
@@ -311,7 +311,7 @@ def _version_reference(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _reference(entry: Entry) -> dict[str, Any]:
+def _reference(entry: BibEntry) -> dict[str, Any]:
     fields = entry.fields
     authors: list[dict[str, str]] = []
     for person in entry.authors:

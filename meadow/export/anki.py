@@ -96,25 +96,29 @@ def export_anki(
         templates=[{"name": "Question and answer", "qfmt": _FRONT, "afmt": _BACK}],
         css=_CSS,
     )
-    deck = streaming_deck(_stable_number(f"deck {name}"), name, model, _notes(rows, name, model))
-    write_package([deck], path, modified)
-    return deck.written
+    written = 0
+
+    def counted() -> Iterator[genanki.Note]:
+        nonlocal written
+        for note in _notes(rows, name, model):
+            written += 1
+            yield note
+
+    write_package([streaming_deck(_stable_number(f"deck {name}"), name, model, counted())], path, modified)
+    return written
 
 
 def streaming_deck(
     deck_id: int, name: str, model: genanki.Model, notes: Iterable[genanki.Note]
 ) -> genanki.Deck:
-    """A deck that takes its notes one by one while it is written; its `written` counts them."""
+    """A deck that takes its notes one by one while it is written."""
     import genanki
 
     class StreamingDeck(genanki.Deck):
-        written = 0
-
         def write_to_db(self, cursor: sqlite3.Cursor, timestamp: float, id_gen: Iterator[int]) -> None:
             super().write_to_db(cursor, timestamp, id_gen)
             for note in notes:
                 note.write_to_db(cursor, timestamp, self.deck_id, id_gen)
-                self.written += 1
 
     deck = StreamingDeck(deck_id, name)
     deck.add_model(model)

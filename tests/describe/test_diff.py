@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meadow.core.store import Store, StoreError
-from meadow.describe.diff import Change, RowExcerpt, diff, hashes
+from meadow.describe.diff import Change, RowExcerpt, diff
+from meadow.describe.hashing import hashes
 from tests.cli.test_cli import SCRIPT, on_terminal, run
 from tests.stores import LEVEL, put, row
 
@@ -189,7 +190,7 @@ def test_hashes_are_equal_where_values_are(values: pa.Array, start: int) -> None
 
 def test_hashes_do_not_depend_on_the_process() -> None:
     code = (
-        "import pyarrow as pa; from meadow.describe.diff import hashes;"
+        "import pyarrow as pa; from meadow.describe.hashing import hashes;"
         "print(hashes(pa.array(['a', 'None', None, ''])).tolist(), hashes(pa.array([['a'], [], None])).tolist(),"
         "hashes(pa.array([1.5, -1.0])).tolist(), hashes(pa.array(['a']), 7).tolist())"
     )

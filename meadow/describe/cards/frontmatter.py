@@ -15,7 +15,7 @@ _KEY = re.compile(r"""(?:"([^"\\\n]+)"|'([^'\n]+)'|([A-Za-z_][^:#\n]*?))[ \t]*:(
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CardKind:
     """A kind of card, by what in its YAML is Meadow's.
 
     Attributes:
@@ -30,7 +30,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class PersonsYaml:
     """What a person's YAML leaves.
 
     Attributes:
@@ -70,10 +70,10 @@ def load(block: str | None) -> dict[str, Any]:
     return data
 
 
-def read(block: str | None, kind: Kind) -> Front:
+def read(block: str | None, kind: CardKind) -> PersonsYaml:
     """Tells what of a card's YAML is a person's."""
     if not block:
-        return Front()
+        return PersonsYaml()
     try:
         data = load(block)
         kept = _keep(block, {key: value for key, value in data.items() if key not in kind.owned}, data, kind)
@@ -82,13 +82,13 @@ def read(block: str | None, kind: Kind) -> Front:
 
             DatasetCard(f"---\nlicense: mit\n{kept}\n---\n")  # raises where the Hub could not read it
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return Front(broken=block)
+        return PersonsYaml(broken=block)
     tags = data.get("tags")
     theirs = (tag for tag in (tags if isinstance(tags, list) else ()) if isinstance(tag, str))
-    return Front(kept, frozenset(data), tuple(tag for tag in theirs if tag not in kind.tags))
+    return PersonsYaml(kept, frozenset(data), tuple(tag for tag in theirs if tag not in kind.tags))
 
 
-def _keep(block: str, theirs: Mapping[str, Any], data: Mapping[str, Any], kind: Kind) -> str:
+def _keep(block: str, theirs: Mapping[str, Any], data: Mapping[str, Any], kind: CardKind) -> str:
     """The part of a YAML block that is not Meadow's, as it was typed, with all comments.
 
     Args:

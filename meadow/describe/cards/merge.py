@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from meadow.describe.cards import frontmatter, markdown
-from meadow.describe.cards.frontmatter import Kind
+from meadow.describe.cards.frontmatter import CardKind
 from meadow.describe.cards.templates import render_markdown
 
 #: The markers around each kind of part; text has none.
@@ -42,7 +42,7 @@ class CardPart:
 
 
 def make(
-    kind: Kind,
+    kind: CardKind,
     template: Path | str,
     context: Mapping[str, Any],
     metadata: Mapping[str, Any],
@@ -65,7 +65,7 @@ def make(
 
 
 def assemble(
-    kind: Kind, body: str, metadata: Mapping[str, Any], existing: str | None, words: str = ""
+    kind: CardKind, body: str, metadata: Mapping[str, Any], existing: str | None, words: str = ""
 ) -> str:
     """Makes a card's text of a body as a template gives it; else as `make`."""
     fresh, made = _fresh(body, words)
@@ -73,7 +73,7 @@ def assemble(
     return _put_together(kind, {"pretty_name": title, **metadata}, "", fresh, made, existing or "")
 
 
-def merge_cards(kind: Kind, card: str, existing: str) -> str:
+def merge_cards(kind: CardKind, card: str, existing: str) -> str:
     """Merges a finished card with another copy of it that people may have edited, such as the Hub's.
 
     Generated blocks, sections of words that nobody edited there, and the YAML keys that Meadow owns become those
@@ -97,7 +97,7 @@ def merge_cards(kind: Kind, card: str, existing: str) -> str:
 
 
 def _put_together(
-    kind: Kind,
+    kind: CardKind,
     metadata: Mapping[str, Any],
     more: str,
     fresh: list[CardPart],

@@ -8,7 +8,7 @@ from typing import Any
 
 from meadow.core.licenses import License
 from meadow.core.manifest import Manifest
-from meadow.describe.cards.frontmatter import Kind
+from meadow.describe.cards.frontmatter import CardKind
 from meadow.describe.cards.hub import HUB_LICENSES, HUB_SIZES, HUB_TASKS
 from meadow.describe.cards.markdown import hexadecimal, is_url, slug
 
@@ -18,7 +18,7 @@ _TAGS = ("medical", "instruction-tuning", "meadow")
 _CONDITIONAL = {"sample": "sample", "test_only": "test-only"}
 
 #: The cards of datasets, mixtures and collections.
-DATASET = Kind(
+DATASET = CardKind(
     owned=(
         *("pretty_name", "language", *_LICENSE, "size_categories", "task_categories", "tags", "configs"),
         "dataset_info",
@@ -31,7 +31,7 @@ DATASET = Kind(
 )
 
 #: The cards of fine-tuned models; those of a method go where a card becomes that of a merged model.
-MODEL = Kind(
+MODEL = CardKind(
     owned=(
         *("language", *_LICENSE, "library_name", "pipeline_tag", "base_model", "base_model_relation"),
         *("datasets", "tags"),

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from meadow.core.manifest import Manifest
 from meadow.core.row import COLUMNS
 from meadow.core.store import ATTRIBUTION, CONTAMINATION, DUPLICATES, REJECTED, Store, StoreError
-from meadow.describe.diff import BATCH, Difference, RowFiles, diff, hashes
+from meadow.describe.diff import BATCH, Difference, RowFiles, diff
+from meadow.describe.hashing import hashes
 
 #: Characters of a text that a page shows, of the rows of one dataset, and of all rows together.
 MOST = 5_000
@@ -34,7 +35,7 @@ _UNREADABLE = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, S
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class VersionRow:
     """One of a dataset's versions: what its manifest says."""
 
     version: str
@@ -59,7 +60,7 @@ class ShownRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ClusterMember:
     """One row of a cluster of duplicates.
 
     Attributes:
@@ -76,11 +77,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class DuplicateCluster:
     """Rows that are duplicates of one another: `size` of them, some shown."""
 
     size: int
-    members: tuple[Member, ...]
+    members: tuple[ClusterMember, ...]
 
 
 @dataclass
@@ -106,11 +107,11 @@ class Facts:
 
     name: str
     manifest: Manifest
-    versions: list[Version] = field(default_factory=list)
+    versions: list[VersionRow] = field(default_factory=list)
     rows: list[ShownRow] = field(default_factory=list)
     rows_cut: int = 0
     sites: list[tuple[str, int]] = field(default_factory=list)
-    clusters: list[Cluster] = field(default_factory=list)
+    clusters: list[DuplicateCluster] = field(default_factory=list)
     hits: list[Mapping[str, Any]] = field(default_factory=list)
     hits_listed: int = 0
     hit_rows: int = 0
@@ -195,7 +196,7 @@ class _Reader:
             self.facts.problems.append(f"{what} cannot be read: {' '.join(reason.split())[:300]}")
 
 
-def _versions(store: Store, name: str) -> list[Version]:
+def _versions(store: Store, name: str) -> list[VersionRow]:
     found = []
     for version in reversed(store.versions(name)):
         try:
@@ -203,7 +204,7 @@ def _versions(store: Store, name: str) -> list[Version]:
         except StoreError:
             continue
         note = manifest.release_notes.get(version, "")
-        found.append(Version(version, manifest.rows, manifest.funnel.read, note))
+        found.append(VersionRow(version, manifest.rows, manifest.funnel.read, note))
     return found
 
 
@@ -253,7 +254,7 @@ def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> 
             facts.rows.append(ShownRow(row, files.split_of(number), raw_files(row["id"], raw)))
     texts = {row_id: _excerpt(read[number]) for number, row_id in survivors.items()}
     facts.clusters = [
-        Cluster(c.size, tuple(Member(m.id, m.kept, m.similarity, m.excerpt or texts.get(m.id, "")) for m in c.members))
+        DuplicateCluster(c.size, tuple(ClusterMember(m.id, m.kept, m.similarity, m.excerpt or texts.get(m.id, "")) for m in c.members))
         for c in facts.clusters
     ]  # fmt: skip
 
@@ -313,18 +314,20 @@ def _clusters(facts: Facts, folder: Path) -> None:
             chosen[key] = None
     wanted = np.array(list(chosen), np.uint64)
     sizes = dict(zip(wanted.tolist(), counts[np.searchsorted(found, wanted)].tolist(), strict=True))
-    members: dict[int, list[Member]] = {key: [] for key in chosen}
+    members: dict[int, list[ClusterMember]] = {key: [] for key in chosen}
     for batch in _batches(path, ("cluster", "id", "kept", "similarity")):
         key = hashes(batch.column("cluster"))
         for at in np.flatnonzero(np.isin(key, wanted)).tolist():
             mine, kept = members[int(key[at])], batch.column("kept")[at].as_py()
-            member = Member(batch.column("id")[at].as_py(), kept, batch.column("similarity")[at].as_py(), "")
+            member = ClusterMember(
+                batch.column("id")[at].as_py(), kept, batch.column("similarity")[at].as_py(), ""
+            )
             if kept:
                 mine.insert(0, member)
                 del mine[_MEMBERS:]
             elif len(mine) < _MEMBERS:
                 mine.append(member)
-    facts.clusters = [Cluster(sizes[key], tuple(members[key])) for key in chosen]
+    facts.clusters = [DuplicateCluster(sizes[key], tuple(members[key])) for key in chosen]
 
 
 def _rejects(facts: Facts, folder: Path) -> None:
@@ -348,7 +351,7 @@ def _rejects(facts: Facts, folder: Path) -> None:
             for at in np.flatnonzero(pc.is_in(ids, wanted_ids).to_numpy(zero_copy_only=False)).tolist():
                 texts[ids[at].as_py()] = batch.column("excerpt")[at].as_py() or ""
     facts.clusters = [
-        Cluster(c.size, tuple(Member(m.id, m.kept, m.similarity, "" if m.kept else texts.get(m.id, "")) for m in c.members))
+        DuplicateCluster(c.size, tuple(ClusterMember(m.id, m.kept, m.similarity, "" if m.kept else texts.get(m.id, "")) for m in c.members))
         for c in facts.clusters
     ]  # fmt: skip
 

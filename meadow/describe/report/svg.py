@@ -26,7 +26,9 @@ def funnel(found: Funnel, steps: Sequence[tuple[str, FunnelStage]]) -> dict[str,
         steps: What each step is called, and its rows.
     """
     read, kept, whole = found.read, found.kept, max(found.read, 1)
-    drawn = [("Read", f"{read:,}", [(0, 100 if read else 0, "on")])]
+    drawn: list[tuple[str, str, list[tuple[float, float, str]]]] = [
+        ("Read", f"{read:,}", [(0, 100 if read else 0, "on")])
+    ]
     for name, step in steps:
         out = step.read - step.kept
         said = f"\N{MINUS SIGN}{out:,} ({percent(out, step.read)})" if out else "none left out"
