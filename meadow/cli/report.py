@@ -27,9 +27,9 @@ def report(
     """Write one HTML page that needs no network: rows, funnels, licences, duplicates, exams, random rows."""
     from meadow.describe.report import write_report
 
-    try:
-        with console.failing():
+    with console.failing():
+        try:
             path, size = write_report(store_in(out), file, rows=rows, seed=seed)
-    except OSError as error:
-        console.fail(f"cannot write {error.filename or file}: {error.strerror or error}")
+        except OSError as error:
+            console.fail(f"cannot write {error.filename or file}: {error.strerror or error}")
     console.say(f"{path}: {console.size_of(size)}")

@@ -243,7 +243,7 @@ def test_rows_that_owe_nothing_are_left_out_and_the_others_keep_their_order(tmp_
 def test_terms_of_a_source_decide_for_its_own_licences(tmp_path: Path) -> None:
     file = parquet(tmp_path / "a.parquet", [row(1, license=MedQA.license.id), row(2, license=CC0.id)])
     assert credited([file], tmp_path) == []
-    (one,) = credited([file], tmp_path, terms={MedQA.license.id: MedQA.license.described()})
+    (one,) = credited([file], tmp_path, terms={MedQA.license.id: MedQA.license})
     assert one["license_url"] == "https://github.com/jind11/MedQA"
     assert MedQA.license.name in one["credit"]
 
