@@ -192,19 +192,16 @@ _said: set[str] = set()
 
 def _told(manifest: Manifest, store: Store) -> Manifest:
     """Says, once in a process, in what a dataset is less than its name promises; returns the manifest."""
-    if "mixture" in manifest:
-        from meadow import mix as mixtures
-
-        name = manifest.mixture["name"]
+    if manifest.mixture is not None:
+        name = manifest.mixture.name
         if manifest.sample:
             _say_once(
-                f"{manifest['name']} in {store.root} is a mixture of the small embedded SAMPLES, written for "
+                f"{manifest.name} in {store.root} is a mixture of the small embedded SAMPLES, written for "
                 f"tests, not the real data; for that put raw files into {default_raw()} and run "
                 f"`python -m meadow.build mixture:{name if name in mixtures.available() else 'FILE.yaml'}`"
             )
-        for note in mixtures.notes(manifest):
-            if "INCOMPLETE" in note:
-                _say_once(note)
+        for note in mixtures.missing(manifest):
+            _say_once(note)
     elif manifest.sample:
         _say_sample(manifest, store)
     return manifest

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from meadow.mix.definition import PREFIX, DefinitionError, Mixture, MixtureError, MixturePart, available, load
 
 if TYPE_CHECKING:
-    from meadow.mix.building import build, notes
+    from meadow.mix.building import build, missing, notes
     from meadow.mix.lock import LockMismatchError
 
 __all__ = [
@@ -25,11 +25,12 @@ __all__ = [
     "available",
     "build",
     "load",
+    "missing",
     "notes",
 ]
 
 #: What needs pyarrow and numpy is imported when it is asked for.
-_LATER = {"build": "building", "notes": "building", "LockMismatchError": "lock"}
+_LATER = {"build": "building", "missing": "building", "notes": "building", "LockMismatchError": "lock"}
 
 
 def __getattr__(name: str) -> Any:

@@ -153,13 +153,18 @@ def _words(mixture: Mixture) -> str:
     return words
 
 
+def missing(manifest: Manifest) -> list[str]:
+    """Which parts a mixture was built without, a sentence each."""
+    parts = manifest.mixture.missing if manifest.mixture else ()
+    return [f"{manifest.name} is INCOMPLETE: without {each.dataset}: {each.reason}" for each in parts]
+
+
 def notes(manifest: Manifest) -> list[str]:
     """What a person should know of a mixture that was built: what is missing, what is smaller than asked."""
     name, about = manifest.name, manifest.mixture
     if about is None:
         return []
-    found = [f"{name} is INCOMPLETE: without {each.dataset}: {each.reason}" for each in about.missing]
-    found += [f"{name}: {line}" for line in map(shortage, about.parts) if line]
+    found = missing(manifest) + [f"{name}: {line}" for line in map(shortage, about.parts) if line]
     found += [f"{name}: {line}" for line in exam_rows(manifest)]
     absent = about.not_in_meadow
     if absent:

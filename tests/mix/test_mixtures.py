@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import meadow
-from meadow import loading as loader
+from meadow import api
 from meadow import mix as mixtures
 from meadow.api import build_datasets
 from meadow.core.manifest import (
@@ -80,7 +80,7 @@ class Bench:
         put(self.raw, name, *records)
 
     def build(self, *names: str, builders: Any = BUILDERS, **options: Any) -> pipeline.Report:
-        options = {"filters": OFF, **options}
+        options = {"options": OFF, **options}
         report = build_datasets(names, raw=self.raw, out=self.store.root, builders=builders, **options)
         assert report.failed == {}
         return report
@@ -216,7 +216,7 @@ colour: blue
         "parts[1].dataset: a mixture cannot be part of another", "parts[1].versions: 1.1 must be text",
         "parts[1].weight: 0", "parts[2].dataset: is missing", "parts[2].versions: 'newest'",
         "parts[2].weight: stands beside max_rows; choose one", "parts[3]: is text, and must be a mapping", "total_rows: is text, and must be a whole number",
-        "licenses: allow: 'MITT'", "licenses: unknown key 'foo'", "contamination[0]: 'maybe'",
+        "licenses.allow: 'MITT'", "licenses.foo: unknown key", "contamination[0]: 'maybe'",
         "not_in_meadow[0].reason: is missing",
     ):  # fmt: skip
         assert any(line.startswith(key) for line in said), key
@@ -997,7 +997,7 @@ def fresh(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A `datasets` cache of the test's own, and one output folder for all that only use the samples."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("MEADOW_OUT", str(samples))
-    monkeypatch.setattr(loader, "_said", set())
+    monkeypatch.setattr(api, "_said", set())
     return samples
 
 
