@@ -17,7 +17,8 @@ from meadow.core.options import BuildOptions
 from meadow.core.rawstore import find
 from meadow.core.store import Store, StoreError, default_out, default_raw, version_key
 from meadow.core.workers import Progress, silent
-from meadow.pipeline import build as pipeline
+from meadow.pipeline.build import build
+from meadow.pipeline.report import Report
 
 #: What names of mixtures begin with among those to build; the datasets are named by `mixtures.PREFIX`.
 MIXTURE = "mixture:"
@@ -42,7 +43,7 @@ def build_datasets(
     builders: Mapping[str, type[Builder]] | None = None,
     progress: Progress = silent,
     **changes: Any,
-) -> pipeline.Report:
+) -> Report:
     """Builds datasets and mixtures and publishes them in an output folder.
 
     Example:
@@ -71,13 +72,13 @@ def build_datasets(
     if options.lock is not None and len(mixed) != 1:
         raise UsageError("a lock file is that of one mixture: name that one, as mixture:NAME")
 
-    def build(wanted: list[str]) -> pipeline.Report:
-        return pipeline.build(wanted, options, executor=executor, builders=builders, progress=progress)
+    def built(wanted: list[str]) -> Report:
+        return build(wanted, options, executor=executor, builders=builders, progress=progress)
 
-    report = build([name for name in names if not name.startswith(MIXTURE)])
+    report = built([name for name in names if not name.startswith(MIXTURE)])
 
-    def ensure(missing: list[str]) -> pipeline.Report:
-        part = build(missing)
+    def ensure(missing: list[str]) -> Report:
+        part = built(missing)
         report.add(part)
         return part
 

@@ -32,7 +32,7 @@ from meadow.core.licenses import CC0
 from meadow.core.rawstore import RawPattern, RawSource
 from meadow.core.row import Example
 from meadow.core.store import Store, StoreError
-from meadow.pipeline import assembly
+from meadow.pipeline import splits
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -260,7 +260,7 @@ def test_features_can_be_chosen(samples: Path, toy: Path) -> None:
 @pytest.fixture
 def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy in three Parquet files."""
-    monkeypatch.setattr(assembly, "FILE_BYTES", 1)
+    monkeypatch.setattr(splits, "FILE_BYTES", 1)
     out = tmp_path / "pieces"
     manifest = build_toy(out, tmp_path / "raw", range(5), range(5, 9), range(9, 20))
     assert len(manifest["splits"]["train"]["files"]) == 3
@@ -289,9 +289,9 @@ def test_stream_goes_on_where_it_was(pieces: Path) -> None:
 
 
 def test_row_groups_are_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import meadow.pipeline.tasks
+    import meadow.pipeline.files
 
-    monkeypatch.setattr(meadow.pipeline.tasks, "ROW_GROUP", 4)
+    monkeypatch.setattr(meadow.pipeline.files, "ROW_GROUP", 4)
     build_toy(tmp_path / "out", tmp_path / "raw", range(10))
     streamed = meadow.load_dataset("toy", out=tmp_path / "out", split="train", streaming=True)
     assert streamed.num_shards == 3

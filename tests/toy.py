@@ -157,7 +157,7 @@ def totals(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def no_plot(manifest: Mapping[str, Any]) -> bytes:
-    """Stands in for `meadow.pipeline.tasks.draw`, which takes longer than all the rest of a small build."""
+    """Stands in for `meadow.pipeline.publish.draw`, which takes longer than all the rest of a small build."""
     return b"<svg/>"
 
 
@@ -207,7 +207,7 @@ def build_until(step: int, raw: Path, out: Path, told: Path | None = None) -> No
     """
     from meadow.api import build_datasets
     from meadow.core.options import BuildOptions
-    from meadow.pipeline import build as pipeline
+    from meadow.pipeline import publish
 
     changes = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "ctypes.dlsym"))
     count = 0
@@ -219,7 +219,7 @@ def build_until(step: int, raw: Path, out: Path, told: Path | None = None) -> No
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    pipeline.draw = no_plot
+    publish.draw = no_plot
     sys.addaudithook(watch)
     filters = BuildOptions(duplicates="off")  # as the other builds of that test
     report = build_datasets(["toy"], raw=raw, out=out, builders=BUILDERS, options=filters)

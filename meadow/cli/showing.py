@@ -10,7 +10,7 @@ from meadow.cli import console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from meadow.pipeline.build import Report
+    from meadow.pipeline.report import Report
 
 
 def show(report: Report, raw: Path | None, out: Path | None) -> None:

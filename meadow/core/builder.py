@@ -146,6 +146,14 @@ class Builder(ABC):
         return {**COLUMNS, **cls.extra_features}
 
     @classmethod
+    def exam_splits(cls) -> tuple[str, ...]:
+        """The splits that models are scored on: all of an exam's, else the publisher's ``test``."""
+        splits = dict.fromkeys((*cls.official_splits, *cls.split_shares))
+        return tuple(
+            name for name in splits if cls.test_only or (name == "test" and name in cls.official_splits)
+        )
+
+    @classmethod
     def terms(cls) -> dict[str, License]:
         """The licences that its rows can carry, by id; rows of its sample are Meadow's own writing, CC0."""
         return {term.id: term for term in (CC0, cls.license, *cls.licenses)}

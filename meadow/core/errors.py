@@ -18,5 +18,9 @@ class UsageError(Error, ValueError):
     """Something that was asked for and cannot be: an option, a parameter, a file that is not there."""
 
 
+class SourceError(Error):
+    """A source that could not be built at all; the message says why and what to do."""
+
+
 class UnknownDatasetError(UsageError):
     """A dataset, source or version that there is not; the message names those there are."""

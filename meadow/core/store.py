@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import re
 import shutil
@@ -52,6 +53,11 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 class StoreError(Error):
     """A dataset or version that is not there, or an output folder that cannot be used."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file as people read it, the same bytes on any system."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def default_out() -> Path:
@@ -143,6 +149,19 @@ class Store:
     def current(self) -> list[Manifest]:
         """The manifest of each dataset's newest version, sorted by name."""
         return [self.manifest(name) for name in self.names()]
+
+    def readable(self) -> tuple[list[Manifest], dict[str, StoreError]]:
+        """The same of the datasets whose manifest can be read, and of the others by name why it cannot.
+
+        One unreadable manifest must not keep all other datasets, or its own repair, from publication.
+        """
+        found, unreadable = [], {}
+        for name in self.names():
+            try:
+                found.append(self.manifest(name))
+            except StoreError as error:
+                unreadable[name] = error
+        return found, unreadable
 
     def files(self, name: str, version: str | None = None) -> dict[str, list[Path]]:
         """The Parquet files of each split, in order."""

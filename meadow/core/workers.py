@@ -7,8 +7,9 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 Progress = Callable[[str, str, int, int], None]
@@ -31,15 +32,20 @@ class InlineExecutor(Executor):
         return future
 
 
-def executor_for(workers: int) -> Executor:
-    """An executor of so many processes; one worker is this process."""
+def executor_for(workers: int, preload: Sequence[str] = ()) -> Executor:
+    """An executor of so many processes; one worker is this process.
+
+    Args:
+        workers: How many.
+        preload: Modules that their tasks need, imported once for all of them where the system can.
+    """
     if workers <= 1:
         return InlineExecutor()
     # Plain fork would copy locks that pyarrow's threads hold; spawn is what is left elsewhere.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["meadow.pipeline.build"])
+        context.set_forkserver_preload(list(preload))
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
 
 
@@ -60,18 +66,22 @@ def _end_with_parent() -> None:
 class Pool(Executor):
     """A build's own executor, whose workers can be replaced.
 
+    Args:
+        workers: See `executor_for`.
+        preload: The same.
+
     Attributes:
         worked: Whether any task has come back; if none has, workers may be unable to start at all.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
+        self._workers, self._preload = workers, preload
         self._inner: Executor | None = None
         self.worked = False
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         if self._inner is None:
-            self._inner = executor_for(self._workers)
+            self._inner = executor_for(self._workers, self._preload)
         future = self._inner.submit(fn, *args, **kwargs)
         future.add_done_callback(self._note)
         return future
@@ -114,3 +124,29 @@ def in_order(executor: Executor, calls: Iterable[tuple], ahead: int) -> Iterator
     finally:
         for future in waiting:
             future.cancel()
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Where a build's tasks run.
+
+    Attributes:
+        executor: What runs them.
+        ahead: The most that are in flight.
+        progress: Told of every one that is finished.
+    """
+
+    executor: Executor
+    ahead: int
+    progress: Progress = silent
+
+    def run(self, source: str, stage: str, calls: Sequence[tuple]) -> Iterator[Any]:
+        """Runs calls, yields their results in order, and tells of each."""
+        for done, result in enumerate(in_order(self.executor, calls, self.ahead), start=1):
+            self.progress(source, stage, done, len(calls))
+            yield result
+
+    def renew(self) -> None:
+        """Stops what still runs, where that can be; after a failure nobody waits for it."""
+        if isinstance(self.executor, Pool):
+            self.executor.renew()

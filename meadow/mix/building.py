@@ -20,7 +20,7 @@ import numpy as np
 from meadow.core.licenses import PARTS
 from meadow.core.manifest import Manifest
 from meadow.core.row import COLUMNS
-from meadow.core.store import ATTRIBUTION, CARD, MANIFEST, PLOT, REJECTED, Store
+from meadow.core.store import ATTRIBUTION, MANIFEST, REJECTED, Store, write_json
 from meadow.core.workers import Pool, in_order
 from meadow.describe import attribution, cards
 from meadow.describe.cards.dataset import exam_rows, shortage
@@ -31,7 +31,10 @@ from meadow.mix.drawing import draw
 from meadow.mix.finding import Ensure, Machine, find_parts
 from meadow.mix.record import SOURCE, MixedPart, make
 from meadow.mix.refusals import FoundPart, LackingPart, refuse_missing, refuse_unchecked
-from meadow.pipeline import assembly, tasks
+from meadow.pipeline.files import WrittenFile, write_rejected
+from meadow.pipeline.publish import publish
+from meadow.pipeline.splits import FILE_BYTES
+from meadow.pipeline.write import StagedDataset
 
 if TYPE_CHECKING:
     from meadow.core.builder import Builder
@@ -68,7 +71,7 @@ def build(
         lock: A lock file that must be reproduced.
         allow_missing: Build without parts that are missing, and say so in all that describes it.
         progress: Told of finished pieces of work.
-        ensure: Builds datasets by name, with a `meadow.pipeline.build.Report` of it; None to take what is built.
+        ensure: Builds datasets by name, with a `meadow.pipeline.report.Report` of it; None to take what is built.
         builders: The sources to choose from; None for those of all installed packages.
 
     Returns:
@@ -124,24 +127,13 @@ def _left_out(mixture: Mixture, locked: locks.Lock | None) -> dict[int, LackingP
 
 
 def _publish(job: _Job, manifest: Manifest, folder: Path, datasets: Sequence[Manifest]) -> None:
-    from meadow.pipeline import build as pipeline
-
     mixture, store = job.mixture, job.store
     for then in datasets:
         if store.manifest(then.name, then.version).rows_sha256 != then.rows_sha256:
             raise MixtureError(f"{then.name} was built anew while {mixture.dataset} was; build that again")
     manifest.write(folder / MANIFEST)
-    assembly.write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
-    plot = job.executor.submit(tasks.draw, manifest)
-    versions = store.versions(mixture.dataset)
-    earlier = [mixture.version] if mixture.version in versions else versions[-1:]
-    before = store.folder(mixture.dataset, earlier[0]) / CARD if earlier else None
-    existing = before.read_text(encoding="utf-8", errors="replace") if before and before.is_file() else None
-    (folder / CARD).write_text(
-        cards.dataset_card(manifest, _words(mixture), existing), encoding="utf-8", newline="\n"
-    )
-    (folder / PLOT).write_bytes(plot.result())
-    pipeline.publish(store, [(manifest, folder)], pipeline.Report(store.root))
+    write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
+    publish(store, [StagedDataset(manifest, folder, _words(mixture))], job.executor)
 
 
 def _words(mixture: Mixture) -> str:
@@ -274,7 +266,7 @@ class _Job:
         slices: dict[str, int],
         columns: Mapping[str, str],
         folder: Path,
-    ) -> dict[str, list[tuple[str, tasks.Written]]]:
+    ) -> dict[str, list[tuple[str, WrittenFile]]]:
         calls, owners = [], []
         for split in sorted(slices, key=lambda s: (s != "train", s != "validation", s)):
             found = zip(index.files, taken, strict=True)
@@ -282,7 +274,7 @@ class _Job:
             if not sources:
                 continue
             used = 1 + max(number for one in sources for number in one.slices)
-            count = min(used, max(1, round(sum(one.bytes for one in sources) / assembly.FILE_BYTES)))
+            count = min(used, max(1, round(sum(one.bytes for one in sources) / FILE_BYTES)))
             for number in range(count):
                 name = f"{split}-{number:05d}-of-{count:05d}.parquet"
                 owners.append((split, name))
@@ -295,9 +287,9 @@ class _Job:
                 f"mixture {self.mixture.name}: no row of its parts can be in it; {why or 'they have none'}"
             )
         rejects = [one.rejects for one in taken if one.rejects is not None]
-        calls.append((tasks.write_rejected, rejects, [], SOURCE, folder / REJECTED))
+        calls.append((write_rejected, rejects, [], SOURCE, folder / REJECTED))
         *results, _ = self._run("writing", calls)
-        written: dict[str, list[tuple[str, tasks.Written]]] = {}
+        written: dict[str, list[tuple[str, WrittenFile]]] = {}
         for (split, name), result in zip(owners, results, strict=True):
             written.setdefault(split, []).append((name, result))
         return written

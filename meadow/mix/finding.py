@@ -14,7 +14,7 @@ from meadow.mix.refusals import FoundPart, LackingPart, refuse_unfit
 
 if TYPE_CHECKING:
     from meadow.core.builder import Builder
-    from meadow.pipeline.build import Report
+    from meadow.pipeline.report import Report
 
 Ensure = Callable[[list[str]], "Report"]
 """Builds datasets by name; `functools.partial` of `meadow.pipeline.build.build`."""

@@ -16,7 +16,6 @@ from meadow.core.manifest import (
     FileSum,
     Funnel,
     FunnelStage,
-    Lengths,
     Licensing,
     Manifest,
     MissingPart,
@@ -25,15 +24,14 @@ from meadow.core.manifest import (
     PartPolicy,
     PartTaken,
     PublishedPart,
-    Split,
 )
-from meadow.core.row import content_hash
 from meadow.core.version import VERSION
 from meadow.mix.definition import Mixture, MixtureError
 from meadow.mix.reading import STAGES
 from meadow.mix.refusals import FoundPart, LackingPart
 from meadow.mix.writing import TakenRows
-from meadow.pipeline import assembly, tasks
+from meadow.pipeline import record as recording
+from meadow.pipeline.files import WrittenFile
 
 #: What stands as `source` in the manifest of a mixture.
 SOURCE = "mixture"
@@ -102,7 +100,7 @@ def make(
     mixture: Mixture,
     parts: Sequence[MixedPart],
     missing: Sequence[LackingPart],
-    written: Mapping[str, Sequence[tuple[str, tasks.Written]]],
+    written: Mapping[str, list[tuple[str, WrittenFile]]],
     columns: dict[str, str],
     read: int,
     dropped: Mapping[str, int],
@@ -127,9 +125,6 @@ def make(
     licenses = sum((Counter(one.licenses) for one in every), Counter())
     kinds = sum((part.counted("task") for part in parts), Counter())
     licensing = _licensing(parts)
-    lengths = {
-        name: assembly.percentiles([one.lengths[name] for one in every]) for name in ("input", "output")
-    }
     exam_rows = Counter()
     for part in parts:
         exam_rows[part.manifest.name] += part.exam_rows
@@ -162,42 +157,24 @@ def make(
             exam_rows={name: count for name, count in sorted(exam_rows.items()) if count},
         ),
         funnel=_funnel(read, dropped, sum(one.rows for one in every)),
-        splits={
-            split: Split(
-                rows=sum(one.rows for _, one in files),
-                bytes=sum(one.nbytes for _, one in files),
-                files=tuple(FileSum(path=n, bytes=one.bytes, sha256=one.sha256) for n, one in files),
-            )
-            for split, files in written.items()
-        },
+        splits=recording.splits(written),
         features=columns,
         licenses=dict(sorted(licenses.items())),
         license_terms=_terms(manifests, licenses),
         license_verdict=judge(licensing),
         citation=_citation(mixture, manifests),
-        lengths={name: Lengths.model_validate(found) for name, found in lengths.items()},
-        example=assembly.first_row(folder, written),
-        ids_sha256=assembly.ids_sha256([one.ids for one in every], scratch),
-        rows_sha256=_rows_sha256(columns, written),
+        lengths={
+            name: recording.lengths([one.lengths[name] for one in every]) for name in ("input", "output")
+        },
+        example=recording.first_row(folder, written),
+        ids_sha256=recording.merged_ids_sha256([one.ids for one in every], scratch),
+        rows_sha256=recording.rows_sha256(columns, written),
         built_with=BuiltWith(meadow=VERSION, pyarrow=pa.__version__),
     )
 
 
 def _once(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
-
-
-def _rows_sha256(
-    columns: Mapping[str, str], written: Mapping[str, Sequence[tuple[str, tasks.Written]]]
-) -> str:
-    digest = content_hash(columns)
-    for split, files in written.items():
-        digest.update(split.encode() + b"\n")
-        for _, one in files:
-            with Path(one.digests).open("rb") as stream:
-                while chunk := stream.read(2**20):
-                    digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _licensing(parts: Sequence[MixedPart]) -> dict[str, Licensing]:

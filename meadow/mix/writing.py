@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from meadow.core import parts
 from meadow.core.row import EXCERPT, REJECTED_COLUMNS, Rejected, arrow_schema, encode
 from meadow.mix.reading import CONDITION, CONTAMINATED, NOT_DRAWN, PartFile
-from meadow.pipeline import tasks
+from meadow.pipeline.files import WrittenFile, write_rows
 
 #: Bytes of rows, as Arrow counts them, that are sorted at once.
 SORTED_BYTES = 8 * 2**20
@@ -165,7 +165,7 @@ def gather(
     columns: Mapping[str, str],
     path: Path,
     work: str,
-) -> tasks.Written:
+) -> WrittenFile:
     """Writes one Parquet file; runs in a worker.
 
     Args:
@@ -187,7 +187,7 @@ def gather(
             for batch in table.to_batches(max_chunksize=1000) if batches else ():
                 out.write_batch(batch)
         del batches, table  # and the pages of files that they hold
-    written = tasks.write([(parts.Part(ordered, (), None, 0, 0), None)], columns, path, work)
+    written = write_rows([(parts.Part(ordered, (), None, 0, 0), None)], columns, path, work)
     Path(ordered).unlink()
     return written
 

@@ -1,129 +1,72 @@
-"""All sources of a build, compared with the exams that models are scored on and with one another."""
+"""The third step: rows are compared with the exams that models are scored on, and with one another."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
+from meadow.core import manifest
 from meadow.core.options import BuildOptions
 from meadow.core.parts import Piece
 from meadow.core.row import Rejected
 from meadow.core.store import CONTAMINATION, DUPLICATES
-from meadow.core.workers import Progress, in_order
-from meadow.filters import contamination, duplicates
+from meadow.core.workers import Crew
+from meadow.filters import duplicates
 from meadow.filters.contamination import stage
-from meadow.pipeline.assembly import Assembly
+from meadow.pipeline.exams import Exams
+from meadow.pipeline.parse import LeftOut, ParsedSource
 
 CONTAMINATED = "holds an exam item"
 
 
-@dataclass
-class Screening:
-    """What the set filters found in the sources of one build.
+@dataclass(frozen=True)
+class Clusters:
+    """The duplicates among the rows of a build, and the datasets that were compared."""
+
+    found: duplicates.FoundDuplicates
+    compared: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScreenedSource:
+    """A source whose rows have been compared.
 
     Attributes:
-        options: Their settings.
-        executor: Where tasks run.
-        ahead: Tasks in flight.
-        scratch: A folder for the indexes.
-        progress: Told of finished work.
-        unchecked: Exams that rows were not compared with, and why.
+        parsed: The source.
+        out: The rows that are left out.
+        exams: What they were compared with.
+        hits: Rows that hold an exam item.
+        clusters: Duplicates in the whole build; None where rows were not compared.
     """
 
-    options: BuildOptions
-    executor: Executor
-    ahead: int
-    scratch: Path
-    progress: Progress
-    unchecked: list[str] = field(default_factory=list)
-    _index: Path | None = None
-    _exams: tuple[contamination.IndexedExam, ...] = ()
-    _hits: dict[int, list[tuple[Piece, stage.Hit]]] = field(default_factory=lambda: defaultdict(list))
-    _clusters: duplicates.FoundDuplicates | None = None
-    _compared: list[str] = field(default_factory=list)
+    parsed: ParsedSource
+    out: LeftOut
+    exams: Exams
+    hits: tuple[tuple[Piece, stage.Hit], ...] = ()
+    clusters: Clusters | None = None
 
-    def read_exams(self, sources: Iterable[Assembly], others: Iterable[contamination.ExamSource]) -> None:
-        """Indexes every evaluation split of `sources`, and `others` beside them."""
-        index = contamination.Index.build([*(exam for source in sources for exam in _exams(source)), *others])
-        self._exams = index.exams
-        self._index = self.scratch / "exams"
-        index.save(self._index)
+    def pieces(self) -> list[Piece]:
+        """Its parts, but those of exams, without what is left out."""
+        return [piece for piece in self.parsed.pieces(self.out) if not piece.exam]
 
-    def contamination(self, source: Assembly) -> None:
-        """Compares a source's rows with the exams, and leaves out those that hold an item of one."""
-        if self.options.contamination == "off" or not self._exams:
-            return
-        pieces = [piece for piece in source.pieces() if not piece.exam]
-        calls = ((stage.scan, piece, self._index) for piece in pieces)
-        found = in_order(self.executor, calls, self.ahead)
-        for done, (piece, hits) in enumerate(zip(pieces, found, strict=True), start=1):
-            self._hits[id(source)] += [(piece, hit) for hit in hits]
-            if self.options.contamination == "drop":
-                source.leave_out("contamination", piece, _contaminated(hits))
-            self.progress(source.builder.name, "checking for exam items", done, len(pieces))
 
-    def duplicates(self, sources: Sequence[Assembly]) -> None:
-        """Compares the rows of all sources with one another, and leaves out all but one of each cluster."""
-        if self.options.duplicates == "off":
-            return
-        by_source = [(source, piece) for source in sources for piece in source.pieces() if not piece.exam]
-        pieces = [piece for _, piece in by_source]
-        if not pieces:
-            return
-        folder = self.scratch / "duplicates"
-        folder.mkdir()
-        self._clusters = duplicates.find(
-            pieces, folder, self.executor, self.ahead,
-            lambda done, total: self.progress("all", "comparing rows", done, total),
-        )  # fmt: skip
-        self._compared = sorted({config for piece in pieces for config in piece.part.configs})
-        if self.options.duplicates == "drop":
-            for source, piece in by_source:
-                source.leave_out("duplicates", piece, self._clusters.rejected(piece))
-
-    def reports(self, source: Assembly) -> Callable[[str, Path], dict[str, Any]]:
-        """What `Assembly.finish` calls for each dataset of a source."""
-
-        def write(config: str, folder: Path) -> dict[str, Any]:
-            trained = any(config in piece.part.configs and not piece.exam for piece in source.pieces())
-            return {
-                "contamination": self._contamination(source, config, folder) if trained else None,
-                "duplicates": self._duplicates(source, config, folder) if trained else None,
-            }
-
-        return write
-
-    def _contamination(self, source: Assembly, config: str, folder: Path) -> dict[str, Any]:
-        policy = self.options.contamination
-        if policy == "off":
-            return {"policy": policy, "exams": [], "unchecked": []}
-        hits = [(piece, hit) for piece, hit in self._hits[id(source)] if config in piece.part.configs]
-        pq.write_table(
-            stage.table(hits, dropped=policy == "drop"), folder / CONTAMINATION, compression="zstd"
-        )
-        return {
-            "policy": policy,
-            "exams": stage.summary(self._exams, hits, dropped=policy == "drop"),
-            "unchecked": list(self.unchecked),
-        }
-
-    def _duplicates(self, source: Assembly, config: str, folder: Path) -> dict[str, Any]:
-        policy = self.options.duplicates
-        if self._clusters is None:
-            return {"policy": policy}
-        return {
-            "policy": policy,
-            "fields": list(source.builder.duplicate_fields),
-            **self._clusters.write(config, folder / DUPLICATES),
-            "compared_with": [name for name in self._compared if name != config],
-        }
+def with_exams(source: ParsedSource, exams: Exams, options: BuildOptions, crew: Crew) -> ScreenedSource:
+    """Compares a source's rows with exams, and leaves out those that hold an item of one."""
+    found = ScreenedSource(source, source.out.copy(), exams)
+    if options.contamination == "off" or not exams.exams:
+        return found
+    pieces, every = found.pieces(), []
+    calls = [(stage.scan, piece, exams.index) for piece in pieces]
+    results = crew.run(source.builder.name, "checking for exam items", calls)
+    for piece, hits in zip(pieces, results, strict=True):
+        every += [(piece, hit) for hit in hits]
+        if options.contamination == "drop":
+            found.out.add("contamination", piece, _contaminated(hits))
+    return replace(found, hits=tuple(every))
 
 
 def _contaminated(hits: Iterable[stage.Hit]) -> Iterator[tuple[int, Rejected]]:
@@ -138,20 +81,60 @@ def _contaminated(hits: Iterable[stage.Hit]) -> Iterator[tuple[int, Rejected]]:
         yield row, Rejected(CONTAMINATED, best.id, detail, "", best.overlap)
 
 
-def _exams(source: Assembly) -> Iterator[contamination.ExamSource]:
-    pieces: dict[tuple[str, str], list[Piece]] = defaultdict(list)
-    for piece in source.pieces():
-        if piece.exam:
-            for config in piece.part.configs:
-                pieces[config, piece.part.split].append(piece)
-    for (config, split), mine in sorted(pieces.items()):
-        yield contamination.ExamSource(
-            config,
-            source.builder.version,
-            split,
-            source.raw.sample,
-            chain.from_iterable(map(stage.items, mine)),
-        )
+def with_each_other(
+    sources: Sequence[ScreenedSource], options: BuildOptions, crew: Crew, scratch: Path
+) -> list[ScreenedSource]:
+    """Compares the rows of all sources, and leaves out all but one of each cluster of duplicates."""
+    by_source = [(source, source.pieces()) for source in sources]
+    every = [piece for _, pieces in by_source for piece in pieces]
+    if options.duplicates == "off" or not every:
+        return list(sources)
+    scratch.mkdir(parents=True)
+    found = duplicates.find(
+        every, scratch, crew.executor, crew.ahead,
+        lambda done, total: crew.progress("all", "comparing rows", done, total),
+    )  # fmt: skip
+    clusters = Clusters(found, tuple(sorted({c for piece in every for c in piece.part.configs})))
+    screened = []
+    for source, pieces in by_source:
+        out = source.out.copy()
+        if options.duplicates == "drop":
+            for piece in pieces:
+                out.add("duplicates", piece, found.rejected(piece))
+        screened.append(replace(source, out=out, clusters=clusters))
+    return screened
 
 
-__all__ = ["CONTAMINATED", "Screening"]
+def contamination_of(
+    source: ScreenedSource, config: str, options: BuildOptions, folder: Path
+) -> manifest.Contamination:
+    """Writes which rows of a dataset hold an exam item; returns what its manifest says of it."""
+    policy = options.contamination
+    if policy == "off":
+        return manifest.Contamination(policy=policy, exams=(), unchecked=(), unchecked_exams=())
+    hits = [(piece, hit) for piece, hit in source.hits if config in piece.part.configs]
+    pq.write_table(stage.table(hits, dropped=policy == "drop"), folder / CONTAMINATION, compression="zstd")
+    unchecked = source.exams.unchecked
+    return manifest.Contamination.model_validate(
+        {
+            "policy": policy,
+            "exams": stage.summary(source.exams.exams, hits, dropped=policy == "drop"),
+            "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items()),
+            "unchecked_exams": tuple(unchecked),
+        }
+    )
+
+
+def duplicates_of(
+    source: ScreenedSource, config: str, options: BuildOptions, folder: Path
+) -> manifest.Duplicates:
+    """Writes the clusters that rows of a dataset are in; returns what its manifest says of them."""
+    if source.clusters is None:
+        return manifest.Duplicates(policy=options.duplicates)
+    counts = source.clusters.found.write(config, folder / DUPLICATES)
+    return manifest.Duplicates(
+        policy=options.duplicates,
+        fields=source.parsed.builder.duplicate_fields,
+        compared_with=tuple(name for name in source.clusters.compared if name != config),
+        **counts,
+    )

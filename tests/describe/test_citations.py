@@ -19,7 +19,7 @@ from meadow.cli.cite import _sources
 from meadow.core.manifest import Manifest
 from meadow.core.store import Store, StoreError
 from meadow.describe import citations as citing
-from meadow.pipeline import build as pipeline
+from meadow.pipeline import publish
 from tests import manifests, stores, toy
 
 WARD = """\
@@ -124,7 +124,7 @@ class TestVersions:
     def test_a_build_writes_them_beside_the_rows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+        monkeypatch.setattr(publish, "draw", toy.no_plot)
         monkeypatch.setattr(toy.Toy, "citation", classmethod(lambda cls: "@misc{toys, title = {Toys}}"))
         toy.put(tmp_path / "raw", "toy/a.jsonl", *(toy.row(n) for n in range(3)))
         out = tmp_path / "out"

@@ -17,7 +17,7 @@ from meadow.api import build_datasets
 from meadow.core.manifest import Manifest
 from meadow.core.store import Store
 from meadow.describe import cards, croissant
-from meadow.pipeline import build as pipeline
+from meadow.pipeline import publish
 from tests import manifests, stores, toy
 
 RAI = Namespace("http://mlcommons.org/croissant/RAI/")
@@ -40,7 +40,7 @@ PROSE = {
 def built(tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("croissant") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "draw", toy.no_plot)
+        patch.setattr(publish, "draw", toy.no_plot)
         report = build_datasets(["pubmedqa", "wikidoc"], sample=True, out=out)
     assert report.failed == {}
     return Store(out)
@@ -350,7 +350,7 @@ def test_an_exam_that_was_compared_with_nothing_does_not_say_so(tmp_path: Path) 
 
 
 def test_words_that_a_person_changed_go_into_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+    monkeypatch.setattr(publish, "draw", toy.no_plot)
     raw, out = tmp_path / "raw", tmp_path / "out"
     toy.put(raw, "toy/a.jsonl", toy.row(1))
     words = "# Toy\n\n## Known faults\n\n- None of them is known.\n- It is small.\n"

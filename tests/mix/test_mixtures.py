@@ -39,8 +39,8 @@ from meadow.describe.report.warnings import warnings
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing, reading, writing
 from meadow.mix.lock import LOCK
-from meadow.pipeline import assembly, tasks
-from meadow.pipeline import build as pipeline
+from meadow.pipeline import publish, splits
+from meadow.pipeline.report import Report
 from tests.toy import Newer, Other, Toy, no_plot, put, row
 
 #: Toy rows are much alike, which is not what these tests are about.
@@ -64,8 +64,8 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
     home = tmp_path_factory.mktemp("home")
     (home / "sample").mkdir()
     monkeypatch.setattr(Toy, "home", home)
-    monkeypatch.setattr(tasks, "draw", no_plot)
-    monkeypatch.setattr(pipeline, "draw", no_plot)
+    monkeypatch.setattr(publish, "draw", no_plot)
+    monkeypatch.setattr(publish, "draw", no_plot)
 
 
 class Bench:
@@ -79,7 +79,7 @@ class Bench:
     def put(self, name: str, *records: Any) -> None:
         put(self.raw, name, *records)
 
-    def build(self, *names: str, builders: Any = BUILDERS, **options: Any) -> pipeline.Report:
+    def build(self, *names: str, builders: Any = BUILDERS, **options: Any) -> Report:
         options = {"options": OFF, **options}
         report = build_datasets(names, raw=self.raw, out=self.store.root, builders=builders, **options)
         assert report.failed == {}
@@ -685,7 +685,7 @@ def test_sample_beside_real_data_is_missing(
 def test_parts_are_built_first_and_only_those_that_must(built: Bench) -> None:
     asked: list[list[str]] = []
 
-    def ensure(names: list[str]) -> pipeline.Report:
+    def ensure(names: list[str]) -> Report:
         asked.append(names)
         return built.build(*names)
 
@@ -710,7 +710,7 @@ def test_why_a_part_could_not_be_built(built: Bench) -> None:
 
 def test_reasons_name_no_folder_of_this_machine(built: Bench) -> None:
     shutil.rmtree(built.store.root / "other")
-    report = pipeline.Report(built.store.root, failed={"other": f"no raw files in {built.raw / 'other'}"})
+    report = Report(built.store.root, failed={"other": f"no raw files in {built.raw / 'other'}"})
     manifest = built.mix("toy", "other", options={"ensure": lambda names: report, "allow_missing": True})
     reason = "it could not be built: no raw files in the raw store/other"
     assert manifest.mixture.missing == (MissingPart(dataset="other", reason=reason),)
@@ -770,7 +770,8 @@ def test_manifest_is_that_of_a_dataset(built: Bench) -> None:
 
 def test_same_bytes_for_any_workers_and_order(built: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small files and buckets, so that there are several of each.
-    monkeypatch.setattr(assembly, "FILE_BYTES", 8_000)
+    monkeypatch.setattr(splits, "FILE_BYTES", 8_000)
+    monkeypatch.setattr(building, "FILE_BYTES", 8_000)
     monkeypatch.setattr(writing, "SORTED_BYTES", 2_000)
     built.build("toy", "other")
     parts = ({"dataset": "toy", "max_rows": 120, "split": ["train", "validation"]}, "other")

@@ -19,7 +19,8 @@ import pytest
 from meadow.api import build_datasets
 from meadow.core.options import BuildOptions
 from meadow.core.store import Store
-from meadow.pipeline import build as pipeline
+from meadow.pipeline import publish
+from meadow.pipeline.report import Report
 from tests import toy
 from tests.toy import BUILDERS, put, row
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these are signa
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+    monkeypatch.setattr(publish, "draw", toy.no_plot)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def build(raw: Path, out: Path, *names: str, workers: int = 1, **parameters: object) -> pipeline.Report:
+def build(raw: Path, out: Path, *names: str, workers: int = 1, **parameters: object) -> Report:
     return build_datasets(
         names or ["toy"],
         raw=raw,
@@ -108,10 +109,12 @@ import json, sys
 from meadow.api import build_datasets
 from meadow.api import build_datasets
 from meadow.api import build_datasets
-from meadow.pipeline import build as pipeline
+from meadow.pipeline import build as pipeline_build
+from meadow.pipeline import publish
+from meadow.pipeline.report import Report
 from meadow.core.options import BuildOptions
 from tests import toy
-pipeline.draw = toy.no_plot
+publish.draw = toy.no_plot
 report = build_datasets(["toy"], raw={str(raw)!r}, out={str(tmp_path / "out")!r}, workers=2, builders=toy.BUILDERS)
 print(json.dumps(report.failed))
 """

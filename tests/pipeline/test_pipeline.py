@@ -24,9 +24,10 @@ from meadow.core.errors import UnknownDatasetError
 from meadow.core.options import BuildOptions
 from meadow.core.row import COLUMNS
 from meadow.core.store import Store, StoreError
-from meadow.pipeline import assembly, tasks
-from meadow.pipeline import build as pipeline
-from meadow.pipeline.build import Report
+from meadow.pipeline import build as pipeline_build
+from meadow.pipeline import files as pipeline_files
+from meadow.pipeline import parse, publish, repeats, shard, splits
+from meadow.pipeline.report import Report
 from tests import toy
 from tests.toy import BUILDERS, Toy, put, row, totals
 
@@ -37,7 +38,7 @@ LOOK = "Look at the record in the raw file."
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take longer than all the rest of a small build; only marked tests draw them."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+        monkeypatch.setattr(publish, "draw", toy.no_plot)
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ class TestDuplicates:
     def test_found_in_several_passes_over_the_hashes(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(assembly, "_IDS_AT_ONCE", 7)
+        monkeypatch.setattr(repeats, "_IDS_AT_ONCE", 7)
         put(raw, "toy/a.jsonl", *(row(n % 30) for n in range(50)))
         report = build(parameters={"shards": 3})
         assert len(ids(report)) == len(set(ids(report))) == 30
@@ -280,7 +281,7 @@ class TestDuplicates:
             def digest(self) -> bytes:
                 return b"same"
 
-        monkeypatch.setattr(tasks.hashlib, "blake2b", lambda *_, **__: Constant())
+        monkeypatch.setattr(shard.hashlib, "blake2b", lambda *_, **__: Constant())
         put(raw, "toy/a.jsonl", row(1), row(2), row(1))
         assert ids(build()) == ["1", "2"]
 
@@ -375,7 +376,7 @@ class TestDamagedFiles:
             return shards(self, source)
 
         monkeypatch.setattr(Toy, "shards", late)
-        monkeypatch.setattr(assembly, "_sha256", lambda f: f.sha256() if f.local.exists() else None)
+        monkeypatch.setattr(parse, "_sha256", lambda f: f.sha256() if f.local.exists() else None)
         report = build()
         assert manifest(report)["funnel"]["dropped"] == {"unreadable file": 1}
         assert str(raw) not in rejected(report)[0]["detail"]
@@ -470,7 +471,7 @@ class TestSources:
     ) -> None:
         put(raw, "toy/a.jsonl", row(1))
         monkeypatch.setattr(
-            pipeline, "available", lambda: (BUILDERS, {"poor": "poor.builder:Poor: ImportError"})
+            pipeline_build, "available", lambda: (BUILDERS, {"poor": "poor.builder:Poor: ImportError"})
         )
         put(raw, "other/a.jsonl", row(1))
         for names in (("all",), ("poor", "toy")):
@@ -598,8 +599,8 @@ class TestFiles:
     def test_a_split_is_cut_into_files_in_the_order_of_the_raw_data(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(assembly, "FILE_BYTES", 10_000)
-        monkeypatch.setattr(tasks, "ROW_GROUP", 30)
+        monkeypatch.setattr(splits, "FILE_BYTES", 10_000)
+        monkeypatch.setattr(pipeline_files, "ROW_GROUP", 30)
         for n in range(12):
             put(raw, f"toy/{n:02}.jsonl", *(row(f"{n:02}-{k:02}", split="test") for k in range(40)))
         report = build()
@@ -618,7 +619,7 @@ class TestFiles:
             assert 0 < sizes[-1] <= 30
         once = manifest(report)
         monkeypatch.undo()
-        monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+        monkeypatch.setattr(publish, "draw", toy.no_plot)
         whole = manifest(build(parameters={"shards": 1}))
         # How rows are spread over files changes neither hash.
         assert (whole["rows_sha256"], whole["ids_sha256"]) == (once["rows_sha256"], once["ids_sha256"])
@@ -627,7 +628,7 @@ class TestFiles:
     def test_many_files_give_one_list_of_ids(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(assembly, "FILE_BYTES", 1)
+        monkeypatch.setattr(splits, "FILE_BYTES", 1)
         keys = [f"{n * 7919 % 457}" for n in range(457)]  # more files than are merged at once
         put(raw, "toy/a.jsonl", *map(row, keys))
         report = build("toy", parameters={"shards": 457})

@@ -14,8 +14,8 @@ from meadow.api import build_datasets
 from meadow.core.licenses import Policy
 from meadow.core.options import BuildOptions
 from meadow.filters import STAGES
-from meadow.pipeline import build as pipeline
-from meadow.pipeline.build import Report
+from meadow.pipeline import publish
+from meadow.pipeline.report import Report
 from tests import toy
 from tests.toy import Other, Toy, put, row
 
@@ -61,7 +61,7 @@ BUILDERS = {"toy": Toy, "exam": Exam, "leaflets": Leaflets}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pipeline, "draw", toy.no_plot)
+    monkeypatch.setattr(publish, "draw", toy.no_plot)
     monkeypatch.setattr(Toy, "home", tmp_path / "home")
     put(tmp_path / "home", "sample/s.jsonl", *(row(f"s{n}", license="MIT") for n in range(3)))
 
@@ -284,7 +284,7 @@ class TestContamination:
         ]
         assert (exam["items"], exam["items_hit"]) == (1, 1)
         assert manifest(report, "toy")["filters"]["against"] == ["mine.jsonl"]
-        assert str(tmp_path) not in json.dumps(manifest(report, "toy"))
+        assert str(tmp_path) not in manifest(report, "toy").model_dump_json()
 
 
 class TestDuplicates:
