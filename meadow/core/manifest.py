@@ -84,7 +84,9 @@ class Funnel(Record):
 
 
 class Filters(Record):
-    """What the build asked of rows; see `meadow.core.options.BuildOptions`. Names of files, no paths."""
+    """What the build asked of rows: every switch of `meadow.core.options.BuildOptions`. Names of files, no paths."""
+
+    model_config = pydantic.ConfigDict(extra="allow")  # a new filter's switch is declared there alone
 
     languages: tuple[str, ...]
     quality: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from meadow.core import manifest
 from meadow.core.errors import UsageError
@@ -16,15 +16,6 @@ Quality = Literal["drop", "off"]
 Privacy = Literal["mask", "drop", "flag", "off"]
 Action = Literal["drop", "flag", "off"]
 
-#: What each switch may be set to, the default first.
-CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "quality": get_args(Quality),
-        "privacy": get_args(Privacy),
-        "contamination": get_args(Action),
-        "duplicates": get_args(Action),
-    }
-)
 _PATHS = ("raw", "out", "lock")
 
 
@@ -88,12 +79,25 @@ class BuildOptions:
         Args:
             privacy: What the source declares, for where nothing else was asked.
         """
-        return manifest.Filters(
-            languages=self.languages,
-            quality=self.quality,
-            privacy=self.privacy or privacy,
-            contamination=self.contamination,
-            duplicates=self.duplicates,
-            against=tuple(sorted(path.name for path in self.against)),
-            policy=self.policy.described() if self.policy else None,
-        )
+        recorded: dict[str, Any] = {name: getattr(self, name) for name in ("languages", *CHOICES)}
+        recorded["privacy"] = self.privacy or privacy
+        recorded["against"] = tuple(sorted(path.name for path in self.against))
+        recorded["policy"] = self.policy.described() if self.policy else None
+        return manifest.Filters(**recorded)
+
+
+def _choices() -> Mapping[str, tuple[str, ...]]:
+    hints = get_type_hints(BuildOptions)
+    found = {name: _values(hint) for name, hint in hints.items()}
+    return MappingProxyType({name: values for name, values in found.items() if values})
+
+
+def _values(hint: Any) -> tuple[str, ...]:
+    """The values of a `Literal`, or of one or None; empty for other types."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return next((get_args(part) for part in get_args(hint) if get_origin(part) is Literal), ())
+
+
+#: What each switch of `BuildOptions` may be set to, the default first.
+CHOICES = _choices()
