@@ -376,3 +376,23 @@ def test_prose_of_a_card(tmp_path: Path) -> None:
     assert cards.prose(card) == {"title": "Short.", "what-it-is": "Notes.\n\n```\n## no heading\n```"}
     assert cards.prose("## Known faults\n\nMany.\n") == {"known-faults": "Many."}
     assert cards.prose("") == {}
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    odd = 'a "b": {{ c }} {% d %}\n- e\\u0041 \x00\x85\u2028\U0001f600 #f\n"x": y'
+    path, said = described(
+        tmp_path,
+        {"train": [stores.row(1)]},
+        description=odd,
+        release_notes={"1.0.0": odd},
+        generators={odd: 1},
+        licenses={"LicenseRef-odd": 1},
+        license_terms={"LicenseRef-odd": {"name": odd, "url": odd, "evidence": odd, "hub": "other"}},
+        funnel={"read": 2, "kept": 1, "dropped": {odd: 1}},
+    )
+    dataset(path)
+    assert said["description"].startswith(f"{odd} Version 1.0.0")
+    assert said["rai:dataReleaseMaintenancePlan"].endswith(f"1.0.0: {odd}")
+    assert said["license"] == [{"@type": "sc:CreativeWork", "name": odd, "description": odd}]
+    assert f"left out: {odd} (1)" in said["rai:dataCollectionMissingData"]
+    assert "x" not in said
