@@ -518,7 +518,7 @@ class _Collection(_Planned):
         try:
             made = card.collection(manifests, local, self.repo)
             self.local[CITATION_CFF] = LocalFile(self._cited(manifests).encode())
-        except (KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise HubError(
                 f"{self.repo}: a manifest of {', '.join(sorted(newest))} lacks what a card needs: {error!r}; repair it "
                 "on the Hub, or build it again and push it, too"
