@@ -11,8 +11,12 @@ SMALL = "--batch-size 8 --learning-rate 2e-3 --warmup-steps 1 --max-length 256 -
 
 
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, and no launcher's variables."""
+    """One thread, here and in processes that are started, and no launcher's variables."""
+    import torch
+
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # It reads the variable when it is first imported, which another test may have done: sums are compared bit by bit.
+    torch.set_num_threads(1)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
 
