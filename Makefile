@@ -9,7 +9,7 @@ build: $(VENV)/installed
 	$(BIN)/python -m meadow.build all
 
 test: $(VENV)/installed-train
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest
 
 slow: $(VENV)/installed-train
 	$(BIN)/python -m pytest -m slow

@@ -52,7 +52,7 @@ class MeadowDatasets(datasets.ArrowBasedBuilder):
         **kwargs: Those of `datasets.DatasetBuilder`.
     """
 
-    builder_configs = _Names()
+    builder_configs = _Names()  # pyright: ignore[reportAssignmentType]  # `datasets` has a descriptor, too
 
     def __init__(
         self,

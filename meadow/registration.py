@@ -20,6 +20,8 @@ from typing import Any
 
 NAME = "meadow"
 _MODULE = "datasets.load"
+#: The function that is wrapped, and what marks it as wrapped already.
+_FACTORY, _MARK = "dataset_module_factory", "_meadow"
 
 
 def register() -> None:
@@ -52,9 +54,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _wrap(module: ModuleType) -> None:
-    inner = getattr(module, "dataset_module_factory", None)
+    inner = getattr(module, _FACTORY, None)
     describe = getattr(module, "DatasetModule", None)
-    if getattr(inner, "_meadow", False):
+    if getattr(inner, _MARK, False):
         return
     if inner is None or describe is None:
         warnings.warn(
@@ -78,12 +80,12 @@ def _wrap(module: ModuleType) -> None:
                 "use meadow.load_dataset(...), which does the same"
             ) from error
 
-    dataset_module_factory._meadow = True
-    module.dataset_module_factory = dataset_module_factory
+    setattr(dataset_module_factory, _MARK, True)
+    setattr(module, _FACTORY, dataset_module_factory)
     # `datasets.inspect` (get_dataset_config_names and the like) holds a copy of the name.
     inspect = sys.modules.get("datasets.inspect")
-    if getattr(inspect, "dataset_module_factory", None) is inner:
-        inspect.dataset_module_factory = dataset_module_factory
+    if inspect is not None and getattr(inspect, _FACTORY, None) is inner:
+        setattr(inspect, _FACTORY, dataset_module_factory)
 
 
 register()

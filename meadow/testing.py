@@ -25,6 +25,7 @@ import pytest
 from meadow.api import build_datasets
 from meadow.core.builder import Builder
 from meadow.core.licenses import CC0
+from meadow.core.manifest import Manifest
 from meadow.core.row import arrow_schema, content_hash, encode
 from meadow.core.store import CARD, PLOT, REJECTED, Store
 from meadow.describe import cards
@@ -105,22 +106,20 @@ class BuilderTest:
     def test_sample_gives_every_dataset_enough_rows(self, store: Store) -> None:
         manifests = store.current()
         assert manifests, "the sample gave no dataset"
-        assert sum(m["funnel"]["kept"] for m in manifests) >= MINIMUM_ROWS
-        assert all(m["sample"] for m in manifests)
-        assert all(set(m["licenses"]) == {CC0.id} for m in manifests)
+        assert sum(m.funnel.kept for m in manifests) >= MINIMUM_ROWS
+        assert all(m.sample for m in manifests)
+        assert all(set(m.licenses) == {CC0.id} for m in manifests)
 
     def test_files_are_what_the_manifest_says(self, store: Store) -> None:
         for manifest, folder in _versions(store):
-            schema = arrow_schema(manifest["features"])
-            for split, entry in manifest["splits"].items():
-                assert entry["rows"] == sum(
-                    pq.read_metadata(folder / f["path"]).num_rows for f in entry["files"]
-                )
-                for file in entry["files"]:
-                    path = folder / file["path"]
+            schema = arrow_schema(manifest.features)
+            for split, entry in manifest.splits.items():
+                assert entry.rows == sum(pq.read_metadata(folder / f.path).num_rows for f in entry.files)
+                for file in entry.files:
+                    path = folder / file.path
                     assert pq.read_schema(path).remove_metadata() == schema, f"{path}: {split}"
-                    assert path.stat().st_size == file["bytes"]
-                    assert hashlib.sha256(path.read_bytes()).hexdigest() == file["sha256"]
+                    assert path.stat().st_size == file.bytes
+                    assert hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256
 
     def test_rows_are_whole(self, store: Store) -> None:
         for manifest, found in _rows(store):
@@ -131,13 +130,13 @@ class BuilderTest:
                 assert row["task"] == self.builder.task
                 if row["answer_key"] is not None:
                     assert row["answer_key"] in [option["key"] for option in row["options"]]
-            assert manifest["funnel"]["kept"] == len(found)
+            assert manifest.funnel.kept == len(found)
 
     def test_ids_are_unique_and_hashed(self, store: Store) -> None:
         for manifest, found in _rows(store):
             ids = sorted(row["id"].encode() for row in found)
             assert len(set(ids)) == len(ids)
-            assert hashlib.sha256(b"".join(i + b"\n" for i in ids)).hexdigest() == manifest["ids_sha256"]
+            assert hashlib.sha256(b"".join(i + b"\n" for i in ids)).hexdigest() == manifest.ids_sha256
 
     def test_no_group_is_in_two_splits(self, store: Store) -> None:
         where: dict[str, str] = {}
@@ -146,10 +145,10 @@ class BuilderTest:
 
     def test_funnel_balances_and_every_reject_is_listed(self, store: Store) -> None:
         for manifest, folder in _versions(store):
-            funnel = manifest["funnel"]
-            assert funnel["read"] == funnel["kept"] + sum(funnel["dropped"].values())
+            funnel = manifest.funnel
+            assert funnel.read == funnel.kept + sum(funnel.dropped.values())
             rejected = pq.read_table(folder / REJECTED).to_pylist()
-            assert Counter(row["reason"] for row in rejected) == funnel["dropped"]
+            assert Counter(row["reason"] for row in rejected) == funnel.dropped
             assert all(row["id"] and row["source"] == self.builder.name for row in rejected)
 
     def test_output_is_the_same_for_any_number_of_workers(self, store: Store, again: Store) -> None:
@@ -157,13 +156,13 @@ class BuilderTest:
 
     def test_rows_hash_is_that_of_the_rows(self, store: Store) -> None:
         for manifest, folder in _versions(store):
-            digest = content_hash(manifest["features"])
-            for split, entry in manifest["splits"].items():
+            digest = content_hash(manifest.features)
+            for split, entry in manifest.splits.items():
                 digest.update(split.encode() + b"\n")
-                for file in entry["files"]:
-                    for row in pq.read_table(folder / file["path"]).to_pylist():
+                for file in entry.files:
+                    for row in pq.read_table(folder / file.path).to_pylist():
                         digest.update(hashlib.sha256(encode(list(row.values()))).digest())
-            assert digest.hexdigest() == manifest["rows_sha256"]
+            assert digest.hexdigest() == manifest.rows_sha256
 
     def test_rows_are_pinned_to_the_version(self, store: Store) -> None:
         version = self.builder.version
@@ -177,10 +176,10 @@ class BuilderTest:
     def test_cards_are_there_and_have_words(self, store: Store) -> None:
         for manifest, folder in _versions(store):
             card = (folder / CARD).read_text(encoding="utf-8")
-            words = cards.words_for(self.builder().card_name(manifest["name"]), self.builder.folder())
-            assert words.strip(), f"write cards/{manifest['name']}.md"
+            words = cards.words_for(self.builder().card_name(manifest.name), self.builder.folder())
+            assert words.strip(), f"write cards/{manifest.name}.md"
             assert card.startswith("---\n")
-            assert manifest["rows_sha256"] in card
+            assert manifest.rows_sha256 in card
             assert (folder / PLOT).stat().st_size > 0
 
     def test_nothing_is_left_to_fill_in(self) -> None:
@@ -207,46 +206,46 @@ class BuilderTest:
         assert done.returncode == 0, done.stderr[-3000:]
         loaded = json.loads(done.stdout.splitlines()[-1])
         for manifest, folder in _versions(store):
-            splits = loaded[manifest["name"]]
-            assert set(splits) == set(manifest["splits"])
+            splits = loaded[manifest.name]
+            assert set(splits) == set(manifest.splits)
             for split, (count, first, streamed, columns) in splits.items():
-                entry = manifest["splits"][split]
-                table = pq.read_table(folder / entry["files"][0]["path"], columns=["id"])
-                assert count == entry["rows"]
+                entry = manifest.splits[split]
+                table = pq.read_table(folder / entry.files[0].path, columns=["id"])
+                assert count == entry.rows
                 assert first == streamed == table["id"][0].as_py()
-                assert columns == list(manifest["features"])
+                assert columns == list(manifest.features)
 
     def test_meadow_loads_it(self, store: Store, tmp_path: Path) -> None:
         from meadow.loading import load_dataset
 
         for manifest in store.current():
-            loaded = load_dataset(manifest["name"], out=store.root, cache_dir=str(tmp_path))
+            loaded = load_dataset(manifest.name, out=store.root, cache_dir=str(tmp_path))
             assert {s: d.num_rows for s, d in loaded.items()} == {
-                s: e["rows"] for s, e in manifest["splits"].items()
+                s: e.rows for s, e in manifest.splits.items()
             }
 
 
-def _versions(store: Store) -> Iterator[tuple[dict[str, Any], Path]]:
+def _versions(store: Store) -> Iterator[tuple[Manifest, Path]]:
     for manifest in store.current():
-        yield manifest, store.folder(manifest["name"], manifest["version"])
+        yield manifest, store.folder(manifest.name, manifest.version)
 
 
-def _rows(store: Store) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _rows(store: Store) -> Iterator[tuple[Manifest, list[dict[str, Any]]]]:
     for manifest in store.current():
-        found = [row for name, row in _all_rows(store) if name == manifest["name"]]
+        found = [row for name, row in _all_rows(store) if name == manifest.name]
         yield manifest, found
 
 
 def _all_rows(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     for manifest, folder in _versions(store):
-        for split, entry in manifest["splits"].items():
-            for file in entry["files"]:
-                for row in pq.read_table(folder / file["path"]).to_pylist():
-                    yield manifest["name"], {**row, "__split": split}
+        for split, entry in manifest.splits.items():
+            for file in entry.files:
+                for row in pq.read_table(folder / file.path).to_pylist():
+                    yield manifest.name, {**row, "__split": split}
 
 
 def _hashes(store: Store) -> dict[str, str]:
-    return {manifest["name"]: manifest["rows_sha256"] for manifest in store.current()}
+    return {manifest.name: manifest.rows_sha256 for manifest in store.current()}
 
 
 def _digests(store: Store) -> dict[str, str]:

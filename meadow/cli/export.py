@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from meadow.cli import console
 from meadow.cli.options import Out
 from meadow.core.errors import Error
 
 
-class ExportFormats(typer.core.TyperGroup):
+class ExportFormats(TyperGroup):
     """The formats; a name that is none of them is told, with those there are."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

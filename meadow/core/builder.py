@@ -165,9 +165,9 @@ class Builder(ABC):
     @classmethod
     def folder(cls) -> Path:
         """The folder that the class lives in, with its sample, checksums and citation."""
-        import sys
+        import inspect
 
-        return Path(sys.modules[cls.__module__].__file__).parent
+        return Path(inspect.getfile(cls)).parent
 
     @classmethod
     def citation(cls) -> str:

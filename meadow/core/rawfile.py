@@ -7,7 +7,7 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from meadow.core.errors import Error
 
@@ -99,10 +99,17 @@ class RawFile:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+class Readable(Protocol):
+    """What is read of a stream."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class Guarded(io.RawIOBase):
     """A decompressed stream that turns library errors and bombs into `RawFileError`."""
 
-    def __init__(self, inner: BinaryIO, file: RawFile, packed: int, errors: tuple) -> None:
+    def __init__(self, inner: Readable, file: RawFile, packed: int, errors: tuple) -> None:
         self._inner, self._file, self._packed, self._errors = inner, file, packed, errors
         self._seen = 0
 

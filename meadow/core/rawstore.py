@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from meadow.core.rawfile import RawFile
 
@@ -110,14 +110,14 @@ def _select(name: str, folder: Path, patterns: tuple[RawPattern, ...], sample: b
 class Reader(Protocol):
     """What finding raw files asks of a source: a `meadow.Builder`, or its class."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def raw_files(self) -> tuple[RawPattern, ...]: ...
-    def folder(self) -> Path: ...
+    name: ClassVar[str]
+    raw_files: ClassVar[tuple[RawPattern, ...]]
+
+    @classmethod
+    def folder(cls) -> Path: ...
 
 
-def find(builder: Reader, root: Path | None) -> RawSource:
+def find(builder: Reader | type[Reader], root: Path | None) -> RawSource:
     """Finds a source's raw files under ``root/<name>``.
 
     Args:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meadow.core.manifest import Manifest
 from meadow.core.store import MANIFEST, Store, StoreError
 
 
@@ -42,7 +43,7 @@ class Version:
 
 
 def from_manifest(
-    manifest: Mapping[str, Any], *, date: str | None, current: bool, where: str, size: int
+    manifest: Mapping[str, Any] | Manifest, *, date: str | None, current: bool, where: str, size: int
 ) -> Version:
     """What a manifest says of its version.
 

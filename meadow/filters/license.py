@@ -56,7 +56,7 @@ class LicenseFilter:
                 return reason, f"{where}: {term.id}" if where else f"{term.id}, {term.name}"
         reason = self._policy.permits(terms[0], generator)
         if reason:
-            return reason, f"{generator_terms(generator).id}, written by {generator}"
+            return reason, f"{generator_terms(generator or '').id}, written by {generator}"
         return None
 
     def _license(self, spdx: str) -> License:

@@ -172,7 +172,7 @@ def _fill(
     prefix = builder.name + "/"
     for at, record in enumerate(builder.examples(shard)):
         configs = record.configs or shard.configs
-        if not known.issuperset(configs):
+        if not known >= set(configs):
             raise SourceError(
                 f"{record.id}: unknown dataset in {configs}; `configs_of` names {sorted(known)}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def _write_files(source: ScreenedSource, datasets: list[_Dataset], crew: Crew) -
         bad = parsed.bad_files[each.config]
         owners.append(None)
         calls.append((write_rejected, each.rejects, bad, name, each.folder / REJECTED))
-    written: dict[str, dict[str, list[tuple[str, WrittenFile]]]] = {each.config: {} for each in datasets}
+    written: dict[str, Any] = {each.config: {} for each in datasets}
     for owner, result in zip(owners, crew.run(name, "writing", calls), strict=True):
         if owner is not None:
             config, split, file = owner

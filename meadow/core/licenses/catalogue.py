@@ -42,7 +42,7 @@ def _cc(elements: str, version: str) -> License:
     )
 
 
-_FREE: Mapping[str, bool] = {"commercial": True, "redistribution": True, "adaptation": True}
+_FREE: Mapping[str, Any] = {"commercial": True, "redistribution": True, "adaptation": True}
 
 CC0 = _listed(
     "CC0-1.0",

@@ -121,14 +121,15 @@ def verdict(licenses, terms, generators=None):  # noqa: ANN001, ANN201
 def verdict_of(parts):  # noqa: ANN001, ANN201
     from types import SimpleNamespace
 
-    return judge({
+    parts = {
         name: SimpleNamespace(
             licenses=part["licenses"],
             license_terms={i: License.of(i, t) for i, t in (part.get("license_terms") or {}).items()},
             generators=part.get("generators") or {},
         )
         for name, part in parts.items()
-    })  # fmt: skip
+    }  # fmt: skip
+    return judge(parts)  # pyright: ignore[reportArgumentType]
 
 
 class _Judge:
@@ -229,7 +230,7 @@ class _Judge:
             )
         return tuple(clashes), " and ".join(under[name] for name in sorted(under))
 
-    def _those(self, fact: str, value: bool) -> list[_Share]:
+    def _those(self, fact: str, value: bool | None) -> list[_Share]:
         return [share for share in self._all if getattr(share.license, fact) is value]
 
     def _in_doubt(self, fact: str) -> list[_Share]:

@@ -17,7 +17,8 @@ from meadow.core.licenses.model import License
 
 def _known(patterns: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:
     """Refuses patterns that match no licence there is: a misspelt `deny` would let everything pass."""
-    known = info.context["licenses"] if info.context else ()
+    context: dict[str, Collection[str]] = info.context or {}
+    known = context.get("licenses", ())
     spelt = {spdx.lower(): spdx for spdx in sorted(known)}
     wrong = []
     for pattern in patterns if known else ():

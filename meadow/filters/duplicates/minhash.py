@@ -225,7 +225,7 @@ def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """
     from itertools import chain
 
-    from rensa import RMinHash
+    from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]  # its stub is empty
 
     found = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets.astype(np.uint64), VALUES, _SEED)
     flat = np.fromiter(chain.from_iterable(found.to_rows()), np.uint32, VALUES * (len(offsets) - 1))

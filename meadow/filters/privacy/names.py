@@ -206,6 +206,7 @@ def _introduced(screened: Text) -> Iterator[Span]:
             found = _NAME_IS.match(text, place + len(word)) if whose else None
             if (
                 found is None
+                or whose is None
                 or (word == "name") != bool(whose["mine"])
                 or (word == "name" and not found[0].strip())
             ):
@@ -310,7 +311,11 @@ def _aged(screened: Text) -> Iterator[Span]:
         for place in screened.places(word):
             number = _NUMBER_BEFORE.search(text, max(0, place - 5), place)
             subject = number and _SUBJECT.search(text, max(0, number.start() - 80), number.start())
-            if subject is None or (subject.start() and subject.start() == number.start() - 80):
+            if (
+                number is None
+                or subject is None
+                or (subject.start() and subject.start() == number.start() - 80)
+            ):
                 continue
             end, words = _take(text, subject.start("name"))
             if end != subject.end("name") or not words:
