@@ -22,8 +22,7 @@ from datasets.distributed import split_dataset_by_node
 from filelock import FileLock
 
 import meadow
-from meadow import loading as loader
-from meadow import registration
+from meadow import api, registration
 from meadow.api import build_datasets
 from meadow.builders.wikidoc.builder import WikiDoc
 from meadow.core import store
@@ -110,7 +109,7 @@ def fresh(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """A `datasets` cache of the test's own, the samples as the output folder, and nothing said yet."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("MEADOW_OUT", str(samples))
-    monkeypatch.setattr(loader, "_said", set())
+    monkeypatch.setattr(api, "_said", set())
 
 
 @pytest.fixture
@@ -524,7 +523,7 @@ def test_broken_source_is_named_beside_the_others(samples: Path, monkeypatch: py
 
     found, _ = meadow.core.builder.available()
     broken = {"ward": "ward.builder:Ward: ImportError"}
-    monkeypatch.setattr(meadow.core.builder, "available", lambda: (found, broken))
+    monkeypatch.setattr(api, "available", lambda: (found, broken))
     with pytest.raises(ValueError, match=r"no dataset is named 'ward'.*what ward would build, which cannot"):
         meadow.load_dataset("ward")
 

@@ -14,9 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from meadow.core.store import Store
 
 #: File name endings that `records` knows; each may be followed by ``.gz`` but Parquet's.
@@ -88,6 +85,8 @@ def records(file: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         ValueError: The file's form is not known, or it is damaged.
     """
+    import pyarrow as pa  # half a second, which help texts need not wait for
+
     form = ending(file)
     if not form:
         raise ValueError(f"{file}: its form is not known; give a file that ends in {', '.join(ENDINGS)}")
@@ -135,6 +134,8 @@ def _json(found: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(file: Path) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet as pq  # half a second, which help texts need not wait for
+
     numbers = itertools.count(1)
     with pq.ParquetFile(file) as parquet:
         for batch in parquet.iter_batches(batch_size=_BATCH):
