@@ -18,7 +18,7 @@ bench: $(VENV)/installed-train
 	$(BIN)/python -m pytest tests/benchmarks -m bench -s
 
 # What is quick: style, types, layers.
-lint: $(VENV)/installed
+lint: $(VENV)/installed-train
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error

@@ -175,12 +175,12 @@ def measure(root: Path) -> dict[str, object]:
 
 _ROW = """
 import json, sys, tempfile
+from pathlib import Path
 seen = set()
 def look(frame, event, arg):
     name = frame.f_globals.get("__name__", "")
     if name.startswith("meadow") and frame.f_code.co_name != "<module>":
         seen.add(name)
-from importlib import import_module
 sys.argv = ["meadow"]
 {run}
 print(json.dumps(sorted(seen)))
@@ -189,7 +189,7 @@ _NOW = """
 from meadow.api import build_datasets
 from meadow.core.options import BuildOptions
 sys.setprofile(look)
-build_datasets(["stackexchange"], BuildOptions(sample=True, out=sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
+build_datasets(["stackexchange"], BuildOptions(sample=True, out=Path(tempfile.mkdtemp())))
 sys.setprofile(None)
 """
 _BEFORE = """

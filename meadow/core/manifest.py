@@ -437,7 +437,9 @@ def read(path: Path, remedy: str) -> Manifest:
     except pydantic.ValidationError as error:
         first, count = error.errors(include_url=False)[0], error.error_count()
         more = f" (and {count - 1} more)" if count > 1 else ""
-        what = "is missing" if first["type"] == "missing" else f"is {kind(first['input'])}: {first['msg']}"
+        found_there = first["input"]
+        shown = kind(found_there) if isinstance(found_there, dict | list) else repr(found_there)[:80]
+        what = "is missing" if first["type"] == "missing" else f"is {shown}: {first['msg']}"
         raise ManifestError(
             f"{path}: damaged: {key_of(first['loc']) or 'it'} {what}{more}; {remedy}"
         ) from error

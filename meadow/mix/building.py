@@ -225,7 +225,7 @@ class _Job:
                 self.progress(self.mixture.dataset, stage, done, len(calls))
             yield result
 
-    def _read(self) -> reading.Index:
+    def _read(self) -> reading.RowIndex:
         files, calls = [], []
         for number, each in enumerate(self.found):
             manifest = each.manifest
@@ -244,9 +244,9 @@ class _Job:
                     file = reading.PartFile(number, manifest.name, manifest.source, split, path, label)
                     files.append(file)
                     calls.append((reading.read, file, frozenset(manifest.features), self.mixture.seed, asked))
-        return reading.Index.of(files, list(self._run("reading", calls)))
+        return reading.RowIndex.of(files, list(self._run("reading", calls)))
 
-    def _slices(self, index: reading.Index, available: list[int]) -> dict[str, int]:
+    def _slices(self, index: reading.RowIndex, available: list[int]) -> dict[str, int]:
         """Slices per split, from the bytes that the part's rows have on average: close is good enough."""
         size: dict[str, float] = defaultdict(float)
         for number, each in enumerate(self.found):
@@ -261,7 +261,7 @@ class _Job:
 
     def _write(
         self,
-        index: reading.Index,
+        index: reading.RowIndex,
         taken: list[writing.TakenRows],
         slices: dict[str, int],
         columns: Mapping[str, str],

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meadow.mix.reading import GROUP, NOT_DRAWN, REASONS, SAME_ID, SAME_TEXT, Index
+from meadow.mix.reading import GROUP, NOT_DRAWN, REASONS, SAME_ID, SAME_TEXT, RowIndex
 
 _ID, _TEXT, _NOT, _GROUP = map(REASONS.index, (SAME_ID, SAME_TEXT, NOT_DRAWN, GROUP))
 
 
-def draw(index: Index, wanted: Sequence[int | None], train: str = "train") -> None:
+def draw(index: RowIndex, wanted: Sequence[int | None], train: str = "train") -> None:
     """Draws the rows of all parts: gives each other row of the index the reason why it is left out.
 
     Args:

@@ -78,7 +78,7 @@ class PartFile:
 
 
 @dataclass(frozen=True)
-class Index:
+class RowIndex:
     """What was read of all rows.
 
     Attributes:
@@ -94,7 +94,7 @@ class Index:
     edges: tuple[int, ...]
 
     @classmethod
-    def of(cls, files: Sequence[PartFile], found: Sequence[tuple[np.ndarray, tuple[str, ...]]]) -> Index:
+    def of(cls, files: Sequence[PartFile], found: Sequence[tuple[np.ndarray, tuple[str, ...]]]) -> RowIndex:
         """Joins what `read` found in each file."""
         reasons = tuple(dict.fromkeys((*REASONS, *(reason for _, own in found for reason in own))))
         for rows, own in found:

@@ -169,6 +169,13 @@ def test_high_ratios_below_the_floor_are_no_bombs(tmp_path: Path) -> None:
     assert read_all(put(tmp_path, "a.gz", gzip.compress(data))) == data
 
 
+def test_the_border_between_a_high_ratio_and_a_bomb(tmp_path: Path) -> None:
+    file, packed = put(tmp_path, "a.gz", b"x"), 100_000
+    rawfile.check_ratio(file, 250 * packed, packed)
+    with pytest.raises(RawFileError, match="unpacks to more than 250 times its size"):
+        rawfile.check_ratio(file, 250 * packed + 1, packed)
+
+
 class TestZip:
     def archive(self, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
         out = io.BytesIO()

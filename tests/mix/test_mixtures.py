@@ -796,7 +796,7 @@ def test_the_smallest_hashes_of_each_text_are_drawn() -> None:
     records["content"] = generator.integers(0, 3000, 5000)
     records["why"] = generator.integers(0, 4, 5000) == 0
     file = reading.PartFile(0, "toy", "toy", "train", Path("x.parquet"), "x")
-    index = reading.Index.of([file], [(records, reading.REASONS)])
+    index = reading.RowIndex.of([file], [(records, reading.REASONS)])
     expected: list[int] = []
     seen = set()
     for key, content in sorted(zip(records["key"].tolist(), records["content"].tolist(), strict=True)):

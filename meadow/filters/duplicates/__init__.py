@@ -14,8 +14,8 @@ Near duplicates that contradict each other (5 mg, 50 mg; two answers to one ques
 `meadow.filters.duplicates.opposites`. All this depends on the rows alone, not on how they are cut into parts
 or on the number of workers.
 
-Memory, as measured: 40 bytes a row while bands are gone through, one at a time; 450 for each row that shares
-a band with another. (`rensa`'s own index of bands takes 1,400 for every row, and offers each row of a form
+Memory, as measured: 40 bytes a row while bands are gone through, one at a time; 430 to 490 for each row that
+shares a band with another. (`rensa`'s own index of bands takes 1,400 for every row, and offers each row of a form
 that is filled in all others of it.) Files take 120 bytes a row (a number, a 16-byte digest, 12 band hashes of 8
 bytes), and the text, shingle hashes and signatures of rows that share a band.
 """
