@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,16 @@ def test_every_layer_has_its_place(graph: dict[str, set[str]]) -> None:
     placed = {name for names in house.LAYERS for name in names}
     there = {house.layer_of(name) for name in graph} - {"", "builders", "recipes", "registration"}
     assert there == placed
+
+
+def test_the_wheel_holds_every_package_once() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = ["meadow.words"]  # `cards/`: texts alone, no `__init__.py`
+    for folder in ("meadow", "builders", "recipes"):
+        for path in (ROOT / folder).rglob("__init__.py"):
+            name = ".".join(path.parent.relative_to(ROOT).parts)
+            there.append(name if folder == "meadow" else f"meadow.{name}")
+    assert sorted(listed) == sorted(there)
 
 
 def test_a_circle_and_an_arrow_back_would_be_seen() -> None:

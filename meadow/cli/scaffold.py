@@ -59,10 +59,7 @@ def new_source(name: str, folder: Path, tell: Callable[[str], object] = _to_stde
         source, module = root / f"meadow_{name}", f"meadow_{name}"
         card, test = source / "card.md", root / "tests" / f"test_{name}.py"
         install = "pip install -e ."
-    # As ruff sorts them: here `meadow` is the project's own, in another package it is not.
-    own = f"from {module}.builder import {cls}"
-    door = "from meadow import BuilderTest"
-    imports = f"{door}\n{own}" if checkout else f"{door}\n\n{own}"
+    imports = f"from meadow import BuilderTest\nfrom {module}.builder import {cls}"
     fill = {
         "name": name,
         "cls": cls,
