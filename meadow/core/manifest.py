@@ -404,11 +404,14 @@ class Manifest(Licensing):
         """The splits that models are scored on: all of an exam's, else ``test``."""
         return tuple(split for split in self.splits if self.test_only or split == "test")
 
+    def text(self) -> str:
+        """What the file holds."""
+        found = self.model_dump(mode="json", exclude_unset=True)
+        return json.dumps({"format": FORMAT, **found}, ensure_ascii=False, indent=2) + "\n"
+
     def write(self, path: Path) -> None:
         """Writes the file."""
-        found = self.model_dump(mode="json", exclude_unset=True)
-        text = json.dumps({"format": FORMAT, **found}, ensure_ascii=False, indent=2)
-        path.write_text(text + "\n", encoding="utf-8", newline="\n")
+        path.write_text(self.text(), encoding="utf-8", newline="\n")
 
 
 def read(path: Path, remedy: str) -> Manifest:
@@ -422,15 +425,24 @@ def read(path: Path, remedy: str) -> Manifest:
         ManifestError: It cannot be read, is older or newer than this Meadow, or is damaged.
     """
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise ManifestError(f"{path}: {error}; {remedy}") from error
+    return loads(data, str(path), remedy)
+
+
+def loads(data: bytes | str, where: str, remedy: str) -> Manifest:
+    """Decodes a manifest that stands at `where`; raises as `read`."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: {error}; {remedy}") from error
     version = found.get("format") if isinstance(found, dict) else None
     if isinstance(found, dict) and version is None:
-        raise ManifestError(f"{path}: it has no `format`: an earlier Meadow wrote it; {remedy}")
+        raise ManifestError(f"{where}: it has no `format`: an earlier Meadow wrote it; {remedy}")
     if type(version) is int and version > FORMAT:
         raise ManifestError(
-            f"{path}: format {version}, written by a newer Meadow, and this one reads {FORMAT}; update Meadow"
+            f"{where}: format {version}, written by a newer Meadow, and this one reads {FORMAT}; update Meadow"
         )
     try:
         return Manifest.model_validate_json(json.dumps(found), strict=True)
@@ -441,5 +453,5 @@ def read(path: Path, remedy: str) -> Manifest:
         shown = kind(found_there) if isinstance(found_there, dict | list) else repr(found_there)[:80]
         what = "is missing" if first["type"] == "missing" else f"is {shown}: {first['msg']}"
         raise ManifestError(
-            f"{path}: damaged: {key_of(first['loc']) or 'it'} {what}{more}; {remedy}"
+            f"{where}: damaged: {key_of(first['loc']) or 'it'} {what}{more}; {remedy}"
         ) from error

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from meadow.core.manifest import Manifest
 from meadow.core.store import MANIFEST, Store, StoreError
@@ -42,30 +41,27 @@ class Version:
     splits: tuple[str, ...] = ()
 
 
-def from_manifest(
-    manifest: Mapping[str, Any] | Manifest, *, date: str | None, current: bool, where: str, size: int
-) -> Version:
+def from_manifest(manifest: Manifest, *, date: str | None, current: bool, where: str, size: int) -> Version:
     """What a manifest says of its version.
 
     Args:
-        manifest: As in ``manifest.json``.
+        manifest: Its manifest.
         date: See `Version`.
         current: See `Version`.
         where: See `Version`.
         size: `Version.bytes`.
     """
-    counts: Mapping[str, int] = manifest.get("licenses") or {}
     return Version(
-        manifest["name"],
-        manifest["version"],
+        manifest.name,
+        manifest.version,
         date,
-        sum(split["rows"] for split in manifest["splits"].values()),
-        tuple(sorted(counts, key=lambda spdx: (-counts[spdx], spdx))),
-        bool(manifest.get("sample")),
+        manifest.rows,
+        tuple(manifest.license_ids),
+        manifest.sample,
         current,
         where,
         size,
-        tuple(manifest["splits"]),
+        tuple(manifest.splits),
     )
 
 
@@ -99,12 +95,9 @@ def local(store: Store, names: Iterable[str] = ()) -> tuple[list[Version], list[
                         size=_bytes(folder),
                     )
                 )
-            except (StoreError, OSError, KeyError, TypeError, AttributeError) as error:
-                if not folder.is_dir():  # it was removed meanwhile
-                    continue
-                unreadable.append(
-                    f"{name} {version}: {error if isinstance(error, StoreError) else repr(error)}"
-                )
+            except (StoreError, OSError) as error:
+                if folder.is_dir():  # else it was removed meanwhile
+                    unreadable.append(f"{name} {version}: {error}")
     return found, unreadable
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from meadow.core.manifest import Manifest
 from meadow.describe import cards
 from meadow.describe.cards import merge
-from meadow.describe.shim import typed
 
 _LOADING = re.compile(r"(<!-- meadow:begin loading -->)(.*?)(<!-- meadow:end loading -->)", re.DOTALL)
 _PLACE = '"path/to/this/folder"'
@@ -29,7 +28,7 @@ def collection(manifests: Iterable[Manifest], local: str | None, repo: str) -> s
         local: The card in the output folder, whose hand edits are kept.
         repo: The repository, which the lines that load it name.
     """
-    manifests = sorted(map(typed, manifests), key=lambda manifest: manifest.name)
+    manifests = sorted(manifests, key=lambda manifest: manifest.name)
     made = cards.collection_card(manifests, cards.words_for("collection", Path()), local)
     return _LOADING.sub(lambda m: m[1] + m[2].replace(_PLACE, json.dumps(repo)) + m[3], made)
 

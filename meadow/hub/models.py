@@ -14,11 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadow.core.errors import UsageError
 from meadow.describe.cards import MODEL, merge_cards
 from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
+from meadow.hub.files import LocalFile
+from meadow.hub.layout import refuse_public
 from meadow.hub.places import without_places
-from meadow.hub.plan import LocalFile, Plan
+from meadow.hub.plan import Plan
 from meadow.hub.push import REPO, Pushed, send
 from meadow.hub.refusals import Allowed, Refusal
 
@@ -62,20 +65,20 @@ def push_model(
         say: Told what is being done.
 
     Raises:
-        ValueError: `repo` or a name in `allowed` is none.
+        UsageError: `repo` or a name in `allowed` is none.
         RefusedError: It must not be sent.
         StaleError: Somebody else changed the repository meanwhile, or its weights are not of a run.
         HubError: The folder holds no finished model, or it could not be sent.
     """
     folder, allowed = Path(folder), allowed or Allowed()
     if not REPO.fullmatch(repo):
-        raise ValueError(f"--repo {repo}: write it as ORG/NAME")
+        raise UsageError(f"--repo {repo}: write it as ORG/NAME")
     run = read_run(folder)
     files, stays = files_of(folder, run)
     names = {base_name(run), *(str(entry.get("name")) for entry in run["data"])}
     unknown = sorted(allowed.terms - names)
     if unknown:
-        raise ValueError(
+        raise UsageError(
             f"--allow-terms {unknown[0]}: the model is made of {', '.join(sorted(names))}; name one of these"
         )
     refusals = of_model(folder, run, allowed)
@@ -86,11 +89,7 @@ def push_model(
         client.need_token()
     say(f"reading {repo}")
     state = client.state(repo)
-    if state and private and not state.private:
-        raise HubError(
-            f"{repo} is public already, and --private is for repositories that are made now; make it private in its "
-            "settings on the Hub, or leave --private out"
-        )
+    refuse_public(repo, state, private)
     remote = state.files if state else {}
     theirs = sorted(path for path in remote if _weight_like(path)) if RUN not in remote else []
     if theirs:
@@ -99,25 +98,25 @@ def push_model(
             "replace it; push to another repository, or delete it on the Hub"
         )
     with tempfile.TemporaryDirectory(prefix="meadow-push-") as scratch:
-        if CARD in remote:
+        if state and CARD in remote:
             existing = client.read(repo, CARD, state.head, Path(scratch))
-            mine = files[CARD].source.decode()
-            files[CARD] = LocalFile(merge_cards(MODEL, mine, existing).encode())
+            files[CARD] = LocalFile(merge_cards(MODEL, files[CARD].text, existing).encode())
         adds = {path: file for path, file in files.items() if not file.same(remote.get(path))}
         # Shards of earlier weights would be read together with these.
         deletes = [path for path in remote if path not in files and _weight_like(path)]
         plan = Plan(
-            repo,
-            "model",
-            state,
-            state.private if state else private,
-            adds,
-            deletes,
-            len(files) - len(adds),
-            (),
-            tuple(stays),
-            ("paths of this machine in record, card and configurations are cut down to their last part",),
-            f"Meadow: {folder.resolve().name}",
+            repo=repo,
+            kind="model",
+            state=state,
+            private=state.private if state else private,
+            adds=adds,
+            deletes=deletes,
+            unchanged=len(files) - len(adds),
+            stays=stays,
+            notes=[
+                "paths of this machine in record, card and configurations are cut down to their last part"
+            ],
+            message=f"Meadow: {folder.resolve().name}",
         )
         if dry_run:
             return Pushed(plan, None, False, client.address(repo))
@@ -168,11 +167,10 @@ def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile]
             if not name.startswith("."):
                 stays.append((f"{name}/" if path.is_dir() else name, why))
         elif name == RUN:
-            text = json.dumps(_without_paths(run), indent=2, ensure_ascii=False) + "\n"
+            text = _json(_cut(run))
             files[name] = LocalFile(without_places(text, [folder]).encode())
         elif name == CARD:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            files[name] = LocalFile(without_places(text, [folder]).encode())
+            files[name] = LocalFile(without_places(LocalFile(path).text, [folder]).encode())
         elif _WEIGHTS.fullmatch(name):
             _check_weights(path)
             files[name] = LocalFile(path)
@@ -258,33 +256,25 @@ def _settings(path: Path) -> LocalFile:
         read = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise HubError(f"{path}: no JSON: {error}; save the model again") from error
-    cut = _without_places(read)
-    if cut == read:
-        return LocalFile(path)
-    return LocalFile((json.dumps(cut, indent=2, ensure_ascii=False) + "\n").encode())
+    cut = _cut(read, _PLACES)
+    return LocalFile(path if cut == read else _json(cut).encode())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _weight_like(path: str) -> bool:
     return _WEIGHTS.fullmatch(path) is not None or path.endswith(".safetensors.index.json")
 
 
-def _without_paths(value: Any) -> Any:
+def _cut(value: Any, keys: re.Pattern[str] | None = None, key: str = "") -> Any:
+    """A record or settings with paths cut down to their last part: all, or those under certain keys."""
     if isinstance(value, Mapping):
-        return {key: _without_paths(inner) for key, inner in value.items()}
+        return {name: _cut(inner, keys, name) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
-    return _last_part(value) if isinstance(value, str) else value
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            key: _last_part(inner)
-            if isinstance(inner, str) and _PLACES.fullmatch(key)
-            else _without_places(inner)
-            for key, inner in value.items()
-        }
-    return [_without_places(inner) for inner in value] if isinstance(value, list) else value
+        return [_cut(inner, keys) for inner in value]
+    return _last_part(value) if isinstance(value, str) and (keys is None or keys.fullmatch(key)) else value
 
 
 def _last_part(text: str) -> str:

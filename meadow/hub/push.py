@@ -16,10 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meadow.core.errors import UsageError
 from meadow.core.store import Store, default_out
 from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
-from meadow.hub.plan import Plan, Planner, chosen
+from meadow.hub.layout import PushOptions
+from meadow.hub.layouts import Collection, Single
+from meadow.hub.plan import Plan
 from meadow.hub.refusals import Allowed, Refusal
 
 #: The names of the repositories that hold one dataset each, as people know them.
@@ -81,7 +84,7 @@ def push(
         What came of it, per repository.
 
     Raises:
-        ValueError: A name is none, or options do not go together.
+        UsageError: A name is none, or options do not go together.
         RefusedError: Something must not be sent; then nothing is.
         StaleError: Somebody else changed what this would replace.
         HubError: Anything else that went wrong; repositories are as they were.
@@ -89,15 +92,15 @@ def push(
     """
     allowed = allowed or Allowed()
     store = Store(Path(out) if out else default_out())
-    found = chosen(store, names)
+    found = _chosen(store, names)
     unknown = sorted(allowed.terms - set(found))
     if unknown:
-        raise ValueError(f"--allow-terms {unknown[0]}: it is not among what is pushed: {', '.join(found)}")
+        raise UsageError(f"--allow-terms {unknown[0]}: it is not among what is pushed: {', '.join(found)}")
     if parent is not None and not re.fullmatch(r"[0-9a-f]{7,40}", parent):
-        raise ValueError(f"--parent {parent}: a commit is 7 to 40 hexadecimal digits")
+        raise UsageError(f"--parent {parent}: a commit is 7 to 40 hexadecimal digits")
     targets = _targets(repo, found, one_per_dataset)
     if parent is not None and len(targets) > 1:
-        raise ValueError("--parent names a commit of one repository; push these datasets one by one")
+        raise UsageError("--parent names a commit of one repository; push these datasets one by one")
     client = Client("dataset")
     if not dry_run:
         client.need_token()
@@ -108,18 +111,24 @@ def push(
             say(f"reading {target}")
             work = Path(scratch) / str(number)
             work.mkdir()
-            planner = Planner(
-                store, client, work, allowed, private, tag, parent, lambda name: _last(store, client, name)
+            options = PushOptions(
+                store=store,
+                client=client,
+                scratch=work,
+                allowed=allowed,
+                private=private,
+                tag=tag,
+                parent=parent,
+                last=lambda name: _last(store, client, name),
             )
-            plans.append(
-                planner.single(target, mine[0]) if one_per_dataset else planner.collection(target, mine)
-            )
-            refusals += planner.refusals
+            layout = (Single if one_per_dataset else Collection)(options, target, mine)
+            plans.append(layout.plan())
+            refusals += layout.refusals
         if refusals:
             # Without its options the line would push what was to be private to where everybody reads it.
-            options = {"--private": private, "--one-per-dataset": one_per_dataset, "--tag": tag}
+            flags = {"--private": private, "--one-per-dataset": one_per_dataset, "--tag": tag}
             more = [f"--out {shlex.quote(str(out))}"] if out else []
-            more += [option for option, given in options.items() if given]
+            more += [flag for flag, given in flags.items() if given]
             raise RefusedError(refusals, _rest(refusals, found, " ".join([f"--repo {repo}", *more])))
         if dry_run:
             return [Pushed(plan, None, False, client.address(plan.repo)) for plan in plans]
@@ -171,6 +180,25 @@ def send(plan: Plan, client: Client, say: Say = lambda line: None) -> Pushed:
     return Pushed(plan, head, new, address)
 
 
+def _chosen(store: Store, names: Sequence[str]) -> list[str]:
+    """The datasets that names stand for: datasets, sources, or ``all``."""
+    there = store.names()
+    by_source: dict[str, list[str]] = {}
+    for name in there:
+        by_source.setdefault(store.manifest(name).source, []).append(name)
+    found: dict[str, None] = {}
+    for name in names:
+        mine = there if name == "all" else [name] if name in there else by_source.get(name, [])
+        if not mine:
+            known = ", ".join(there) or "none"
+            raise UsageError(
+                f"{name if name != 'all' else 'nothing'} is not built in {store.root}; there are: {known}. Build with "
+                "`python -m meadow.build`"
+            )
+        found.update(dict.fromkeys(mine))
+    return sorted(found)
+
+
 def _targets(repo: str, names: Sequence[str], one_per_dataset: bool) -> list[tuple[str, list[str]]]:
     if one_per_dataset:
         owner = repo.split("/")[0]
@@ -179,7 +207,7 @@ def _targets(repo: str, names: Sequence[str], one_per_dataset: bool) -> list[tup
         targets = [(repo, list(names))]
     for target, _ in targets:
         if not REPO.fullmatch(target) or "--" in target or ".." in target or target.endswith(".git"):
-            raise ValueError(f"--repo {repo}: {target} is no name of a repository; write it as ORG/NAME")
+            raise UsageError(f"--repo {repo}: {target} is no name of a repository; write it as ORG/NAME")
     return targets
 
 

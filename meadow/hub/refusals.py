@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from meadow.core.licenses import Answer, verdict, verdict_of
+from meadow.core.licenses import Answer, judge
+from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import PRIVACY, Store, StoreError
 
 #: Answers of a verdict that start so give leave to pass rows on.
@@ -59,7 +60,7 @@ def listed(refusals: Sequence[Refusal]) -> list[str]:
     ]
 
 
-def of_dataset(manifest: Mapping[str, Any], store: Store, *, public: bool, allowed: Allowed) -> list[Refusal]:
+def of_dataset(manifest: Manifest, store: Store, *, public: bool, allowed: Allowed) -> list[Refusal]:
     """Why a version of a dataset may not be sent.
 
     Args:
@@ -68,100 +69,84 @@ def of_dataset(manifest: Mapping[str, Any], store: Store, *, public: bool, allow
         public: Whether everybody can read the repository.
         allowed: What a person lets pass.
     """
-    name, version = manifest["name"], manifest["version"]
+    name, what = manifest.name, f"{manifest.name} {manifest.version}"
     found = []
-
-    def refuse(reason: str, option: str) -> None:
-        found.append(Refusal(f"{name} {version}", reason, option))
-
-    parts = (manifest.get("mixture") or {}).get("parts", ())
-    sample = manifest["sample"] or any(part["taken"] and part.get("sample") for part in parts)
-    if sample and not allowed.sample:
-        refuse("built from the sample that comes with Meadow, which is not the real data", "--allow-sample")
-    if name not in allowed.terms:
-        answer = redistribution(manifest)
-        if not answer.answer.startswith(_YES):
-            reason = f"leave to pass its rows on: {answer.answer}. {' '.join(answer.because)}"
-            refuse(reason, f"--allow-terms {name}")
-    if not allowed.privacy and (why := _unmasked(manifest, store)):
-        refuse(why, "--allow-privacy")
-    if manifest.get("test_only") and public and not allowed.public_exam:
-        refuse(
-            "an exam, for scoring only; in a public repository it ends up in what models are trained on; "
-            "use --private",
-            "--allow-public-exam",
-        )
+    parts = manifest.mixture.parts if manifest.mixture else ()
+    if (manifest.sample or any(part.taken and part.sample for part in parts)) and not allowed.sample:
+        reason = "built from the sample that comes with Meadow, which is not the real data"
+        found.append(Refusal(what, reason, "--allow-sample"))
+    answer = redistribution(manifest)
+    if name not in allowed.terms and not answer.answer.startswith(_YES):
+        reason = f"leave to pass its rows on: {answer.answer}. {' '.join(answer.because)}"
+        found.append(Refusal(what, reason, f"--allow-terms {name}"))
+    if not allowed.privacy and (reason := _unmasked(manifest, store)):
+        found.append(Refusal(what, reason, "--allow-privacy"))
+    if manifest.test_only and public and not allowed.public_exam:
+        reason = "an exam, for scoring only; in a public repository it ends up in what models are trained on; use --private"
+        found.append(Refusal(what, reason, "--allow-public-exam"))
     return found
 
 
-def redistribution(manifest: Mapping[str, Any]) -> Answer:
+def redistribution(manifest: Manifest) -> Answer:
     """Whether the rows of a dataset may be passed on, judged anew from the terms in its manifest."""
-    parts = (manifest.get("mixture") or {}).get("licensing")
-    if parts:
-        return verdict_of(parts).answers["redistribution"]
-    terms = manifest.get("license_terms") or {}
-    return verdict(manifest["licenses"], terms, manifest.get("generators")).answers["redistribution"]
+    parts = manifest.mixture.licensing if manifest.mixture else {}
+    return judge(parts or {"": manifest}).redistribution
 
 
-def hides_example(manifest: Mapping[str, Any]) -> bool:
+def hides_example(manifest: Manifest) -> bool:
     """Whether the example row of a dataset stays out of its card and manifest.
 
     That of an exam would teach its answer to whoever trains on cards, and a row that nobody may pass on
     stands in a card as much as in a Parquet file. This holds for private repositories, too: they can be made
     public with one click.
     """
-    return bool(manifest.get("test_only")) or not redistribution(manifest).answer.startswith(_YES)
+    return manifest.test_only or not redistribution(manifest).answer.startswith(_YES)
 
 
-def _unmasked(manifest: Mapping[str, Any], store: Store) -> str:
+def _unmasked(manifest: Manifest, store: Store) -> str:
     """Says that rows hold what could identify a person; empty where none is known to."""
-    mixture = manifest.get("mixture")
-    if mixture:
-        parts = (part for part in mixture["parts"] if part["taken"] and not part.get("sample"))
-        found = [_of_part(part, store) for part in parts]
-        return "; ".join(dict.fromkeys(filter(None, found)))
-    if manifest["sample"]:
+    if manifest.mixture is not None:
+        parts = (part for part in manifest.mixture.parts if part.taken and not part.sample)
+        return "; ".join(dict.fromkeys(filter(None, (_of_part(part, store) for part in parts))))
+    if manifest.sample:
         return ""  # written for Meadow; the people in it are invented
-    screened = manifest.get("privacy")
-    if not screened or screened["policy"] == "off":
+    screened = manifest.privacy
+    if screened is None or screened.policy == "off":
         return "its rows were not screened for personal data; build it with --privacy mask"
-    if screened["policy"] != "flag":
+    if screened.policy != "flag":
         return ""
-    counts = dict(screened["findings"])
+    counts = screened.findings
     total = max(sum(counts.values()), _listed(manifest, store))
     if not total:
         return ""
     types = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])))
     return (
-        f"{total:,} findings that could identify a person, in {screened['rows']:,} of its rows, were not masked "
-        f"({types or 'see ' + PRIVACY}); look at them with `meadow privacy {manifest['name']}`, or build it with "
+        f"{total:,} findings that could identify a person, in {screened.rows:,} of its rows, were not masked "
+        f"({types or 'see ' + PRIVACY}); look at them with `meadow privacy {manifest.name}`, or build it with "
         "--privacy mask"
     )
 
 
-def _listed(manifest: Mapping[str, Any], store: Store) -> int:
+def _listed(manifest: Manifest, store: Store) -> int:
     import pyarrow.parquet as pq
 
-    path = store.folder(manifest["name"], manifest["version"]) / PRIVACY
+    path = store.folder(manifest.name, manifest.version) / PRIVACY
     return pq.read_metadata(path).num_rows if path.is_file() else 0
 
 
-def _of_part(part: Mapping[str, Any], store: Store) -> str:
-    policy = (part.get("privacy") or {}).get("policy")
+def _of_part(part: PartTaken, store: Store) -> str:
+    policy, name = part.privacy.policy, part.dataset
     if policy in ("mask", "drop"):
         return ""
-    name = part["dataset"]
     if policy != "flag":
         return (
             f"its rows from {name} were not screened for personal data; build that with --privacy mask first"
         )
-    try:
-        manifest = store.manifest(name, part["version"])
-    except StoreError:
-        manifest = {}
-    same = manifest.get("rows_sha256") == part["rows_sha256"]
-    if same and not sum(manifest["privacy"]["findings"].values()):
-        return ""
+    with contextlib.suppress(StoreError):
+        manifest = store.manifest(name, part.version)
+        found = manifest.privacy.findings if manifest.privacy else {"": 1}
+        if manifest.rows_sha256 == part.rows_sha256 and not sum(found.values()):
+            return ""
     return (
         f"its rows from {name} may hold findings that could identify a person and were not masked; build "
         f"{name} with --privacy mask, then the mixture again"

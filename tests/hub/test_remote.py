@@ -161,12 +161,12 @@ def test_manifests_that_no_build_wrote_cost_only_themselves(hub: Hub, tmp_path: 
     found, unreadable = ask(hub, "ORG/NAME")
     assert [(each["name"], each["rows"]) for each in found] == [("ward", 2)]
     reasons = [
-        "a 1.0.0 in ORG/NAME: its manifest.json cannot be read: Expecting property name",
-        "b 1.0.0 in ORG/NAME: its manifest.json cannot be used: it is no object",
-        "c 1.0.0 in ORG/NAME: its manifest.json cannot be used: it is of another dataset or version",
-        "d 1.0.0 in ORG/NAME: its manifest.json cannot be used: a count of rows is no number",
-        "e 1.0.0 in ORG/NAME: its manifest.json cannot be used: a licence is no identifier",
-        "f 1.0.0 in ORG/NAME: its manifest.json cannot be used: it has no splits or no licences",
+        "a 1.0.0 in ORG/NAME: its manifest.json: Expecting property name",
+        "b 1.0.0 in ORG/NAME: its manifest.json: damaged: it is a list",
+        "c 1.0.0 in ORG/NAME: its manifest.json is of another dataset or version",
+        "d 1.0.0 in ORG/NAME: its manifest.json: damaged: splits.train.rows is text",
+        "e 1.0.0 in ORG/NAME: its manifest.json names a licence by what is no identifier",
+        "f 1.0.0 in ORG/NAME: its manifest.json: it has no `format`",
     ]
     assert [line[: len(reason)] for line, reason in zip(unreadable, reasons, strict=True)] == reasons
     assert "\x1b" not in json.dumps(unreadable, ensure_ascii=False)
@@ -180,28 +180,27 @@ def test_an_empty_repository_has_no_versions(hub: Hub) -> None:  # noqa: F811
 
 def test_errors_say_what_to_do(hub: Hub) -> None:  # noqa: F811
     hub.create("ORG/NAME", private=True)
-    nowhere = f"there is no dataset repository ORG/NAME at {hub.url}, or your token may not see it"
-    remedy = "; check the name, log in by `hf auth login`, or set HF_TOKEN"
+    nowhere = f"there is no ORG/NAME at {hub.url}, or your token may not see it"
+    remedy = "; check the name, log in with `hf auth login`, or set HF_TOKEN"
     assert ask(hub, "ORG/NAME", HF_TOKEN=None) == nowhere + remedy
     assert ask(hub, "ORG/NAME", HF_TOKEN=hub.stranger) == nowhere + remedy
-    refused = f"{hub.url} refused to show ORG/NAME "
     assert ask(hub, "ORG/NAME", HF_TOKEN="hf_nobody") == (
-        refused + "(401: your token is not valid; log in again by `hf auth login`, or set HF_TOKEN)"
+        "reading ORG/NAME: 401: the Hub does not accept the token (Invalid credentials in Authorization header); log "
+        "in again with `hf auth login`, or set HF_TOKEN to a token that is valid"
     )
-    hub.faults.fail("GET", "/api/datasets/ORG/NAME$", 403)
-    hub.faults.fail("GET", "/api/datasets/ORG/NAME$", 429)
-    hub.faults.fail("GET", "/api/datasets/ORG/NAME$", 500)
-    told = [ask(hub, "ORG/NAME") for _ in range(3)]
-    assert told == [
-        refused + "(403: your token may not read it; ask its owner for access)",
-        refused + "(429: too many requests; try again in some minutes)",
-        refused + "(500: try again later)",
-    ]
+    hub.faults.fail("GET", "/api/datasets/ORG/NAME/revision/main$", 403)
+    assert ask(hub, "ORG/NAME").startswith("reading ORG/NAME: 403: the token may not do this in ORG/NAME")
+    # A busy Hub is asked again, and one that stays busy is told of.
+    hub.faults.fail("GET", "/api/datasets/ORG/NAME/revision/main$", 500)
+    assert ask(hub, "ORG/NAME") == [[], []]
+    for status, said in ((429, "the Hub asks to slow down"), (500, "the Hub has trouble of its own")):
+        hub.faults.fail("GET", "/api/datasets/ORG/NAME/revision/main$", status, times=None, retry_after=0)
+        assert ask(hub, "ORG/NAME").startswith(f"reading ORG/NAME: {status}: {said}")
+        hub.faults.clear()
     told = ask(hub, "ORG/NAME", HF_HUB_OFFLINE="1")
-    assert told == f"cannot ask {hub.url} for ORG/NAME: HF_HUB_OFFLINE is set; unset it"
+    assert told == "reading ORG/NAME: HF_HUB_OFFLINE is set; take it away to reach the Hub"
     began = time.monotonic()
     told = ask(hub, "ORG/NAME", HF_ENDPOINT="http://127.0.0.1:9")
-    assert told.startswith(
-        "cannot reach http://127.0.0.1:9 (ConnectError); check the connection, HF_ENDPOINT"
-    )
+    assert told.startswith("reading ORG/NAME: http://127.0.0.1:9 cannot be reached (ConnectError: ")
+    assert "check the network (HF_ENDPOINT, " in told
     assert time.monotonic() - began < 15

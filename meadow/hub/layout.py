@@ -1,0 +1,318 @@
+"""What the two layouts of repositories of datasets have in common; see `meadow.hub.layouts`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from meadow.core import manifest as manifests
+from meadow.core.manifest import Manifest, ManifestError
+from meadow.core.store import CARD, CITATION_CFF, MANIFEST, Store, version_key
+from meadow.describe import cards
+from meadow.hub import HubError, StaleError, card
+from meadow.hub.client import Client, RemoteFile, State
+from meadow.hub.files import (
+    WITHHELD,
+    LocalFile,
+    equal,
+    listed,
+    of_a_version,
+    of_rows,
+    rows_under,
+    without_columns,
+)
+from meadow.hub.places import without_places
+from meadow.hub.plan import Plan
+from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
+
+#: Why a file stays that no build wrote.
+NO_FILE = "no file of a dataset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """What a push of datasets was asked to do.
+
+    Attributes:
+        store: The output folder.
+        client: The Hub.
+        scratch: A folder for what is made for the journey.
+        allowed: What a person lets pass.
+        private: Whether new repositories are private.
+        tag: Whether versions become tags.
+        parent: The commit that a person has seen; None for the one that was left behind the last time.
+        last: The commit that this folder's last push left behind, by repository.
+    """
+
+    store: Store
+    client: Client
+    scratch: Path
+    allowed: Allowed
+    private: bool
+    tag: bool
+    parent: str | None
+    last: Callable[[str], str | None]
+
+
+class Layout:
+    """What both layouts have in common.
+
+    Attributes:
+        refusals: What must not be sent; to be looked at when all is planned.
+    """
+
+    def __init__(self, options: PushOptions, repo: str, names: Sequence[str]) -> None:
+        self.options, self.repo, self.names = options, repo, names
+        self.store, self.client = options.store, options.client
+        self.state = options.client.state(repo)
+        self.private = self.state.private if self.state else options.private
+        self.remote: Mapping[str, RemoteFile] = self.state.files if self.state else {}
+        self.tags: Mapping[str, str] = self.state.tags if self.state else {}
+        self.local: dict[str, LocalFile] = {}
+        self.stays: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self.refusals: list[Refusal] = []
+        self.manifests: dict[tuple[str, str], Manifest] = {}
+        refuse_public(repo, self.state, options.private)
+        if options.parent is not None and not (self.state and self.state.head.startswith(options.parent)):
+            if self.state is None:
+                raise StaleError(f"{repo}: --parent {options.parent}: there is no such repository")
+            raise self.client.stale(repo, options.parent, self.state)
+
+    @property
+    def head(self) -> str:
+        """The commit that the repository is at; empty where it is to be made."""
+        return self.state.head if self.state else ""
+
+    @cached_property
+    def last(self) -> str | None:
+        """The commit that this folder's last push left behind."""
+        return self.options.last(self.repo)
+
+    def tree(self, commit: str | None) -> Mapping[str, RemoteFile]:
+        """The files at a commit that is in the history, or was."""
+        if not self.head or commit is None:
+            return {}
+        if self.head.startswith(commit):
+            return self.remote
+        try:
+            return self.client.tree(self.repo, commit)
+        except HubError:  # that history is gone
+            return {}
+
+    def changed(self) -> list[str]:
+        """What others have changed since this folder's last push."""
+        if self.state is None or self.last is None or self.head.startswith(self.last):
+            return []
+        return self.client.changes(self.repo, self.last, self.state)
+
+    def refused(self, manifest: Manifest) -> list[Refusal]:
+        """Why a version must not be sent."""
+        return of_dataset(manifest, self.store, public=not self.private, allowed=self.options.allowed)
+
+    def take(self, name: str, version: str, prefix: str) -> None:
+        """Takes a version's files along."""
+        folder = self.store.folder(name, version)
+        manifest = self.store.manifest(name, version)
+        self.manifests[name, version] = manifest
+        rows = listed(manifest)
+        for path in sorted(folder.iterdir()):
+            beside = path.is_file() and not path.is_symlink() and of_a_version(path.name)
+            if path.name in rows or beside:
+                self.local[prefix + path.name] = self.prepared(path, manifest)
+            else:
+                self.stays.append((f"{name}/{version}/{path.name}", NO_FILE))
+        for file, entry in rows.items():
+            found = self.local.get(prefix + file)
+            if found is None or found.sha256 != entry.sha256:
+                raise HubError(
+                    f"{folder / file}: {'it is missing' if found is None else 'it is not what the manifest lists'}; "
+                    f"build {name} again with `python -m meadow.build {name}`"
+                )
+
+    def prepared(self, path: Path, manifest: Manifest) -> LocalFile:
+        """A file as it travels."""
+        if path.name in WITHHELD:
+            columns = WITHHELD[path.name]
+            self.notes.append(f"{path.name} travels without {' and '.join(columns)}, which are texts of rows")
+            return without_columns(path, columns, self.options.scratch)
+        if path.suffix not in (".json", ".md"):
+            return LocalFile(path)
+        text = read = LocalFile(path).text
+        if path.name in (MANIFEST, CARD) and hides_example(manifest):
+            self.notes.append(f"{manifest.name}: its card and manifest travel without their example row")
+            if path.name == CARD:
+                text = card.without_example(text)
+            elif manifest.example:
+                text = manifest.model_copy(update={"example": None}).text()
+        text = without_places(text, [self.store.root])
+        return LocalFile(path if text == read else text.encode())
+
+    def merged(self, path: str, mine: str, earlier: Iterable[str] = ()) -> LocalFile:
+        """A card, merged with the one that is there, or with the newest of those before it."""
+        there = next((each for each in (path, *earlier) if each in self.remote), None)
+        if there is None:
+            return LocalFile(mine.encode())
+        merged = cards.merge_cards(cards.DATASET, mine, self.read(there))
+        for line in card.left_behind(mine, merged):
+            self.notes.append(
+                f"{path}: what was written here between its sections, and is not on the Hub, does not travel: "
+                f"{line[:60]!r}; write it there"
+            )
+        return LocalFile(merged.encode())
+
+    def read(self, path: str, commit: str = "") -> str:
+        """A text on the Hub."""
+        return self.client.read(self.repo, path, commit or self.head, self.options.scratch)
+
+    def remote_manifest(self, path: str, commit: str = "") -> Manifest:
+        """A manifest on the Hub.
+
+        Raises:
+            HubError: It is none.
+        """
+        where = f"{path} of {self.repo}"
+        try:
+            found = manifests.loads(self.read(path, commit), where, "repair or delete it on the Hub")
+        except ManifestError as error:
+            raise HubError(str(error)) from None
+        if not re.fullmatch(r"[\w.-]+", found.name) or not re.fullmatch(r"\d+\.\d+\.\d+", found.version):
+            raise HubError(f"{where}: it is no manifest of Meadow's; repair or delete it on the Hub")
+        return found
+
+    def settled(self, name: str, version: str, prefix: str, tag: str) -> bool:
+        """Compares a version's rows with those that are on the Hub under the same version.
+
+        Returns:
+            Whether they are there for good, in other bytes: then nothing of the version travels.
+
+        Raises:
+            HubError: Its tag stands for other rows.
+            StaleError: Other rows stand there that this folder did not put there.
+        """
+        manifest = self.manifests[name, version]
+        mine = {path: self.local[prefix + path] for path in listed(manifest)}
+        if tag in self.tags:
+            return self._tagged(manifest, mine, prefix, tag)
+        there = rows_under(self.remote, prefix)
+        seen = self.last if self.options.parent is None else self.options.parent
+        if not there or equal(mine, there) or there == rows_under(self.tree(seen), prefix):
+            return False
+        found = self.remote_manifest(prefix + MANIFEST) if prefix + MANIFEST in self.remote else None
+        if found is not None and not _lists(found, there):
+            found = None  # somebody changed the rows beside it, and it says nothing of what they are now
+        if found is not None and found.name == name:
+            same = (found.version, found.rows_sha256) == (version, manifest.rows_sha256)
+            # In a single repository the newest version is replaced by a newer one.
+            if same or version_key(found.version) < version_key(version):
+                return False
+        what = f"{found.name} {found.version}" if found is not None else f"{prefix}*.parquet"
+        changed = self.changed()
+        since = "; " if not changed else "".join((":\n", *(f"  {line}\n" for line in changed)))
+        raise StaleError(
+            f"{self.repo}: {what} with other rows is there, which this output folder did not push, and {name} "
+            f"{version} would replace it{since}look at it, then raise the builder's version, or replace it with "
+            f"--parent {self.head[:12]}"
+        )
+
+    def _tagged(self, manifest: Manifest, mine: Mapping[str, LocalFile], prefix: str, tag: str) -> bool:
+        commit = self.tags[tag]
+        there = rows_under(self.client.tree(self.repo, commit), prefix)
+        if there and equal(mine, there):
+            return False
+        found = self.remote_manifest(prefix + MANIFEST, commit) if there else None
+        if found is not None and (found.name, found.rows_sha256) == (manifest.name, manifest.rows_sha256):
+            self.notes.append(
+                f"{manifest.name} {manifest.version} is on the Hub as tag {tag} with the same rows in other bytes; it "
+                "stays as it is"
+            )
+            return True
+        what = "other rows" if there else "something else"
+        raise HubError(
+            f"{self.repo}: the tag {tag} stands for {what}, and a version that is published stays what it is; "
+            "raise the builder's version, and build and push again"
+        )
+
+    def leave(self, prefix: str) -> None:
+        """Leaves a version's files here."""
+        self.local = {path: file for path, file in self.local.items() if not path.startswith(prefix)}
+
+    def gone(self, prefix: str) -> list[str]:
+        """Files of Meadow's under a prefix on the Hub that are no longer."""
+        if prefix + MANIFEST not in self.remote and self.options.parent is None:
+            return []  # whatever lies there is somebody else's
+        theirs = {path: path[len(prefix) :] for path in self.remote if path.startswith(prefix)}
+        return [
+            path
+            for path, name in theirs.items()
+            if (of_a_version(name) or of_rows(name)) and path not in self.local
+        ]
+
+    def finished(self, deletes: Sequence[str], tags: Iterable[str], message: str) -> Plan:
+        """The plan."""
+        adds = {path: file for path, file in self.local.items() if not file.same(self.remote.get(path))}
+        changed = self.changed()
+        if changed:
+            replaced = self._replaced([*adds, *deletes])
+            stays = f", and it stays, but for {', '.join(replaced)}" if replaced else ", and it stays"
+            self.notes.append(f"others have pushed since{stays}: " + "; ".join(changed))
+        return Plan(
+            repo=self.repo,
+            kind="dataset",
+            state=self.state,
+            private=self.private,
+            adds=adds,
+            deletes=deletes,
+            unchanged=len(self.local) - len(adds),
+            tags=[tag for tag in dict.fromkeys(tags if self.options.tag else ()) if tag not in self.tags],
+            stays=self.stays,
+            notes=list(dict.fromkeys(self.notes)),
+            message=message,
+            loads=self.loading,
+            check=self.check,
+        )
+
+    def _replaced(self, paths: Iterable[str]) -> list[str]:
+        """Files that others changed since the last push, and that this one replaces; cards are merged."""
+        before = self.tree(self.last)
+        there = {path: self.remote[path] for path in paths if path in self.remote}
+        merged = (CARD, CITATION_CFF)
+        return sorted(
+            path for path in there if before.get(path) != there[path] and path.split("/")[-1] not in merged
+        )
+
+    @property
+    def loading(self) -> str:
+        """The line that loads what was pushed."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises where a build has replaced what was planned."""
+        for (name, version), manifest in self.manifests.items():
+            if self.store.manifest(name, version) != manifest:
+                raise HubError(f"{name} {version} was built anew while it was being pushed; push again")
+
+
+def refuse_public(repo: str, state: State | None, private: bool) -> None:
+    """Refuses to send to a public repository what is to be private.
+
+    Raises:
+        HubError: The repository is there and public.
+    """
+    if state and private and not state.private:
+        raise HubError(
+            f"{repo} is public already, and --private is for repositories that are made now; make it private "
+            "in its settings on the Hub, or leave --private out"
+        )
+
+
+def _lists(manifest: Manifest, there: Mapping[str, RemoteFile]) -> bool:
+    """Whether files on the Hub are those that the manifest beside them lists."""
+    rows = listed(manifest)
+    return rows.keys() == there.keys() and all(
+        file.size == rows[name].bytes and file.sha256 in (None, rows[name].sha256)
+        for name, file in there.items()
+    )

@@ -1,0 +1,170 @@
+"""The two layouts of repositories of datasets, and what a push would change in each.
+
+A *collection* holds one folder per dataset and version, as the output folder does, and a card with one config per
+dataset; every version in the output folder travels, and versions that are there already stay. A *single*
+repository holds the newest version of one dataset at its top, with that version's card as the repository's own;
+older versions are its tags.
+
+Only what Meadow wrote travels: Parquet files that a manifest lists, the files that lie beside them, cards. Of
+rows that were left out, and of exam items that were found in rows, the texts stay here: a text that was left out
+because nobody may pass it on, or because it names a person, must not leave by the list of what was left out.
+
+Tags. ``wikidoc-1.0.0`` names a commit at which that version of the dataset is current; from then on its rows are
+what they are, and other rows under that version are refused. ``vX.Y.Z`` names a state of the whole collection. It
+follows from what changed since the newest such tag, by the rule for datasets: MAJOR where a dataset is gone, or
+its records changed; MINOR for a new dataset or new columns; PATCH for the rest. The first is ``v1.0.0``. The tags
+on the Hub are the only place where it is kept, so that all who push agree on it. A single repository has its
+dataset's version as ``vX.Y.Z``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from meadow.core.manifest import Manifest
+from meadow.core.store import CARD, CITATION_CFF, MANIFEST, version_key
+from meadow.describe import cards
+from meadow.describe import citations as citing
+from meadow.hub import HubError, StaleError, card, releases
+from meadow.hub.client import RemoteFile
+from meadow.hub.files import LocalFile, rows_under
+from meadow.hub.layout import NO_FILE, Layout
+from meadow.hub.plan import Plan
+from meadow.hub.refusals import hides_example
+
+
+class Collection(Layout):
+    """A repository with a folder per dataset."""
+
+    def plan(self) -> Plan:
+        """Plans a push.
+
+        Raises:
+            HubError: The Hub cannot be asked, a file here is damaged, or a tag stands for other rows.
+            StaleError: Others changed what this push would replace.
+        """
+        for name in self.names:
+            self.refusals += self.refused(self.store.manifest(name))
+        if self.refusals:  # nothing will be sent, and the rest of the plan would be about nothing
+            return self.finished((), (), "")
+        for name in self.names:
+            self._take_all(name)
+        there = releases.versions_in(self.remote)
+        newest = releases.newest([*there, *self.manifests])
+        deletes, tags, pushed = [], [], []
+        for name, version in list(self.manifests):
+            prefix = f"{name}/{version}/"
+            if self.settled(name, version, prefix, f"{name}-{version}"):
+                self.leave(prefix)
+            else:
+                self._card(name, version, there)
+                deletes += self.gone(prefix)
+            if newest[name] == version:
+                tags.append(f"{name}-{version}")
+                pushed.append(f"{name} {version}")
+            elif version == self.store.resolve(name):
+                self.notes.append(
+                    f"{name} {newest[name]} is on the Hub and stays current: {version} gets no tag"
+                )
+        self._top(newest)
+        if self.options.tag:
+            tags.append(self._release(newest))
+        return self.finished(deletes, tags, f"Meadow: {', '.join(pushed)}")
+
+    def _take_all(self, name: str) -> None:
+        current = self.store.resolve(name)
+        for version in self.store.versions(name):
+            # Nobody asked for an older version by name: one that must not travel stays, and all others go.
+            found = self.refused(self.store.manifest(name, version)) if version != current else []
+            self.stays += [(f"{name}/{version}", each.reason) for each in found]
+            if not found:
+                self.take(name, version, f"{name}/{version}/")
+
+    def _card(self, name: str, version: str, there: Iterable[tuple[str, str]]) -> None:
+        path = f"{name}/{version}/{CARD}"
+        if path in self.local:
+            older = [v for n, v in there if n == name and version_key(v) < version_key(version)]
+            earlier = [f"{name}/{v}/{CARD}" for v in sorted(older, key=version_key, reverse=True)]
+            self.local[path] = self.merged(path, self.local[path].text, earlier)
+
+    def _top(self, newest: Mapping[str, str]) -> None:
+        current = [
+            self.manifests[name, version]
+            if (name, version) in self.manifests and f"{name}/{version}/{MANIFEST}" in self.local
+            else self.remote_manifest(f"{name}/{version}/{MANIFEST}")
+            for name, version in sorted(newest.items())
+        ]
+        self.local[CITATION_CFF] = LocalFile(self._cited(current).encode())
+        self.local[CARD] = self.merged(CARD, card.collection(current, self._here(CARD), self.repo))
+        for entry in sorted(self.store.root.iterdir()):
+            if entry.is_file() and entry.name not in (CARD, CITATION_CFF) and not entry.name.startswith("."):
+                self.stays.append((entry.name, NO_FILE))
+
+    def _here(self, name: str) -> str | None:
+        path = self.store.root / name
+        return LocalFile(path).text if path.is_file() else None
+
+    def _cited(self, current: Sequence[Manifest]) -> str:
+        """What to cite; where a person has taken the file over, there or here, it is theirs."""
+        there = self.read(CITATION_CFF) if CITATION_CFF in self.remote else None
+        made = citing.collection_cff(current)
+        theirs = citing.collection_cff(current, there)
+        return theirs if theirs != made else citing.collection_cff(current, self._here(CITATION_CFF))
+
+    def _release(self, newest: Mapping[str, str]) -> str:
+        """The tag of the collection as it will be."""
+        last = releases.last_of(self.tags)
+        if last is None:
+            return "v1.0.0"
+        after: dict[str, tuple[str, Mapping[str, LocalFile | RemoteFile]]] = {}
+        for name, version in newest.items():
+            prefix = f"{name}/{version}/"
+            after[name] = version, rows_under(self.local, prefix) or rows_under(self.remote, prefix)
+        before = releases.contents(self.client.tree(self.repo, self.tags[f"v{last}"]))
+        return "v" + releases.following(last, before, after)
+
+    @property
+    def loading(self) -> str:
+        return f'load_dataset("{self.repo}", "{self.names[0]}")'
+
+
+class Single(Layout):
+    """A repository of one dataset."""
+
+    def plan(self) -> Plan:
+        """Plans a push; raises as `Collection.plan`."""
+        (name,) = self.names
+        version = self.store.resolve(name)
+        self.refusals += self.refused(self.store.manifest(name, version))
+        if self.refusals:
+            return self.finished((), (), "")
+        self.take(name, version, "")
+        if MANIFEST in self.remote:
+            there = self.remote_manifest(MANIFEST)
+            if there.name != name:
+                raise HubError(f"{self.repo} holds {there.name}; push {name} elsewhere")
+            if version_key(there.version) > version_key(version):
+                raise StaleError(
+                    f"{self.repo} holds {name} {there.version}, which is newer than {version} here; build that, or "
+                    "push this one into a collection, which keeps versions side by side"
+                )
+        tags = [f"{name}-{version}", f"v{version}"]
+        deletes: list[str] = []
+        settled = [self.settled(name, version, "", tag) for tag in tags]
+        if True in settled:
+            self.leave("")
+        else:
+            made = self.local[CARD].text if CARD in self.local else self._made(name, version)
+            self.local[CARD] = self.merged(CARD, made)
+            deletes = self.gone("")
+        return self.finished(deletes, tags, f"Meadow: {name} {version}")
+
+    @property
+    def loading(self) -> str:
+        return f'load_dataset("{self.repo}")'
+
+    def _made(self, name: str, version: str) -> str:
+        """A card, where there is none here."""
+        manifest = self.manifests[name, version]
+        shown = manifest.model_copy(update={"example": None}) if hides_example(manifest) else manifest
+        return cards.dataset_card(shown, "")
