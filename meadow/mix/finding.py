@@ -140,11 +140,9 @@ def _build(names: list[str], here: Machine, ensure: Ensure) -> None:
     report = ensure(names)
     for name in names:
         source = here.buildable()[name]
-        said = [note.partition(": ")[2] for note in report.notes if note.startswith(f"{name}: ")]
-        if source in report.failed:
-            here.failed[name] = _portable(report.failed[source], here)
-        elif said:
-            here.failed[name] = "; ".join(said)
+        why = report.failed.get(source) or report.empty.get(name)
+        if why is not None:
+            here.failed[name] = _portable(why, here)
 
 
 def _portable(text: str, here: Machine) -> str:

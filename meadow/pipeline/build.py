@@ -165,7 +165,8 @@ class _Run:
         if not staged and not any(repeats(source, config) for config in parsed.wanted):
             raise SourceError(f"no usable row in its raw files: {reasons(source, parsed.wanted)}")
         made = {each.manifest.name for each in staged}
-        report.notes += [no_rows(source, config) for config in parsed.wanted if config not in made]
+        report.empty |= {config: no_rows(source, config) for config in parsed.wanted if config not in made}
+        report.notes += [f"{name}: {report.empty[name]}" for name in parsed.wanted if name in report.empty]
         if staged:
             report.note(publish(self.store, staged, self.crew.executor))
         report.manifests += [each.manifest for each in staged]

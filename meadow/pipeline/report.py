@@ -20,6 +20,7 @@ class Report:
         out: The output folder.
         manifests: Manifest of each dataset built, in order.
         failed: Sources that could not be built at all, with the reason.
+        empty: Datasets of which nothing was published, with the reason.
         notes: What else a person should know: unused raw files, datasets without rows.
         files_left_out: (dataset, rejected file) of every file that could not be used.
     """
@@ -27,6 +28,7 @@ class Report:
     out: Path
     manifests: list[Manifest] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    empty: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     files_left_out: list[tuple[str, Rejected]] = field(default_factory=list)
 
@@ -38,6 +40,7 @@ class Report:
         """Takes in what another build in the same folder did."""
         again = {manifest.name for manifest in other.manifests}
         self.manifests = [m for m in self.manifests if m.name not in again] + other.manifests
+        self.empty.update(other.empty)
         self.note(other.notes)
         self.files_left_out += [entry for entry in other.files_left_out if entry not in self.files_left_out]
 
@@ -51,14 +54,14 @@ def no_rows(source: ScreenedSource, config: str) -> str:
     """Why nothing of a dataset was published."""
     if repeats(source, config):
         return (
-            f"{config}: each of its usable rows duplicates one that another dataset keeps, so nothing was published: "
+            "each of its usable rows duplicates one that another dataset keeps, so nothing was published: "
             f"{reasons(source, (config,))}. To publish them all the same, build it alone or with "
             "duplicates set to flag"
         )
     if source.parsed.read[config]:
         why = reasons(source, (config,))
-        return f"{config}: no usable row in these raw files, so nothing was published: {why}"
-    return f"{config}: these raw files hold no row of it, so nothing was published"
+        return f"no usable row in these raw files, so nothing was published: {why}"
+    return "these raw files hold no row of it, so nothing was published"
 
 
 def reasons(source: ScreenedSource, configs: tuple[str, ...]) -> str:
