@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -15,20 +15,26 @@ from meadow.core import yamlfile
 from meadow.core.builder import license_ids
 from meadow.core.licenses import Policy
 from meadow.core.store import StoreError
-
-if TYPE_CHECKING:
-    from packaging.specifiers import SpecifierSet
-
-#: Mixtures are datasets; this is what the names of theirs begin with.
-PREFIX = "mixture_"
+from meadow.mix.fields import (
+    PREFIX,
+    Condition,
+    Count,
+    Dataset,
+    Distinct,
+    Name,
+    NotEmpty,
+    NoTests,
+    ReleaseNotes,
+    Several,
+    Text,
+    VersionNumber,
+    VersionRange,
+    Wanted,
+    Weight,
+    specifiers,
+)
 
 _FOLDER = Path(__file__).parent
-_NAME = r"[a-z0-9][a-z0-9_]*"
-_DATASET = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_VERSION = r"\d+\.\d+\.\d+"
-#: ``1``, ``1.0``, ``1.x``, ``1.0.*``: the newest version that begins so, as in `load_dataset`.
-_BEGINNING = re.compile(r"(\d+(?:\.\d+)?)(?:\.[xX*])?")
-_OPERATORS = ("not", "min", "max")
 
 
 class MixtureError(StoreError):
@@ -37,111 +43,6 @@ class MixtureError(StoreError):
 
 class DefinitionError(MixtureError, ValueError):
     """Mistakes in a mixture's YAML, all of them, each with its key."""
-
-
-def _filled(value: str) -> str:
-    if not value.strip():
-        raise ValueError("is empty, and must be text")
-    return value.strip()
-
-
-def _of_form(pattern: str) -> Any:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} does not have the form {pattern}")
-        return value
-
-    return pydantic.AfterValidator(check)
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else (value,)
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("is an empty list")
-    twice = [value for at, value in enumerate(values) if value in values[:at]]
-    if twice:
-        raise ValueError(f"{twice[0]!r} stands twice")
-    return values
-
-
-def _no_tests(splits: tuple[str, ...]) -> tuple[str, ...]:
-    for split in splits:
-        if split.lower().startswith("test"):
-            raise ValueError(f"{split!r}: a test split is for scoring models, never for training them")
-    return splits
-
-
-def _no_mixture(dataset: str) -> str:
-    if dataset.startswith(PREFIX):
-        raise ValueError("a mixture cannot be part of another; name its parts")
-    return dataset
-
-
-def _version_range(value: object) -> str:
-    if not isinstance(value, str):  # 1.10 as a number would be 1.1
-        raise ValueError(f'{value!r} must be text, in quotes: "1.x" or ">=1.2,<2"')
-    try:
-        _specifiers(value)
-    except ValueError:
-        raise ValueError(f'{value!r} is no version range: write "1.x" or ">=1.2,<2"') from None
-    return value.strip()
-
-
-def _weight(value: Any, info: pydantic.ValidationInfo) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ValueError(f"{value!r} must be a number above 0")
-    if info.data.get("max_rows") is not None:
-        raise ValueError("stands beside max_rows; choose one")
-    return value
-
-
-def _condition(wanted: Any) -> Any:
-    if not isinstance(wanted, dict):
-        return _values(wanted)
-    if not wanted or set(wanted) - set(_OPERATORS):
-        raise ValueError(f"a mapping has the keys {', '.join(_OPERATORS)}")
-    for operator, operand in wanted.items():
-        if operator == "not":
-            _values(operand)
-        elif isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
-            raise ValueError(f"{operator} is {operand!r}, and must be a number or text")
-    return wanted
-
-
-def _values(wanted: Any) -> Any:
-    several = _listed(wanted)
-    if not several:
-        raise ValueError("is an empty list")
-    for each in several:
-        if each is not None and not isinstance(each, (str, int, float)):
-            raise ValueError(f"{each!r} must be text, a number, true, false or null")
-    return wanted
-
-
-def _some(parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
-    if not parts:
-        raise ValueError("must be a list of at least one part")
-    return parts
-
-
-def _noted(notes: Any, info: pydantic.ValidationInfo) -> dict[str, str]:
-    if not isinstance(notes, dict) or not all(isinstance(v, str) for pair in notes.items() for v in pair):
-        raise ValueError("must map each version (in quotes) to a sentence")
-    version = info.data.get("version")
-    if version is not None and version not in notes:
-        raise ValueError(f"has no entry for version {version}")
-    return notes
-
-
-Text = Annotated[str, pydantic.AfterValidator(_filled)]
-Dataset = Annotated[str, _of_form(_DATASET), pydantic.AfterValidator(_no_mixture)]
-Several = pydantic.BeforeValidator(_listed)
-Distinct = pydantic.AfterValidator(_distinct)
-Count = Annotated[int, pydantic.Field(ge=1)]
 
 
 class _Block(yamlfile.Model):
@@ -171,13 +72,13 @@ class MixturePart(_Block):
     """
 
     dataset: Dataset
-    also_named: Annotated[tuple[Annotated[str, _of_form(_DATASET)], ...], Several, Distinct] = ()
-    versions: Annotated[str, pydantic.PlainValidator(_version_range)] = ""
-    split: Annotated[tuple[Text, ...], Several, Distinct, pydantic.AfterValidator(_no_tests)] = ("train",)
-    max_rows: Count | None = None
-    weight: Annotated[int | float, pydantic.PlainValidator(_weight)] | None = None
-    where: dict[str, Annotated[Any, pydantic.AfterValidator(_condition)]] = {}
-    published: Annotated[int, pydantic.Field(ge=0)] | None = None
+    also_named: Annotated[tuple[Dataset, ...], Several, Distinct] = ()
+    versions: VersionRange = ""
+    split: Annotated[tuple[Text, ...], Several, Distinct, NoTests] = ("train",)
+    max_rows: Wanted | None = None
+    weight: Weight | None = None
+    where: dict[str, Condition] = {}
+    published: Count | None = None
     note: Text = ""
 
     @property
@@ -187,7 +88,7 @@ class MixturePart(_Block):
 
     def accepts(self, version: str) -> bool:
         """Whether a version is in the range."""
-        return _specifiers(self.versions).contains(version)
+        return specifiers(self.versions).contains(version)
 
 
 class Absent(_Block):
@@ -200,7 +101,7 @@ class Absent(_Block):
     """
 
     name: Text
-    published: Annotated[int, pydantic.Field(ge=0)] | None = None
+    published: Count | None = None
     reason: Text
 
 
@@ -223,18 +124,18 @@ class Mixture(_Block):
         not_in_meadow: What the published collection has and this mixture cannot.
     """
 
-    name: Annotated[str, _of_form(_NAME)]
-    version: Annotated[str, _of_form(_VERSION)]
+    name: Name
+    version: VersionNumber
     description: Text
-    release_notes: Annotated[dict[str, str], pydantic.PlainValidator(_noted)]
+    release_notes: ReleaseNotes
     homepage: Text = ""
     citation: Text = ""
     counts_from: Text = ""
-    seed: Annotated[int, pydantic.Field(ge=0)]
-    total_rows: Count | None = None
+    seed: Count
+    total_rows: Wanted | None = None
     licenses: Policy | None = None
     contamination: Annotated[tuple[Literal["refuse_unchecked", "exclude_hits"], ...], Several, Distinct] = ()
-    parts: Annotated[tuple[MixturePart, ...], pydantic.AfterValidator(_some)]
+    parts: Annotated[tuple[MixturePart, ...], NotEmpty]
     not_in_meadow: tuple[Absent, ...] = ()
     _file: Path | None = None
 
@@ -262,9 +163,8 @@ class Mixture(_Block):
 
     def described(self) -> dict[str, Any]:
         """The definition as YAML could state it, without what says nothing."""
-        own = self.model_dump(mode="json", exclude={"licenses"})
-        licenses = self.licenses.described() if self.licenses else {}
-        own["licenses"] = {key: value for key, value in licenses.items() if value}
+        own = self.model_dump(mode="json")
+        own["licenses"] = {key: value for key, value in (own["licenses"] or {}).items() if value}
         own["parts"] = [_said(part) for part in own["parts"]]
         return _said(own)
 
@@ -323,7 +223,7 @@ def _checked(path: Path, shipped: Mapping[str, Path]) -> Mixture:
         mistakes += error.mistakes
     if isinstance(data, dict):
         mistakes += _wrong_sizes(data)
-        if data.get("name") in shipped and not locked and path not in shipped.values():
+        if str(data.get("name")) in shipped and not locked and path not in shipped.values():
             mistakes.append(f"name: {data['name']} is a mixture that comes with Meadow; choose another name")
     if mistakes or mixture is None:
         raise yamlfile.FileMistakesError(str(path), mistakes)
@@ -345,18 +245,3 @@ def _wrong_sizes(data: Mapping[str, Any]) -> list[str]:
         for number, has in enumerate(weighted)
         if not has
     ]
-
-
-def _specifiers(text: str) -> SpecifierSet:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    text = text.strip()
-    beginning = _BEGINNING.fullmatch(text)
-    if beginning:
-        text = f"=={beginning[1]}.*"
-    elif re.fullmatch(_VERSION, text):
-        text = f"=={text}"
-    try:
-        return SpecifierSet(text)
-    except InvalidSpecifier as error:
-        raise ValueError(str(error)) from error
