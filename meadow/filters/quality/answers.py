@@ -1,0 +1,114 @@
+"""Answers that are none: they lead elsewhere, stop where they cannot end, or repeat the question."""
+
+from __future__ import annotations
+
+import re
+
+from meadow.core.quality import Quality
+
+#: Longer answers say something beside the link; the longest seen on real pages is under half of it.
+_POINTER = 200
+_URL = re.compile(r"(?:https?://|www\.)\S+|\b(?:doi|pmid):?\s*\S+", re.IGNORECASE)
+_LINK_WORDS = frozenset(
+    "a about also an and answer are article at available be by can check click complete detail details directions "
+    "download find following for found from full further go good great have here how image img in info information is it its link "
+    "links look material may more of official on online or out page pages paper photo picture please pdf read reading refer reference "
+    "references resource see similar site source sources take that the there these this to try useful video view visit "
+    "watch website wikipedia with you your".split()
+)
+_LEADS = re.compile(
+    r"\b(?:here|links?|this (?:article|page|paper|site|website|video|pdf)|click)\b", re.IGNORECASE
+)
+# What is left of a page's footer once its link is gone.
+_FOOTER = re.compile(
+    r"\W*(?:directions to hospitals (?:treating|performing) [^.\n]{1,80}|medical care for [^.\n]{1,80} can be found here"
+    r"|(?:for|to|please|if you)\b[^.!?\n]{1,120}[ ,]click (?:here|(?:on )?this link))\W*",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+
+_THING = (
+    r"(?:tables?|figures?|fig\.|images?|pictures?|photo(?:graph)?s?|diagrams?|graphs?|charts?|illustrations?|slides?|algorithms?|lists?|box(?:es)?"
+    r"|sections?|chapters?|attachments?|flow ?charts?|drawings?|screenshots?|videos?)"
+)
+_PLACE = r"(?:above|below|(?:on|in) the (?:right|left|next|previous|following|back)(?: \w+)?|attached|here|[0-9]+[A-Za-z]?|[A-Z]\b)"
+_POINTS = re.compile(
+    rf"(?:please |also |kindly |for (?:more |further )?(?:details?|information),? |the )?"
+    rf"(?:(?:see|refer to|look at|check|view|consult|compare)(?: also)? (?:the |this |our |these )?"
+    rf"(?:(?:above|below|following|attached|accompanying|previous|next|preceding) )?(?:(?:\w+ )?{_THING}(?: {_PLACE})*|above|below|attached|previous (?:answer|card|question))"
+    rf"|(?:see|refer to|consult)(?: also)? (?:the |this )?(?:(?:\w+ )?{_THING}(?: {_PLACE})+|(?:above|below|attached|accompanying) {_THING}) for [^.:;\n]{{1,60}}"
+    rf"|(?:(?:the|your|this) (?:answers?|details?|information)|it|this|that|they|these) (?:is|are|can be) (?:(?:shown|seen|found|listed|given|pictured|depicted|illustrated|described|explained|answered|summari[sz]ed) )?(?:on|in) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING} {_PLACE}(?: {_PLACE})*"
+    rf"|as (?:shown|seen|described|listed|illustrated|depicted|mentioned|noted|stated|above)(?: (?:in|on|by) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING})?(?: {_PLACE})*"
+    rf"|(?:shown|listed|given|pictured|depicted|illustrated|described|answered|summari[sz]ed) (?:above|below|(?:in|on) (?:the |this )?(?:(?:above|below|following|attached|previous) )?(?:\w+ )?{_THING}(?: {_PLACE})*)"
+    rf"|{_THING} (?:above|below|attached|(?:on|in) the (?:right|left|next|previous|following|back)(?: \w+)?))",
+    re.IGNORECASE,
+)  # fmt: skip
+
+
+def only_link(answer: str) -> bool:
+    # Only a list of addresses is ever longer.
+    if len(answer) > (2000 if answer.startswith(("http", "www.", "[")) else _POINTER):
+        return False
+    if _FOOTER.fullmatch(answer):
+        return True
+    rest, addresses = _URL.subn(" ", answer)
+    words = _WORD.findall(rest.lower())
+    if addresses:
+        return all(word in _LINK_WORDS or word.isdigit() for word in words)
+    return len(words) > 1 and all(word in _LINK_WORDS for word in words) and _LEADS.search(answer) is not None
+
+
+def only_reference(answer: str) -> bool:
+    if len(answer) > _POINTER:
+        return False
+    sentences = [part.strip(" \t()[]*_.:;!-–—>") for part in re.split(r"(?<=[.!;])\s+|\n+", answer)]
+    sentences = [part for part in sentences if part]
+    return bool(sentences) and all(map(_POINTS.fullmatch, sentences))
+
+
+_CUT_MARK = re.compile(
+    r"(?:\[\s*(?:\.\.\.|…)\s*\]|\((?:continued|cont['’]?d\.?)\)|\(abstract truncated[^)]*\)|(?:^|(?<=[.!?…\n]))\W*(?:read more|continue reading|show more|see more)\W{0,3})\s*$",
+    re.IGNORECASE,
+)
+_ELLIPSIS = re.compile(r"\w\s?(?:\.{3,5}|…)$")
+# What no sentence ends with. "To", "with" or "in" can end one ("the clinic that you were referred to").
+_CUT = (
+    " the", " an", " and", " or", " of", " than", " because", " whose", " its", " their", " your", " our", " nor", " such as", " due to",
+    " which is", " that are", "(", "[", ",",
+)  # fmt: skip
+
+
+def truncated(answer: str, thresholds: Quality) -> str | None:
+    end = answer[-80:].rstrip()
+    last = end[-1:]
+    if last in ".…":
+        # Most answers end here.
+        if end.endswith(("..", "…")) and thresholds.ellipsis and _ELLIPSIS.search(end):
+            return end
+        if not end[-6:-1].lower().endswith("more") and not end.endswith("…"):
+            return None
+    if (last in "])…" or "more" in end[-12:].lower()) and _CUT_MARK.search(end):
+        return end
+    if last == ":" and len(answer) <= thresholds.announced:
+        words = _WORD.findall(end)
+        # "2:" may be a ratio; an announcement has words. So does "Either:", alone.
+        if words and not words[-1].isdigit():
+            return end
+    if len(answer) >= thresholds.truncated_from and end.endswith(_CUT):
+        return end
+    return None
+
+
+_LOOSE = re.compile(r"[\s.?!:;,\"'“”‘’*_#()]+")
+
+
+def repeats(question: str, answer: str) -> bool:
+    if abs(len(question) - len(answer)) > 40:
+        return False
+    first, other = _WORD.search(question), _WORD.search(answer)
+    if first is None or other is None or first[0].casefold() != other[0].casefold():
+        return False
+    question, answer = (_LOOSE.sub(" ", text).strip() for text in (question, answer))
+    if len(answer) > 20:
+        question, answer = question.casefold(), answer.casefold()
+    return question == answer
