@@ -16,7 +16,6 @@ from typing import Any
 
 from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import ATTRIBUTION, Store, StoreError
-from meadow.describe.shim import typed
 
 #: Who stands as the author of what Meadow builds.
 CONTRIBUTORS = "Meadow contributors"
@@ -197,7 +196,7 @@ def _own(manifest: Manifest) -> list[str]:
 
 def cited(manifest: Manifest) -> str:
     """The text of a version's ``CITATION.bib``."""
-    return "\n\n".join(entry.text for entry in bibtex(typed(manifest))) + "\n"
+    return "\n\n".join(entry.text for entry in bibtex(manifest)) + "\n"
 
 
 def credit(manifest: Manifest) -> str:
@@ -272,7 +271,6 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
 
     if existing is not None and not existing.startswith(_MARK):
         return existing
-    manifests = list(map(typed, manifests))
     (main, *_) = [*entries(paper()), None]
     references = [_version_reference(manifest) for manifest in manifests]
     sources = entries(*(manifest.citation for manifest in manifests))

@@ -27,7 +27,6 @@ from meadow.describe import citations
 from meadow.describe.cards.markdown import is_url
 from meadow.describe.cards.metadata import struct_fields
 from meadow.describe.cards.templates import FOLDER, environment
-from meadow.describe.shim import typed
 
 #: Stages of a build whose setting has another name.
 _SETTING = {"license": "policy", "language": "languages"}
@@ -100,7 +99,6 @@ def write(folder: Path, manifest: Manifest, prose: Mapping[str, str], path: Path
         prose: See `make`.
         path: The file to write.
     """
-    manifest = typed(manifest)
     credit = folder / ATTRIBUTION
     attribution = None
     if credit.is_file():

@@ -16,7 +16,6 @@ from meadow.core.store import CARD, PLOT
 from meadow.describe.cards import frontmatter, merge
 from meadow.describe.cards.metadata import DATASET, collection_metadata, dataset_metadata
 from meadow.describe.cards.templates import render_markdown
-from meadow.describe.shim import typed
 
 #: Longest text of an example row that a card shows, in characters, and its longest list.
 _EXAMPLE_TEXT = 600
@@ -39,7 +38,6 @@ def dataset_card(manifest: Manifest, words: str, existing: str | None = None) ->
         The card's text. The same arguments give the same text, and merging it with itself
         changes nothing.
     """
-    manifest = typed(manifest)
     context = _context(manifest)
     context["releases"] = _releases(manifest, words) if words.strip() else {}
     return merge.make(DATASET, "dataset.md.j2", context, dataset_metadata(manifest), existing, words)
@@ -66,7 +64,7 @@ def collection_card(manifests: Iterable[Manifest], words: str, existing: str | N
     Raises:
         ValueError: Two manifests have the same name.
     """
-    manifests = list(map(typed, manifests))
+    manifests = list(manifests)
     names = [manifest.name for manifest in manifests]
     for name in names:
         if names.count(name) > 1:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from meadow.core.manifest import Funnel, Lengths, Manifest
 from meadow.describe.cards.markdown import printable, share
-from meadow.describe.shim import typed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +42,6 @@ def plot(manifest: Manifest) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    manifest = typed(manifest)
     named = manifest.funnel.reasons
     if len(named) > _MOST_REASONS:
         rest = named[_MOST_REASONS - 1 :]
