@@ -6,7 +6,6 @@ out of its file and is at its default here.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -374,26 +373,6 @@ class Manifest(Licensing):
     built_with: BuiltWith
     contamination: Contamination | None = None
     duplicates: Duplicates | None = None
-
-    # SHIM, to go when no reader indexes a manifest: its bare JSON.
-    @functools.cached_property
-    def _plain(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude_unset=True)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._plain[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._plain
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._plain.get(key, default)
-
-    def keys(self) -> Any:
-        return self._plain.keys()
-
-    def items(self) -> Any:
-        return self._plain.items()
 
     @property
     def rows(self) -> int:

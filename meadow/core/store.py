@@ -166,10 +166,9 @@ class Store:
     def files(self, name: str, version: str | None = None) -> dict[str, list[Path]]:
         """The Parquet files of each split, in order."""
         manifest = self.manifest(name, version)
-        folder = self.folder(name, manifest["version"])
+        folder = self.folder(name, manifest.version)
         return {
-            split: [folder / file["path"] for file in entry["files"]]
-            for split, entry in manifest["splits"].items()
+            split: [folder / file.path for file in entry.files] for split, entry in manifest.splits.items()
         }
 
     def rows(self, name: str, version: str | None = None) -> Iterator[dict[str, Any]]:

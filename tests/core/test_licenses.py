@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,17 @@ from meadow.core.licenses import (
     US_GOVERNMENT,
     License,
     Policy,
+    Verdict,
     generator_terms,
-    verdict,
-    verdict_of,
+    judge,
 )
+from meadow.core.manifest import Manifest
 from meadow.core.yamlfile import FileMistakesError, check
 from meadow.describe.cards import dataset_card, problems
 from meadow.describe.cards.dataset import verdict_lines
 from meadow.describe.cards.hub import HUB_LICENSES
 from tests.describe.test_cards import WORDS, block, make_manifest
+from tests.manifests import as_json
 
 # Commercial use, passing on, adaptation, share-alike, attribution, settled.
 FACTS = {
@@ -112,13 +115,10 @@ def test_because_keeps_the_facts_and_says_what_is_particular() -> None:
     assert MIT.because("In the file LICENSE.").evidence == "In the file LICENSE."
 
 
-def test_described_comes_back() -> None:
-    for one in KNOWN.values():
-        assert License.of(one.id, one.described()) == one
-    # A manifest of before, which had four words and no facts.
-    old = {"name": "CC BY-SA 3.0", "url": "https://example.org", "evidence": "x", "hub": "cc-by-sa-3.0"}
-    assert License.of("CC-BY-SA-3.0", old).share_alike is True
-    assert License.of("LicenseRef-Y", old).commercial is None
+def test_a_manifest_gives_back_what_was_described() -> None:
+    terms = {one.id: one.described() for one in KNOWN.values()}
+    read = Manifest.model_validate(as_json(licenses=dict.fromkeys(terms, 1), license_terms=terms))
+    assert read.license_terms == dict(KNOWN)
     assert License.of("LicenseRef-Z") == License("LicenseRef-Z", "LicenseRef-Z", "")
 
 
@@ -262,10 +262,25 @@ def test_ids_of_sources_and_own_ones_are_known(tmp_path: Path) -> None:
 # Verdicts.
 
 
+@dataclass
+class Part:
+    """What is judged of a dataset."""
+
+    licenses: dict[str, int]
+    license_terms: dict[str, License] = field(default_factory=dict)
+    generators: dict[str, int] = field(default_factory=dict)
+
+
+def verdict(licenses: dict[str, int], *terms: License, **generators: int) -> Verdict:
+    """Of one dataset alone."""
+    written = {name.replace("_", "-"): rows for name, rows in generators.items()}
+    return judge({"": Part(licenses, {one.id: one for one in terms}, written)})
+
+
 def answers(licenses: dict[str, int], **generators: int) -> dict[str, str]:
-    found = verdict(licenses, {}, {name.replace("_", "-"): n for name, n in generators.items()}).described()
-    assert found.pop("rows") == sum(licenses.values())
-    return {name: entry["answer"] for name, entry in found.items()}
+    found = verdict(licenses, **generators)
+    assert found.rows == sum(licenses.values())
+    return {name: answer.answer for name, answer in found.answers.items()}
 
 
 def test_rows_of_the_public_domain_are_free() -> None:
@@ -306,7 +321,7 @@ def test_one_work_of_all_rows(licenses: tuple[str, ...], adaptation: str) -> Non
 
 
 def test_a_clash_names_both_sides() -> None:
-    found = verdict({"CC-BY-SA-3.0": 90, "CC-BY-NC-SA-4.0": 10}, {})
+    found = verdict({"CC-BY-SA-3.0": 90, "CC-BY-NC-SA-4.0": 10})
     assert found.answers["adaptation"].because == (
         "CC-BY-NC-SA-4.0 on one side, CC-BY-SA-3.0 on the other: each side asks for a licence of its own.",
     )
@@ -325,11 +340,7 @@ def test_the_strictest_parts_stand_first() -> None:
             "LicenseRef-USMLE-all-rights-reserved": 150,
             "LicenseRef-unknown": 200,
         },
-        {
-            "LicenseRef-USMLE-all-rights-reserved": RIGHTS_RESERVED.because(
-                "x", id="LicenseRef-USMLE-all-rights-reserved"
-            )
-        },
+        RIGHTS_RESERVED.because("x", id="LicenseRef-USMLE-all-rights-reserved"),
     )
     assert found.answers["commercial"].answer == "no"
     assert found.answers["commercial"].because == (
@@ -351,14 +362,14 @@ def test_unsettled_is_not_counted_as_yes() -> None:
         "training": "unsettled",
     }
     assert answers({"CC0-1.0": 5, "LicenseRef-unknown": 1})["attribution"] == "unsettled"
-    credit = verdict({"MIT": 5, "LicenseRef-unknown": 1}, {}).answers["attribution"]
+    credit = verdict({"MIT": 5, "LicenseRef-unknown": 1}).answers["attribution"]
     assert credit.because[-1] == "LicenseRef-unknown (1 row, 16.7 %) does not settle it."
-    doubtful = verdict({"MIT": 5}, {"MIT": MIT.because("Doubtful.", settled=False).described()})
+    doubtful = verdict({"MIT": 5}, MIT.because("Doubtful.", settled=False))
     assert doubtful.answers["commercial"].answer == "unsettled"
 
 
 def test_generated_text_restricts_training() -> None:
-    found = verdict({"CC-BY-4.0": 100}, {}, {"gpt-4": 40})
+    found = verdict({"CC-BY-4.0": 100}, gpt_4=40)
     assert found.answers["training"].answer == "restricted"
     assert found.answers["training"].because == (
         "Text by gpt-4 (40 rows, 40.0 %) must not be used to develop models that compete with OpenAI.",
@@ -367,18 +378,18 @@ def test_generated_text_restricts_training() -> None:
     assert found.answers["redistribution"].answer == "yes"
     assert answers({"CC-BY-4.0": 100}, llama_3=1)["training"] == "restricted"
     # Declared as the licence of rows it says the same.
-    declared = verdict({"LicenseRef-OpenAI-generated": 7}, {})
+    declared = verdict({"LicenseRef-OpenAI-generated": 7})
     assert declared.answers["training"].because == (
         "LicenseRef-OpenAI-generated (7 rows) must not be used to develop models that compete with OpenAI.",
     )
 
 
 def test_a_mixture_names_its_parts() -> None:
-    found = verdict_of(
+    found = judge(
         {
-            "stackexchange": {"licenses": {"CC-BY-SA-4.0": 300, "CC-BY-SA-2.5": 100}, "license_terms": {}},
-            "wikidoc": {"licenses": {"CC-BY-SA-3.0": 500}, "license_terms": {}},
-            "other": {"licenses": {"CC-BY-SA-3.0": 100}, "license_terms": {}, "generators": {"gpt-4": 20}},
+            "stackexchange": Part({"CC-BY-SA-4.0": 300, "CC-BY-SA-2.5": 100}),
+            "wikidoc": Part({"CC-BY-SA-3.0": 500}),
+            "other": Part({"CC-BY-SA-3.0": 100}, generators={"gpt-4": 20}),
         }
     )
     assert found.rows == 1000
@@ -391,11 +402,11 @@ def test_a_mixture_names_its_parts() -> None:
 
 
 def test_the_same_id_with_other_facts_in_another_part_is_judged_apart() -> None:
-    doubtful = {"MIT": MIT.because("Doubtful.", settled=False).described()}
-    found = verdict_of(
+    doubtful = {"MIT": MIT.because("Doubtful.", settled=False)}
+    found = judge(
         {
-            "a": {"licenses": {"MIT": 10}, "license_terms": {"MIT": MIT.described()}},
-            "b": {"licenses": {"MIT": 30}, "license_terms": doubtful},
+            "a": Part({"MIT": 10}, {"MIT": MIT}),
+            "b": Part({"MIT": 30}, doubtful),
         }
     )
     assert found.answers["commercial"].because == ("MIT (30 rows, 75.0 %: b 30) does not settle it.",)
@@ -404,11 +415,11 @@ def test_the_same_id_with_other_facts_in_another_part_is_judged_apart() -> None:
 def test_the_order_of_parts_does_not_matter() -> None:
     one = {"CC-BY-SA-3.0": 5, "CC-BY-SA-4.0": 5, "MIT": 5, "LicenseRef-unknown": 5}
     other = dict(reversed(one.items()))
-    assert verdict(one, {}).described() == verdict(other, {}).described()
+    assert verdict(one) == verdict(other)
 
 
 def test_markdown_says_it_all_and_is_inert() -> None:
-    text = verdict_lines(verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1}, {}))
+    text = verdict_lines(verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1}))
     assert (
         "- **Passing on one work made of all of them: unsettled.** LicenseRef-\\[x\\](y)&lt;b&gt; (1 row, 33.3 %)"
         in text
@@ -419,7 +430,7 @@ def test_markdown_says_it_all_and_is_inert() -> None:
 
 
 def test_no_rows_no_claims() -> None:
-    assert verdict({}, {}).described()["commercial"] == {"answer": "yes", "because": []}
+    assert verdict({}).answers["commercial"] == Answer("yes", ())
 
 
 def test_versions_of_by_sa_are_distinct() -> None:

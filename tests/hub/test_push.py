@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from meadow.api import build_datasets
+from meadow.core.manifest import Manifest
 from meadow.core.store import Store
 from meadow.describe import cards
 from meadow.hub import HubError
@@ -166,7 +167,9 @@ def make(
         beside=beside,
         **{"privacy": _SCREENED, "license_terms": terms, "example": rows[0], "parameters": {}, **manifest},
     )
-    (out / dataset / version / "README.md").write_text(cards.dataset_card(made, ""), encoding="utf-8")
+    (out / dataset / version / "README.md").write_text(
+        cards.dataset_card(Manifest.model_validate(made), ""), encoding="utf-8"
+    )
     existing = (out / "README.md").read_text(encoding="utf-8") if (out / "README.md").is_file() else None
     words = cards.words_for("collection", Path())
     (out / "README.md").write_text(

@@ -45,7 +45,7 @@ from meadow.core.licenses.catalogue import (
     US_GOVERNMENT,
     generator_terms,
 )
-from meadow.core.licenses.judge import QUESTIONS, Answer, Licensed, Verdict, judge, verdict, verdict_of
+from meadow.core.licenses.judge import QUESTIONS, Answer, Licensed, Verdict, judge
 from meadow.core.licenses.model import KNOWN, License
 from meadow.core.licenses.policy import Policy
 
@@ -93,6 +93,4 @@ __all__ = [
     "Verdict",
     "generator_terms",
     "judge",
-    "verdict",
-    "verdict_of",
 ]

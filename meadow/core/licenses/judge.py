@@ -59,11 +59,6 @@ class Verdict:
         """The answers to `QUESTIONS`, in order."""
         return {name: getattr(self, name) for name in QUESTIONS}
 
-    # SHIM.
-    def described(self):  # noqa: ANN201
-        found = {name: {"answer": a.answer, "because": list(a.because)} for name, a in self.answers.items()}
-        return {"rows": self.rows, **found}
-
 
 class Licensed(Protocol):
     """Rows per licence and per model that wrote them, and the licences by id: a manifest, or a part of one."""
@@ -111,25 +106,6 @@ def judge(parts: Mapping[str, Licensed]) -> Verdict:
     total = sum(share.rows for share in shares)
     answers = _Judge(shares, written, total)
     return Verdict(total, *(getattr(answers, name)() for name in QUESTIONS))
-
-
-# SHIM, to go when no caller is left: parts as bare mappings.
-def verdict(licenses, terms, generators=None):  # noqa: ANN001, ANN201
-    return verdict_of({"": {"licenses": licenses, "license_terms": terms, "generators": generators or {}}})
-
-
-def verdict_of(parts):  # noqa: ANN001, ANN201
-    from types import SimpleNamespace
-
-    parts = {
-        name: SimpleNamespace(
-            licenses=part["licenses"],
-            license_terms={i: License.of(i, t) for i, t in (part.get("license_terms") or {}).items()},
-            generators=part.get("generators") or {},
-        )
-        for name, part in parts.items()
-    }  # fmt: skip
-    return judge(parts)  # pyright: ignore[reportArgumentType]
 
 
 class _Judge:

@@ -70,16 +70,6 @@ class License:
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def of(cls, spdx: str, terms: Any = None) -> License:
+    def of(cls, spdx: str) -> License:
         """The licence of an id as `KNOWN` has it; of any other, one of which nothing is settled."""
-        # SHIM: `terms`, a manifest's bare mapping.
-        if isinstance(terms, License):
-            return terms
-        if terms:
-            words = {name: str(terms.get(name) or "") for name in ("url", "evidence", "output_terms")}
-            facts = {name: terms[name] for name in _FACTS if isinstance(terms.get(name), bool)}
-            return cls(
-                spdx, str(terms.get("name") or spdx), hub=str(terms.get("hub") or "other"),
-                settled=terms.get("settled") is True, **words, **facts,
-            )  # fmt: skip
         return KNOWN.get(spdx) or cls(spdx, spdx, "")
