@@ -68,7 +68,7 @@ def build_toy(out: Path, raw: Path, *files: range, version: str = "1.0.0") -> di
     cls = type("Toy", (Toy,), {"version": version, "__module__": __name__})
     report = build_datasets(["toy"], raw=raw, out=out, builders={"toy": cls})
     assert report.failed == {}
-    return report.manifests[0]
+    return json.loads(report.manifests[0].text())
 
 
 def numbers(data: Any) -> list[int]:
@@ -149,7 +149,7 @@ print(data.num_rows, data[0]["id"] == next(iter(streamed))["id"], "torch" in sys
     # `datasets` imports torch by itself where there is one, unless it is told not to.
     env = {"HF_HUB_OFFLINE": offline, "PYTHONPATH": str(ROOT), "USE_TORCH": "0"}
     out = ran(code, cwd=ROOT if offline else tmp_path, **env)
-    rows = Store(samples).manifest("wikidoc")["splits"]["train"]["rows"]
+    rows = Store(samples).manifest("wikidoc").splits["train"].rows
     assert out.split() == [str(rows), "True", "False"]
 
 
@@ -167,7 +167,7 @@ def _plain(name: str, out: Path, **kwargs: Any) -> Any:
 
 @pytest.mark.parametrize("load", [_literal, _own, _plain])
 def test_splits_slices_and_streams(load: Any, samples: Path) -> None:
-    counts = {s: e["rows"] for s, e in Store(samples).manifest("medqa")["splits"].items()}
+    counts = {s: e.rows for s, e in Store(samples).manifest("medqa").splits.items()}
     assert {s: d.num_rows for s, d in load("medqa", samples).items()} == counts
     assert list(counts) == ["train", "validation", "test"]
     assert load("medqa", samples, split="validation").num_rows == counts["validation"]

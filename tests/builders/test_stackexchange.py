@@ -452,14 +452,14 @@ def test_real_sites(
     report = build_datasets([f"stackexchange_{name}"], raw=root, out=tmp_path)
     assert report.failed == {}
     [manifest] = report.manifests
-    assert {key: manifest["funnel"][key] for key in ("read", "kept", "dropped")} == {
+    assert {key: getattr(manifest.funnel, key) for key in ("read", "kept", "dropped")} == {
         "read": answers + others,
         "kept": len(good),
         "dropped": {"not a question or answer": others, "score below the threshold": answers - len(good)},
     }
     found = [
         row
-        for paths in Store(tmp_path).files(manifest["name"]).values()
+        for paths in Store(tmp_path).files(manifest.name).values()
         for path in paths
         for row in pq.read_table(path).to_pylist()
     ]
@@ -470,5 +470,5 @@ def test_real_sites(
         assert line["score"] == int(post["Score"])
         assert line["input"].startswith(" ".join(by_id[post["ParentId"]]["Title"].split()))
         assert line["authors"][-1]["url"] in (None, f"https://{name}/users/{post.get('OwnerUserId')}")
-    rejected = pq.read_table(Store(tmp_path).folder(manifest["name"], "1.0.0") / REJECTED).num_rows
+    rejected = pq.read_table(Store(tmp_path).folder(manifest.name, "1.0.0") / REJECTED).num_rows
     assert rejected == answers + others - len(good)

@@ -183,11 +183,11 @@ def test_table_says_what_was_built(mixed: tuple[subprocess.CompletedProcess[str]
     assert list(table) == store.names()
     for name, (version, splits, left_out, licences, raw) in table.items():
         manifest = store.manifest(name)
-        assert version == manifest["version"]
-        assert splits == ", ".join(f"{s} {e['rows']:,}" for s, e in manifest["splits"].items())
-        assert left_out == f"{sum(manifest['funnel']['dropped'].values()):,}"
-        assert licences == ", ".join(manifest["licenses"])
-        assert (raw == "sample") == manifest["sample"] == (name == "usmle_self_assessment")
+        assert version == manifest.version
+        assert splits == ", ".join(f"{s} {e.rows:,}" for s, e in manifest.splits.items())
+        assert left_out == f"{sum(manifest.funnel.dropped.values()):,}"
+        assert licences == ", ".join(manifest.licenses)
+        assert (raw == "sample") == manifest.sample == (name == "usmle_self_assessment")
     assert table["wikidoc"][-1] == "wikidoc (4 files)"
     assert table["stackexchange_fitness.example"][-1] == "stackexchange/fitness.example/Posts.xml"
     assert table["stackexchange"][-2] == "CC-BY-SA-2.5, CC-BY-SA-3.0, CC-BY-SA-4.0"
@@ -197,8 +197,8 @@ def test_what_was_left_out_is_listed(mixed: tuple[subprocess.CompletedProcess[st
     done, home = mixed
     rows = re.search(r"\nleft out \(.*rejected\.parquet\):\n((?:  .*\n)+)", done.stdout)[1]
     for manifest in Store(home / "out").current():
-        dropped = manifest["funnel"]["dropped"]
-        line = re.search(rf"^  {re.escape(manifest['name'])}: (.*)$", rows, re.MULTILINE)
+        dropped = manifest.funnel.dropped
+        line = re.search(rf"^  {re.escape(manifest.name)}: (.*)$", rows, re.MULTILINE)
         assert (line is not None) == bool(dropped)
         for reason, count in dropped.items():
             assert f"{reason} ({count:,})" in line[1]
@@ -255,7 +255,7 @@ def test_require_raw_builds_what_has_raw_files(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"usmle could not be built: no raw files in {tmp_path / 'raw' / 'usmle'}; it reads" in done.stderr
     assert Store(tmp_path / "out").names() == ["medqa", "medqa_4_options"]
-    assert Store(tmp_path / "out").manifest("medqa")["sample"] is False
+    assert Store(tmp_path / "out").manifest("medqa").sample is False
 
 
 def test_single_dataset_and_default_folders(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_sample_is_built_whatever_the_raw_store_holds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert cells(done.stdout.split("\n\n")[0])["medqa"][-1] == "sample"
     assert "build again" not in done.stdout
-    assert Store(tmp_path / "out").manifest("medqa")["licenses"].keys() == {"CC0-1.0"}
+    assert Store(tmp_path / "out").manifest("medqa").licenses.keys() == {"CC0-1.0"}
 
 
 def test_parameter_is_set(mixed: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_parameter_is_set(mixed: tuple[subprocess.CompletedProcess[str], Path], 
     done = build(name, "--sample", "--out", tmp_path, "--set", "stackexchange.min_score=1")
     assert done.returncode == 0, done.stderr
     found, default = Store(tmp_path).manifest(name), Store(mixed[1] / "out").manifest(name)
-    assert (found["parameters"]["min_score"], default["parameters"]["min_score"]) == (1, 5)
-    assert found["funnel"]["kept"] > default["funnel"]["kept"]
+    assert (found.parameters["min_score"], default.parameters["min_score"]) == (1, 5)
+    assert found.funnel.kept > default.funnel.kept
 
 
 def test_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ def test_export_to_anki(mixed: tuple[subprocess.CompletedProcess[str], Path], tm
     deck = tmp_path / "deck.apkg"
     done = run(SCRIPT, "export", "anki", "wikidoc", deck, "--out", out)
     assert done.returncode == 0, done.stderr
-    rows = Store(out).manifest("wikidoc")["funnel"]["kept"]
+    rows = Store(out).manifest("wikidoc").funnel.kept
     assert done.stdout == f"{deck}: {rows:,} notes\n"
     assert "collection.anki2" in zipfile.ZipFile(deck).namelist()
     for arguments, code, words in (

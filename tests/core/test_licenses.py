@@ -29,10 +29,10 @@ from meadow.core.licenses import (
     US_GOVERNMENT,
     License,
     Policy,
-    Verdict,
     generator_terms,
     judge,
 )
+from meadow.core.licenses.judge import Answer, Verdict
 from meadow.core.manifest import Manifest
 from meadow.core.yamlfile import FileMistakesError, check
 from meadow.describe.cards import dataset_card, problems

@@ -77,10 +77,10 @@ def _plain(value: Any, prefix: str) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for split, entry in manifest["splits"].items():
-        for file in entry["files"]:
-            for row in pq.read_table(folder / file["path"]).to_pylist():
+def rows(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for split, entry in manifest.splits.items():
+        for file in entry.files:
+            for row in pq.read_table(folder / file.path).to_pylist():
                 yield {"split": split, **row}
 
 
@@ -93,16 +93,16 @@ def test_rows_of_a_build_are_read_through_it(built: Store) -> None:
         "pubmedqa", "pubmedqa_artificial", "pubmedqa_unlabeled", "wikidoc", "wikidoc_patient_information",
     ]  # fmt: skip
     for manifest in built.current():
-        folder = built.folder(manifest["name"], manifest["version"])
-        found = records(folder / "croissant.json", manifest["name"])
-        assert by_id(found) == by_id(list(rows(folder, manifest))), manifest["name"]
+        folder = built.folder(manifest.name, manifest.version)
+        found = records(folder / "croissant.json", manifest.name)
+        assert by_id(found) == by_id(list(rows(folder, manifest))), manifest.name
 
 
 def test_a_single_split_is_read(built: Store) -> None:
     folder = built.folder("pubmedqa", "1.0.0")
-    for split, entry in built.manifest("pubmedqa")["splits"].items():
+    for split, entry in built.manifest("pubmedqa").splits.items():
         found = records(folder / "croissant.json", "pubmedqa", split=split)
-        assert len(found) == entry["rows"] > 0
+        assert len(found) == entry.rows > 0
         assert {row["split"] for row in found} == {split}
 
 
@@ -181,7 +181,7 @@ def test_terms_are_those_of_the_vocabularies(built: Store) -> None:
 
 def test_no_row_is_quoted(built: Store) -> None:
     for manifest in built.current():
-        folder = built.folder(manifest["name"], manifest["version"])
+        folder = built.folder(manifest.name, manifest.version)
         said = (folder / "croissant.json").read_text(encoding="utf-8")
         for row in rows(folder, manifest):
             assert json.dumps(row["output"][:60], ensure_ascii=False)[1:-1] not in said

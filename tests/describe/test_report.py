@@ -457,8 +457,7 @@ def test_built_samples(tmp_path: Path) -> None:
     assert not built.failed
     page = read(tmp_path / "out", rows=5)
     for manifest in built.manifests:
-        rows = sum(split["rows"] for split in manifest["splits"].values())
-        assert f"Rows {rows:,} Read {manifest['funnel']['read']:,}" in page.text
+        assert f"Rows {manifest.rows:,} Read {manifest.funnel.read:,}" in page.text
     # The page lies in the folder that `datasets` reads, and does not disturb it.
     code = (
         "import sys, datasets; d = datasets.load_dataset(sys.argv[1], 'wikidoc');"
@@ -467,9 +466,9 @@ def test_built_samples(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, timeout=120
     )
-    wikidoc = next(m for m in built.manifests if m["name"] == "wikidoc")
+    wikidoc = next(m for m in built.manifests if m.name == "wikidoc")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == str(sum(s["rows"] for s in wikidoc["splits"].values()))
+    assert done.stdout.split()[0] == str(wikidoc.rows)
     assert "report" not in done.stdout
 
 

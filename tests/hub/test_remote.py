@@ -164,7 +164,7 @@ def test_manifests_that_no_build_wrote_cost_only_themselves(hub: Hub, tmp_path: 
         "a 1.0.0 in ORG/NAME: its manifest.json: Expecting property name",
         "b 1.0.0 in ORG/NAME: its manifest.json: damaged: it is a list",
         "c 1.0.0 in ORG/NAME: its manifest.json is of another dataset or version",
-        "d 1.0.0 in ORG/NAME: its manifest.json: damaged: splits.train.rows is text",
+        "d 1.0.0 in ORG/NAME: its manifest.json: damaged: splits.train.rows is '\\x1b[31m'",
         "e 1.0.0 in ORG/NAME: its manifest.json names a licence by what is no identifier",
         "f 1.0.0 in ORG/NAME: its manifest.json: it has no `format`",
     ]

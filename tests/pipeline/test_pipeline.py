@@ -82,8 +82,9 @@ def build(tmp_path: Path, raw: Path) -> Callable[..., Report]:
 
 
 def manifest(report: Report, name: str = "toy") -> dict[str, Any]:
-    found = Store(report.out).manifest(name)
-    assert found in report.manifests
+    typed = Store(report.out).manifest(name)
+    assert typed in report.manifests
+    found = json.loads(typed.text())
     funnel = found["funnel"]
     assert funnel["read"] == funnel["kept"] + sum(funnel["dropped"].values())
     assert funnel["kept"] == sum(entry["rows"] for entry in found["splits"].values())
@@ -414,7 +415,7 @@ class TestSources:
             "toy": "no usable row in its raw files: toy/a.jsonl: damaged file (the record says so); "
             "empty output 1; score below 5 2"
         }
-        assert [m["name"] for m in report.manifests] == ["other"]
+        assert [m.name for m in report.manifests] == ["other"]
         assert [(n, r.file) for n, r in report.files_left_out] == [
             ("toy", "toy/a.jsonl"), ("toy_hard", "toy/a.jsonl"),
         ]  # fmt: skip
@@ -456,7 +457,7 @@ class TestSources:
         put(raw, "zthief/a.jsonl", row(1))
         report = build("all", builders={"toy": Toy, "zthief": toy.Thief}, fails=True)
         assert report.failed == {"zthief": "toy has a dataset of the same name, toy_hard"}
-        assert Store(report.out).manifest("toy_hard")["source"] == "toy"
+        assert Store(report.out).manifest("toy_hard").source == "toy"
 
     @pytest.mark.parametrize("name", ["../toy", "a/b", ".hidden", "", "a b"])
     def test_names_that_are_no_folders_are_refused(
@@ -495,8 +496,8 @@ class TestWhatIsAskedFor:
         assert Store(report.out).names() == ["toy_hard"]
         assert manifest(report, "toy_hard")["funnel"]["read"] == 2
         both = build("toy_hard", "other")
-        assert [m["name"] for m in both.manifests] == ["other", "toy_hard"]
-        assert [m["name"] for m in build("toy_hard", "toy").manifests] == ["toy", "toy_hard"]
+        assert [m.name for m in both.manifests] == ["other", "toy_hard"]
+        assert [m.name for m in build("toy_hard", "toy").manifests] == ["toy", "toy_hard"]
 
     def test_parameters(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/a.jsonl", row(1))
@@ -513,7 +514,7 @@ class TestWhatIsAskedFor:
         put(raw, "other/a.jsonl", row(1))
         put(raw, "toy/only.users", b"x")
         report = build("all")  # nothing usable of toy: its sample
-        assert {m["name"]: m["sample"] for m in report.manifests} == {
+        assert {m.name: m.sample for m in report.manifests} == {
             "other": False, "toy": True, "toy_hard": True,
         }  # fmt: skip
         assert manifest(report)["licenses"] == {"CC0-1.0": 3}
@@ -521,7 +522,7 @@ class TestWhatIsAskedFor:
         report = build("all", require_raw=True, fails=True)
         assert report.failed == {"toy": f"no raw files in {raw / 'toy'}; it reads **/*.jsonl* (records)"}
         report = build("all", sample=True)
-        assert {m["sample"] for m in report.manifests} == {True}
+        assert {m.sample for m in report.manifests} == {True}
         assert report.notes == []
         with pytest.raises(ValueError, match="exclude each other"):
             build(sample=True, require_raw=True)
@@ -787,7 +788,7 @@ class TestPublication:
         store = Store(report.out)
         assert store.versions("toy") == ["1.0.0", "1.1.0"]
         assert self.configs(report.out)["toy"] == {"test": "toy/1.1.0/test-*.parquet"}
-        assert store.manifest("toy", "1.0") == old
+        assert json.loads(store.manifest("toy", "1.0").text()) == old
         assert "mood" in new["features"]
         assert "mood" not in old["features"]
         for folder, count in ((report.out, 2), (report.out / "toy" / "1.0.0", 1)):

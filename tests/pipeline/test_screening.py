@@ -90,7 +90,7 @@ def build(tmp_path: Path, raw: Path) -> Callable[..., Report]:
 
 
 def manifest(report: Report, name: str) -> dict[str, Any]:
-    return next(m for m in report.manifests if m["name"] == name)
+    return json.loads(next(m for m in report.manifests if m.name == name).text())
 
 
 def table(report: Report, name: str, kind: str) -> list[dict[str, Any]]:
@@ -232,7 +232,7 @@ class TestContamination:
     def test_an_exam_that_is_not_built_now_is_read_all_the_same(self, raw: Path, build: Callable) -> None:
         put(raw, "toy/b.jsonl", row("q", question=VIGNETTE, answer="The median nerve"))
         report = build("toy")
-        assert [m["name"] for m in report.manifests] == ["toy", "toy_hard"]
+        assert [m.name for m in report.manifests] == ["toy", "toy_hard"]
         assert stage(report, "toy", "contamination") == {"holds an exam item": 1}
 
     @pytest.mark.parametrize("names", [(), ("toy",)])
@@ -284,7 +284,7 @@ class TestContamination:
         ]
         assert (exam["items"], exam["items_hit"]) == (1, 1)
         assert manifest(report, "toy")["filters"]["against"] == ["mine.jsonl"]
-        assert str(tmp_path) not in manifest(report, "toy").model_dump_json()
+        assert str(tmp_path) not in json.dumps(manifest(report, "toy"))
 
 
 class TestDuplicates:
@@ -318,7 +318,7 @@ class TestDuplicates:
         put(raw, "toy/b.jsonl", line)
         put(raw, "leaflets/a.jsonl", line, row("low", score=1))
         report = build()  # which asserts that no source failed
-        assert "leaflets" not in {m["name"] for m in report.manifests}
+        assert "leaflets" not in {m.name for m in report.manifests}
         assert report.notes == [
             "leaflets: each of its usable rows duplicates one that another dataset keeps, so nothing was "
             "published: exact duplicate 1; score below 5 1. To publish them all the same, build it alone or "
