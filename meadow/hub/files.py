@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 from meadow.core.manifest import FileSum, Manifest
 from meadow.core.store import CONTAMINATION, REJECTED
+from meadow.describe.cards import markdown
 from meadow.hub.client import RemoteFile
 
 #: Columns with texts that nobody may be sent, by file.
@@ -114,3 +116,31 @@ def without_columns(path: Path, columns: Sequence[str], scratch: Path) -> LocalF
     found = LocalFile(target)
     _ = found.size, found.sha256  # which are asked for after the folder is gone
     return found
+
+
+def without_places(text: str, roots: Iterable[Path]) -> str:
+    """Cuts paths below the home folder, the working folder and others down to their last part.
+
+    An error that a build or a recipe put into its record names a file as it lay there. Other absolute paths
+    stay: in a text nobody can tell them from what a row says.
+
+    Args:
+        text: A card or a record, as text or JSON.
+        roots: More folders, such as the output folder.
+    """
+    every = {place for one in (*roots, Path.home(), Path.cwd()) for place in (one.absolute(), one.resolve())}
+    for root in sorted(every, key=lambda place: (-len(str(place)), str(place))):
+        if len(root.parts) < 2:  # the home of a service may be the root of all paths
+            continue
+        # As it stands in text, and as JSON and Markdown write it.
+        for written in {str(root), json.dumps(str(root), ensure_ascii=False)[1:-1], markdown.text(root)}:
+            start = rf"(?:(?<![\w/.\\-])|(?<=file://)){re.escape(written)}"
+            text = re.sub(rf"{start}((?:[/\\][^\s/\\\"'`:;,()<>|]+)*)[/\\]*(?![\w-])", _last_part(root), text)
+    return text
+
+
+def _last_part(root: Path) -> Callable[[re.Match[str]], str]:
+    def cut(match: re.Match[str]) -> str:
+        return re.split(r"[/\\]+", match[1])[-1] or root.name
+
+    return cut

@@ -19,21 +19,27 @@ dataset's version as ``vX.Y.Z``.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from meadow.core.manifest import Manifest
 from meadow.core.store import CARD, CITATION_CFF, MANIFEST, version_key
 from meadow.describe import cards
 from meadow.describe import citations as citing
-from meadow.hub import HubError, StaleError, card, releases
+from meadow.hub import HubError, StaleError, releases
 from meadow.hub.client import RemoteFile
 from meadow.hub.files import LocalFile, rows_under
-from meadow.hub.layout import NO_FILE, Layout
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import hides_example
+from meadow.hub.repository import NO_FILE, Repository
+
+_LOADING = re.compile(r"<!-- meadow:begin loading -->.*?<!-- meadow:end loading -->", re.DOTALL)
+_PLACE = '"path/to/this/folder"'
 
 
-class Collection(Layout):
+class CollectionRepository(Repository):
     """A repository with a folder per dataset."""
 
     def plan(self) -> Plan:
@@ -95,7 +101,10 @@ class Collection(Layout):
             for name, version in sorted(newest.items())
         ]
         self.local[CITATION_CFF] = LocalFile(self._cited(current).encode())
-        self.local[CARD] = self.merged(CARD, card.collection(current, self._here(CARD), self.repo))
+        made = cards.collection_card(current, cards.words_for("collection", Path()), self._here(CARD))
+        # Its lines that load a dataset name the repository.
+        made = _LOADING.sub(lambda m: m[0].replace(_PLACE, json.dumps(self.repo)), made)
+        self.local[CARD] = self.merged(CARD, made)
         for entry in sorted(self.store.root.iterdir()):
             if entry.is_file() and entry.name not in (CARD, CITATION_CFF) and not entry.name.startswith("."):
                 self.stays.append((entry.name, NO_FILE))
@@ -128,11 +137,11 @@ class Collection(Layout):
         return f'load_dataset("{self.repo}", "{self.names[0]}")'
 
 
-class Single(Layout):
+class SingleRepository(Repository):
     """A repository of one dataset."""
 
     def plan(self) -> Plan:
-        """Plans a push; raises as `Collection.plan`."""
+        """Plans a push; raises as `CollectionRepository.plan`."""
         (name,) = self.names
         version = self.store.resolve(name)
         self.refusals += self.refused(self.store.manifest(name, version))

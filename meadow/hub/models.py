@@ -18,12 +18,11 @@ from meadow.core.errors import UsageError
 from meadow.describe.cards import MODEL, merge_cards
 from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
-from meadow.hub.files import LocalFile
-from meadow.hub.layout import refuse_public
-from meadow.hub.places import without_places
+from meadow.hub.files import LocalFile, without_places
 from meadow.hub.plan import Plan
 from meadow.hub.push import REPO, Pushed, send
 from meadow.hub.refusals import Allowed, Refusal
+from meadow.hub.repository import refuse_public
 
 RUN, CARD = "run.json", "README.md"
 #: What makes a model, beside its weights: configuration, tokenizer and template, as transformers and peft name them.

@@ -20,10 +20,10 @@ from meadow.core.errors import UsageError
 from meadow.core.store import Store, default_out
 from meadow.hub import HubError, RefusedError, StaleError
 from meadow.hub.client import Client
-from meadow.hub.layout import PushOptions
-from meadow.hub.layouts import Collection, Single
+from meadow.hub.layouts import CollectionRepository, SingleRepository
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import Allowed, Refusal
+from meadow.hub.repository import PushOptions
 
 #: The names of the repositories that hold one dataset each, as people know them.
 PREFIX = "medical_meadow_"
@@ -121,7 +121,7 @@ def push(
                 parent=parent,
                 last=lambda name: _last(store, client, name),
             )
-            layout = (Single if one_per_dataset else Collection)(options, target, mine)
+            layout = (SingleRepository if one_per_dataset else CollectionRepository)(options, target, mine)
             plans.append(layout.plan())
             refusals += layout.refusals
         if refusals:

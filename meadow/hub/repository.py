@@ -12,7 +12,8 @@ from meadow.core import manifest as manifests
 from meadow.core.manifest import Manifest, ManifestError
 from meadow.core.store import CARD, CITATION_CFF, MANIFEST, Store, version_key
 from meadow.describe import cards
-from meadow.hub import HubError, StaleError, card
+from meadow.describe.cards import merge
+from meadow.hub import HubError, StaleError
 from meadow.hub.client import Client, RemoteFile, State
 from meadow.hub.files import (
     WITHHELD,
@@ -23,8 +24,8 @@ from meadow.hub.files import (
     of_rows,
     rows_under,
     without_columns,
+    without_places,
 )
-from meadow.hub.places import without_places
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
 
@@ -57,7 +58,7 @@ class PushOptions:
     last: Callable[[str], str | None]
 
 
-class Layout:
+class Repository:
     """What both layouts have in common.
 
     Attributes:
@@ -145,7 +146,7 @@ class Layout:
         if path.name in (MANIFEST, CARD) and hides_example(manifest):
             self.notes.append(f"{manifest.name}: its card and manifest travel without their example row")
             if path.name == CARD:
-                text = card.without_example(text)
+                text = merge.without_blocks(text, ("example",))
             elif manifest.example:
                 text = manifest.model_copy(update={"example": None}).text()
         text = without_places(text, [self.store.root])
@@ -157,11 +158,13 @@ class Layout:
         if there is None:
             return LocalFile(mine.encode())
         merged = cards.merge_cards(cards.DATASET, mine, self.read(there))
-        for line in card.left_behind(mine, merged):
-            self.notes.append(
-                f"{path}: what was written here between its sections, and is not on the Hub, does not travel: "
-                f"{line[:60]!r}; write it there"
-            )
+        there_too = set(merge.texts(merged))
+        self.notes += [
+            f"{path}: what was written here between its sections, and is not on the Hub, does not travel: "
+            f"{text.splitlines()[0][:60]!r}; write it there"
+            for text in merge.texts(mine)
+            if text not in there_too
+        ]
         return LocalFile(merged.encode())
 
     def read(self, path: str, commit: str = "") -> str:
