@@ -85,10 +85,8 @@ def build_datasets(
     for mixture in mixed:
         try:
             manifest = mixtures.build(
-                mixture, Store(options.out or default_out()), raw=options.raw, sample=options.sample,
-                executor=executor, workers=options.workers, lock=options.lock,
-                allow_missing=options.allow_missing, progress=progress, ensure=ensure, builders=builders,
-            )  # fmt: skip
+                mixture, options, executor=executor, progress=progress, ensure=ensure, builders=builders
+            )
         except StoreError as error:
             report.failed[mixture.dataset] = str(error)
         else:

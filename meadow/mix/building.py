@@ -9,19 +9,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meadow.core.builder import Builder
+from meadow.core.builder import available as sources
 from meadow.core.licenses import PARTS
 from meadow.core.manifest import Manifest
+from meadow.core.options import BuildOptions
 from meadow.core.row import COLUMNS
-from meadow.core.store import ATTRIBUTION, MANIFEST, REJECTED, Store, write_json
-from meadow.core.workers import Pool, in_order
+from meadow.core.store import ATTRIBUTION, MANIFEST, REJECTED, Store, default_out, default_raw, write_json
+from meadow.core.workers import Crew, Pool, Progress, silent
 from meadow.describe import attribution, cards
 from meadow.describe.cards.dataset import exam_rows, shortage
 from meadow.mix import lock as locks
@@ -36,26 +38,16 @@ from meadow.pipeline.publish import publish
 from meadow.pipeline.splits import FILE_BYTES
 from meadow.pipeline.write import StagedDataset
 
-if TYPE_CHECKING:
-    from meadow.core.builder import Builder
-
 #: The most slices of a split. Beyond 8 GB of rows, slices grow instead.
 _MOST_SLICES = 1024
-
-Progress = Callable[[str, str, int, int], None]
 
 
 def build(
     mixture: Mixture,
-    store: Store,
+    options: BuildOptions,
     *,
-    raw: Path | None = None,
-    sample: bool = False,
     executor: Executor | None = None,
-    workers: int = 1,
-    lock: Path | None = None,
-    allow_missing: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     ensure: Ensure | None = None,
     builders: Mapping[str, type[Builder]] | None = None,
 ) -> Manifest:
@@ -63,13 +55,8 @@ def build(
 
     Args:
         mixture: The mixture.
-        store: The output folder, which has its parts, or gets them from `ensure`.
-        raw: The raw store; None for ``$MEADOW_RAW`` or the user's cache.
-        sample: Mix embedded samples, whatever the raw store holds.
+        options: What is asked. The output folder has its parts, or gets them from `ensure`.
         executor: Where tasks run; None for processes of its own.
-        workers: Their number. The output is the same for any.
-        lock: A lock file that must be reproduced.
-        allow_missing: Build without parts that are missing, and say so in all that describes it.
         progress: Told of finished pieces of work.
         ensure: Builds datasets by name, with a `meadow.pipeline.report.Report` of it; None to take what is built.
         builders: The sources to choose from; None for those of all installed packages.
@@ -82,14 +69,12 @@ def build(
         MixtureError: A part is missing or cannot be in a mixture; nothing was published.
         StoreError: The output folder cannot be used, or another build is using it.
     """
-    from meadow.core.builder import available as sources
-    from meadow.core.store import default_raw
-
-    locked = locks.Lock.read(lock) if lock is not None else None
+    store = Store(options.out or default_out())
+    locked = locks.Lock.read(options.lock) if options.lock is not None else None
     if locked is not None:
         locked.compare_definition(mixture)
     classes = builders if builders is not None else sources()[0]
-    root = None if sample else Path(raw) if raw is not None else default_raw()
+    root = None if options.sample else options.raw or default_raw()
     here = Machine(store, root, classes, locked.versions if locked is not None else None)
     found, missing = find_parts(mixture, here, ensure, _left_out(mixture, locked))
     datasets = list({each.manifest.name: each.manifest for each in found}.values())
@@ -97,7 +82,7 @@ def build(
         locked.compare_datasets(datasets, missing)
     # Samples have not all that their sources have; a mixture of them is a sample, too, and says what it lacks.
     all_samples = bool(found) and all(each.manifest.sample for each in found)
-    if not (all_samples or allow_missing or locked is not None):
+    if not (all_samples or options.allow_missing or locked is not None):
         refuse_missing(mixture, missing)
     refuse_unchecked(mixture, found)
     if not found:
@@ -106,8 +91,9 @@ def build(
         )
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(store.writing())
-        pool = executor or stack.enter_context(Pool(workers))
-        job = _Job(mixture, store, found, missing, pool, 2 * workers + 2, scratch / mixture.dataset, progress)
+        pool = executor or stack.enter_context(Pool(options.workers))
+        crew = Crew(pool, 2 * options.workers + 2, progress)
+        job = _Job(mixture, store, found, missing, crew, scratch / mixture.dataset)
         manifest, folder = job.run()
         if locked is not None:
             locked.compare_result(manifest)
@@ -133,7 +119,7 @@ def _publish(job: _Job, manifest: Manifest, folder: Path, datasets: Sequence[Man
             raise MixtureError(f"{then.name} was built anew while {mixture.dataset} was; build that again")
     manifest.write(folder / MANIFEST)
     write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
-    publish(store, [StagedDataset(manifest, folder, _words(mixture))], job.executor)
+    publish(store, [StagedDataset(manifest, folder, _words(mixture))], job.crew.executor)
 
 
 def _words(mixture: Mixture) -> str:
@@ -175,10 +161,8 @@ class _Job:
     store: Store
     found: list[FoundPart]
     missing: list[LackingPart]
-    executor: Executor
-    ahead: int
+    crew: Crew
     scratch: Path
-    progress: Progress | None
 
     def run(self) -> tuple[Manifest, Path]:
         """Returns the manifest and the staged folder."""
@@ -196,7 +180,7 @@ class _Job:
             (writing.take, file, index.file(at), index.reasons, columns, slices[file.split], self.scratch / f"{at}")
             for at, file in enumerate(index.files)
         ]  # fmt: skip
-        taken = list(self._run("mixing", calls))
+        taken = list(self.crew.run(self.mixture.dataset, "mixing", calls))
         written = self._write(index, taken, slices, columns, folder)
         parts = [
             MixedPart(
@@ -213,17 +197,9 @@ class _Job:
             self.scratch,
         )  # fmt: skip
         paths = [folder / name for files in written.values() for name, _ in files]
-        credits_ = self.executor.submit(
-            attribution.write, paths, folder / ATTRIBUTION, manifest.license_terms
-        )
-        credits_.result()
+        owed = (attribution.write, paths, folder / ATTRIBUTION, manifest.license_terms)
+        self.crew.executor.submit(*owed).result()
         return manifest, folder
-
-    def _run(self, stage: str, calls: list[tuple]) -> Iterator[Any]:
-        for done, result in enumerate(in_order(self.executor, iter(calls), self.ahead), start=1):
-            if self.progress is not None:
-                self.progress(self.mixture.dataset, stage, done, len(calls))
-            yield result
 
     def _read(self) -> reading.RowIndex:
         files, calls = [], []
@@ -244,7 +220,7 @@ class _Job:
                     file = reading.PartFile(number, manifest.name, manifest.source, split, path, label)
                     files.append(file)
                     calls.append((reading.read, file, frozenset(manifest.features), self.mixture.seed, asked))
-        return reading.RowIndex.of(files, list(self._run("reading", calls)))
+        return reading.RowIndex.of(files, list(self.crew.run(self.mixture.dataset, "reading", calls)))
 
     def _slices(self, index: reading.RowIndex, available: list[int]) -> dict[str, int]:
         """Slices per split, from the bytes that the part's rows have on average: close is good enough."""
@@ -288,7 +264,7 @@ class _Job:
             )
         rejects = [one.rejects for one in taken if one.rejects is not None]
         calls.append((write_rejected, rejects, [], SOURCE, folder / REJECTED))
-        *results, _ = self._run("writing", calls)
+        *results, _ = self.crew.run(self.mixture.dataset, "writing", calls)
         written: dict[str, list[tuple[str, WrittenFile]]] = {}
         for (split, name), result in zip(owners, results, strict=True):
             written.setdefault(split, []).append((name, result))

@@ -103,8 +103,10 @@ class Bench:
         return self.make(self.define(*parts, **keys), **(options or {}))
 
     def make(self, mixture: mixtures.Mixture, **options: Any) -> Manifest:
-        options = {"raw": self.raw, "builders": BUILDERS, **options}
-        return mixtures.build(mixture, self.store, **options)
+        more = {name: options.pop(name) for name in ("executor", "progress", "ensure") if name in options}
+        builders = options.pop("builders", BUILDERS)
+        asked = BuildOptions(**{"raw": self.raw, "out": self.store.root, **options})
+        return mixtures.build(mixture, asked, builders=builders, **more)
 
     def rows(self, name: str = "mixture_mine", split: str | None = "train") -> list[dict[str, Any]]:
         files = self.store.files(name)
@@ -1029,7 +1031,7 @@ def test_own_mixture_is_built_by_its_file(
     out = tmp_path / "out"
     monkeypatch.setenv("MEADOW_OUT", str(out))
     build_datasets(["wikidoc"], out=out, sample=True)
-    mixtures.build(Bench(tmp_path / "mine").define("wikidoc"), Store(out), sample=True)
+    mixtures.build(Bench(tmp_path / "mine").define("wikidoc"), BuildOptions(out=out, sample=True))
     meadow.load_dataset("mixture_mine", split="train")
     assert "run `python -m meadow.build mixture:FILE.yaml`" in capsys.readouterr().err
 
