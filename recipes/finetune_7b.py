@@ -51,37 +51,27 @@ def run(settings: train.TrainSettings) -> None:
     # Where checkpoints and the model go: held against other runs. Full disks and memory are told in words.
     with train.output_folder(s):
         # Number type and sharding, for the GPUs that are there.
-        place = train.choose_device(s.device, dtype=s.dtype, sharding=s.sharding, method=s.method)
+        place = train.choose_device(s)
         # The model's folder, its tokenizer with something to pad with, and the prompt template.
-        base = train.open_base(s.model, s.template, max_length=s.max_length, allow_pickle=s.allow_pickle)
+        base = train.open_base(s)
         # Rows: read, split by group, tokenised and cut. What is left out is counted, each row with its reason.
-        rows = train.load_rows(
-            s.data, base, max_length=s.max_length, train_on_inputs=s.train_on_inputs, validation=s.validation, out=s.out
-        )  # fmt: skip
+        rows = train.load_rows(s, base)
         # Which rows make which step: the same for any number of GPUs, and however rows are packed.
-        plan, held = train.plan_steps(
-            rows, batch_size=s.batch_size, per_device_batch_size=s.per_device_batch_size, epochs=s.epochs,
-            max_steps=s.max_steps, packing=s.packing, block=s.block, seed=s.seed,
-        )  # fmt: skip
+        plan, held = train.plan_steps(s, rows)
         # A run that was killed goes on from its last checkpoint, if that is of the same rows, model and settings.
         beginning = train.find_beginning(s, base, rows, plan)
         # settings.yaml, which repeats the run, and left_out.jsonl.
         train.write_settings(s, rows)
-        model = train.open_model(
-            base, place, quantization=s.quantization, trained_whole=not s.adapters, packed=s.packing == "packed",
-            seed=s.seed, device=s.device, allow_pickle=s.allow_pickle,
-        )  # fmt: skip
+        # The weights: in float32 where they are trained, in 16, 8 or 4 bits where they stand still.
+        model = train.open_model(s, base, place)
         if s.adapters:
-            model = train.add_adapters(
-                model, rank=s.lora_r, alpha=s.lora_alpha, dropout=s.lora_dropout, targets=s.lora_targets,
-                checkpointing=s.activation_checkpointing, base=base,
-            )  # fmt: skip
+            model = train.add_adapters(s, model, base)
         # transformers' Trainer: learning rate, schedule, early stopping and checkpoints are in the settings.
-        trained = train.fit(model, base, rows, plan, held, settings=s, place=place, beginning=beginning)
+        trained = train.fit(s, model, base, rows, plan, held, place, beginning)
         # Weights or adapters, tokenizer and template.
-        train.save(trained, base, settings=s, place=place)
+        train.save(s, trained, base, place)
         # run.json, loss.svg and README.md: what the model was made of, how, and what came of it.
-        train.write_record(trained, base, rows, plan, settings=s, place=place, recipe=RECIPE)
+        train.write_record(s, trained, base, rows, plan, place, RECIPE)
 
 
 if __name__ == "__main__":

@@ -34,25 +34,34 @@ if TYPE_CHECKING:
     from meadow.train.training import find_beginning as find_beginning
     from meadow.train.training import fit as fit
 
-#: Modules with their names; each is imported when a name is asked for, so that ``--help`` waits for no library.
-_NAMES = {
-    "commandline": ("parse",),
-    "dryrun": ("forecast",),
-    "finish": ("save", "write_record", "write_settings"),
-    "folder": ("TrainingError",),
-    "loop": ("NotFiniteError",),
-    "merging": ("MergeError", "merge"),
-    "model": ("add_adapters", "choose_device", "open_model"),
-    "reading": ("DataError",),
-    "run": ("command", "output_folder"),
-    "settings": ("TrainSettings", "TrainSettingsError"),
-    "steps": ("load_rows", "open_base", "plan_steps"),
-    "training": ("find_beginning", "fit"),
+#: Where names live; they are imported when they are asked for, so that ``--help`` waits for no library.
+_HOMES = {
+    "DataError": "reading",
+    "MergeError": "merging",
+    "NotFiniteError": "loop",
+    "TrainSettings": "settings",
+    "TrainSettingsError": "settings",
+    "TrainingError": "folder",
+    "add_adapters": "model",
+    "choose_device": "model",
+    "command": "run",
+    "find_beginning": "training",
+    "fit": "training",
+    "forecast": "dryrun",
+    "load_rows": "steps",
+    "merge": "merging",
+    "open_base": "steps",
+    "open_model": "model",
+    "output_folder": "run",
+    "parse": "commandline",
+    "plan_steps": "steps",
+    "save": "finish",
+    "write_record": "finish",
+    "write_settings": "finish",
 }
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _NAMES.items():
-        if name in names:
-            return getattr(import_module(f"meadow.train.{module}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"meadow.train.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """The model card, made from ``run.json``: every number in it is from there.
 
-The card is a ``README.md`` as `meadow.describe.cards` makes them: generated blocks, sections of words that a person may edit or
-delete, and whatever a person wrote between them. Writing it again replaces the blocks and its own YAML keys,
+The card is a ``README.md`` as `meadow.describe.cards` makes them: generated blocks, sections of words that a person may
+edit or delete, and whatever a person wrote between them. Writing it again replaces the blocks and its own YAML keys,
 and keeps the rest.
 
 A model's licence is not Meadow's to choose. The card's YAML says what follows from the licences of the rows that were
@@ -27,8 +27,6 @@ from meadow.describe.cards.metadata import MODEL
 from meadow.train import plots
 from meadow.train.folder import write_whole
 
-__all__ = ["FILE", "card_text", "model_license", "write_card"]
-
 FILE = "README.md"
 _TAGS = ("medical", "meadow", "instruction-tuning", "not-for-clinical-use")
 #: A model's name on the Hub: ``owner/name``, or a name alone.
@@ -38,10 +36,8 @@ _FOREIGN = (
     "<!-- Provide a quick summary of what the model is/does. -->",
     "This model card has been generated automatically",
 )
-#: Rows of the table of losses, at most.
-_LOSSES = 12
-#: Exam items that a card names, at most.
-_ITEMS = 20
+#: Rows of the table of losses, and exam items that are named, at most.
+_LOSSES, _ITEMS = 12, 20
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 #: Settings that the card's table shows, and what it calls them.
 _SETTINGS = {
@@ -54,6 +50,8 @@ _SETTINGS = {
     "lora_alpha": "Alpha",
     "lora_targets": "Adapters on",
 }
+#: Settings of the machine that trained, which are nobody else's business.
+_HIDDEN = ("model", "output", "out", "resume", "dry_run", "device")
 _METHODS = {
     "full": "all weights",
     "lora": "LoRA adapters beside a base in 16 bits",
@@ -62,26 +60,21 @@ _METHODS = {
 }
 
 
-def write_card(
-    folder: Path | str, run: Mapping[str, Any], *, existing: str | None = None, title: str | None = None
-) -> Path:
+def write_card(folder: Path | str, run: Mapping[str, Any]) -> Path:
     """Writes the card of a model folder, and keeps what people wrote into the one that is there.
 
     Args:
-        folder: The folder.
+        folder: The folder, whose name the model is called by.
         run: The record; see `meadow.train.record`.
-        existing: The card to merge with; None for the folder's own.
-        title: What to call the model; None for the folder's name.
 
     Returns:
         The file.
     """
     path = Path(folder) / FILE
-    if existing is None and path.is_file():
-        existing = path.read_text(encoding="utf-8-sig", errors="replace")
+    existing = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else None
     if existing and any(words in existing for words in _FOREIGN):
         existing = None
-    write_whole(path, card_text(run, existing, title=title or path.parent.resolve().name))
+    write_whole(path, card_text(run, existing, title=path.parent.resolve().name))
     return path
 
 
@@ -93,12 +86,17 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
         existing: The card that is there, whose hand edits are kept.
         title: What to call the model; a person's title in the card stays.
     """
+    template, verdict = run.get("template"), run.get("license_verdict") or {}
+    counts: Counter[str] = Counter()
+    for entry in run["data"]:
+        counts.update(entry.get("licenses") or {})
+    whole = all(name in verdict for name in licenses.QUESTIONS)
     context = {
         "run": run,
         "title": title,
         "base": {"name": "", "license": None, "fingerprint": "", **run["base_model"]},
         "merged": run.get("merged"),
-        "prompt": _name(run.get("template")),
+        "prompt": template.get("name") if isinstance(template, Mapping) else template,
         "sample": any(entry.get("sample") for entry in run["data"]),
         "method": _method(run),
         "counts": {"truncated": 0, "refused": {}, "validation_rows": 0, **run["counts"]},
@@ -106,14 +104,17 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
         "plot": plots.FILE,
         "numbers": [(name, value) for name, value in _numbers(run) if value],
         "settings": _settings(run),
+        "licenses": sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+        "licensed": counts.total(),
+        "found": pydantic.TypeAdapter(licenses.Verdict).validate_python(verdict) if whole else None,
+        "questions": licenses.QUESTIONS,
         **_trained(run),
-        **_licenses(run),
     }
     return make(MODEL, _TEMPLATE, context, _metadata(run), existing)
 
 
 def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
-    merged = run.get("merged")
+    merged, data = run.get("merged"), run["data"]
     adapters = run["method"] != "full" and not merged
     base = str(run["base_model"].get("name") or "")
     found: dict[str, Any] = {"language": ["en"], **model_license(run)}
@@ -123,16 +124,13 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
     if _HUB_NAME.fullmatch(base):
         found["base_model"] = base
         found["base_model_relation"] = "adapter" if adapters else "finetune"
-    names = [
-        d["name"] for d in run["data"] if d.get("version") and _HUB_NAME.fullmatch(str(d.get("name") or ""))
-    ]
-    if names:
-        found["datasets"] = list(dict.fromkeys(names))
+    names = [str(entry["name"]) for entry in data if entry.get("version") and entry.get("name")]
+    if names := list(dict.fromkeys(filter(_HUB_NAME.fullmatch, names))):
+        found["datasets"] = names
     tags = [*_TAGS, "full-fine-tuning" if run["method"] == "full" else run["method"]]
     tags += ["merged"] if merged else []
-    tags += ["sample-data"] if any(d.get("sample") for d in run["data"]) else []
-    found["tags"] = tags
-    return found
+    tags += ["sample-data"] if any(entry.get("sample") for entry in data) else []
+    return {**found, "tags": tags}
 
 
 def model_license(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,11 +141,9 @@ def model_license(run: Mapping[str, Any]) -> dict[str, Any]:
     what holds then stands in the card. A base model whose licence is not known makes it unknown, for nobody can pass
     on what he has no leave for.
     """
-    hub: set[str] = set()
-    base = run["base_model"].get("license")
+    base = str(run["base_model"].get("license") or "").lower()
     known = {identifier.id.lower(): identifier.hub for identifier in licenses.KNOWN.values()}
-    if base:
-        hub.add(known.get(str(base).lower(), str(base).lower()))
+    hub = {known.get(base, base)}
     for entry in run["data"]:
         for spdx, rows in (entry.get("licenses") or {}).items():
             found = licenses.License.of(spdx)
@@ -155,14 +151,9 @@ def model_license(run: Mapping[str, Any]) -> dict[str, Any]:
                 hub.add(found.hub)
     verdict = run.get("license_verdict") or {}
     generators = "restricted" in str((verdict.get("training") or {}).get("answer"))
-    one = next(iter(hub)) if len(hub) == 1 else None
-    if one in HUB_LICENSES and one != "other" and base and not generators:
-        return {"license": one}
+    if len(hub) == 1 and base and not generators and hub <= set(HUB_LICENSES) - {"other"}:
+        return {"license": hub.pop()}
     return {"license": "other", "license_name": "mixed-see-card" if base else "base-unknown-see-card"}
-
-
-def _name(template: Any) -> Any:
-    return template.get("name") if isinstance(template, Mapping) else template
 
 
 def _method(run: Mapping[str, Any]) -> str:
@@ -189,15 +180,8 @@ def _trained(run: Mapping[str, Any]) -> dict[str, Any]:
         "trained_share": f"{100 * parameters['trained'] / total:.3g} %" if total else "-",
         "kept": kept,
         "last": ", ".join(last),
-        "losses": [
-            {"step": entry["step"], **{key: _four(entry.get(key)) for key in ("loss", "eval_loss")}}
-            for entry in shown
-        ],
+        "losses": shown,
     }
-
-
-def _four(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _numbers(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -217,42 +201,23 @@ def _numbers(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Tokens computed", f"{run['tokens_seen']:,}"
     if tokens := counts.get("tokens"):
         trained = counts.get("trained_tokens", 0)
-        yield (
-            "Tokens in one pass, and those with a loss",
-            f"{tokens:,}; {trained:,} ({share(trained, tokens)})",
-        )
+        words = f"{tokens:,}; {trained:,} ({share(trained, tokens)})"
+        yield "Tokens in one pass, and those with a loss", words
     gpus = Counter(gpu.get("name") for gpu in hardware.get("gpus") or ())
     cpu = f"CPU: {hardware.get('processor') or hardware.get('system') or 'unknown'}"
     yield "Hardware", ", ".join(f"{count} x {name}" for name, count in gpus.items()) or cpu
     seconds = run.get("seconds") or 0
-    for unit, size in (("h", 3600), ("min", 60), ("s", 1)):
-        if seconds >= size or (seconds and unit == "s"):
-            yield "Time", f"{seconds / size:.{0 if unit == 's' else 1}f} {unit}"
-            break
-
-
-def _licenses(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows trained on per licence, and what follows from them."""
-    counts: Counter[str] = Counter()
-    for entry in run["data"]:
-        counts.update(entry.get("licenses") or {})
-    verdict = run.get("license_verdict") or {}
-    whole = all(name in verdict for name in licenses.QUESTIONS)
-    return {
-        "licenses": sorted(counts.items(), key=lambda item: (-item[1], item[0])),
-        "licensed": counts.total(),
-        "found": pydantic.TypeAdapter(licenses.Verdict).validate_python(verdict) if whole else None,
-        "questions": licenses.QUESTIONS,
-    }
+    unit, size, digits = (
+        ("h", 3600, 1) if seconds >= 3600 else ("min", 60, 1) if seconds >= 60 else ("s", 1, 0)
+    )
+    yield "Time", f"{seconds / size:.{digits}f} {unit}" if seconds else ""
 
 
 def _settings(run: Mapping[str, Any]) -> str:
-    # Paths are of the machine that trained, and nobody else's business.
-    hidden = ("model", "output", "out", "resume", "dry_run", "device")
     found = {
         key: value
         for key, value in (run.get("settings") or {}).items()
-        if key not in hidden and value not in (None, [], ())
+        if key not in _HIDDEN and value not in (None, [], ())
     }
     if "data" in found:
         found["data"] = [Path(str(name)).name for name in found["data"]]

@@ -75,22 +75,27 @@ def contradictions(s: TrainSettings, given: Mapping[str, Any], wrong: Collection
 
 def _places(s: TrainSettings, wrong: Collection[str]) -> Iterator[str]:
     """What is wrong with the model, the output and the data."""
-    if s.model and s.model != TINY:
+    if s.model not in ("", TINY):
         yield from _model(s.model)
-    elif not s.model and "model" not in wrong:
-        yield "model is missing; name a model folder by --model, or `--model tiny` to try the recipe"
-    if s.output is None:
-        if not s.dry_run and "output" not in wrong:
-            yield "output is missing; name a folder for the trained model by --output"
-    else:
+    missing = {
+        "model": not s.model and "name a model folder by --model, or `--model tiny` to try the recipe",
+        "output": s.output is None and not s.dry_run and "name a folder for the trained model by --output",
+        "data": not s.data and "name datasets or files by --data",
+    }
+    yield from (f"{key} is missing; {what}" for key, what in missing.items() if what and key not in wrong)
+    if s.output is not None:
         if s.output.exists() and not s.output.is_dir():
             yield f"output {s.output} is a file; name a folder"
         if s.model not in ("", TINY) and s.output.resolve() == Path(s.model).expanduser().resolve():
             yield f"output and model are the same folder, {s.output}: the model would be overwritten"
-    if not s.data and "data" not in wrong:
-        yield "data is missing; name datasets or files by --data"
     for name in s.data:
-        yield from _data(name)
+        if name.endswith(FILES):
+            if not Path(name).expanduser().is_file():
+                yield f"data {name}: there is no such file"
+        elif "/" in name or os.sep in name:
+            yield f"data {name}: files end in {', '.join(FILES)}; datasets are given by name"
+        elif not _NAME.fullmatch(name):
+            yield f"data {name!r} is no name of a dataset; write NAME, NAME@1.0.0, or the path of a file"
     if twice := sorted({name for name in s.data if s.data.count(name) > 1}):
         yield f"data names the same twice: {', '.join(twice)}"
 
@@ -105,13 +110,3 @@ def _model(name: str) -> Iterator[str]:
         yield f"model {name} is a file; name the folder that holds config.json, tokenizer and weights"
     elif (folder / "adapter_config.json").is_file():
         yield f"model {name} is an adapter; merge it into its base first (python recipes/merge.py) and name that folder"
-
-
-def _data(name: str) -> Iterator[str]:
-    if name.endswith(FILES):
-        if not Path(name).expanduser().is_file():
-            yield f"data {name}: there is no such file"
-    elif "/" in name or os.sep in name:
-        yield f"data {name}: files end in {', '.join(FILES)}; datasets are given by name"
-    elif not _NAME.fullmatch(name):
-        yield f"data {name!r} is no name of a dataset; write NAME, NAME@1.0.0, or the path of a file"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
 
 from meadow.core import yamlfile
 from meadow.train.checks import contradictions
-from meadow.train.presets import PRESETS, choices
-from meadow.train.settings import COMMAND_LINE, TrainSettings, TrainSettingsError
+from meadow.train.settings import COMMAND_LINE, PRESETS, TrainSettings, TrainSettingsError, choices
 
 #: The settings that may be given; the size is the recipe's.
 FIELDS = {name: field for name, field in TrainSettings.model_fields.items() if name != "size"}
@@ -21,14 +19,13 @@ _SWITCHES = [name for name, field in FIELDS.items() if field.annotation is bool]
 _LISTS = ["config", *(name for name, field in FIELDS.items() if "tuple" in str(field.annotation))]
 
 
-def parse(argv: Sequence[str], *, size: str, preset: str = "paper", recipe: str = "") -> TrainSettings:
+def parse(argv: Sequence[str], *, size: str, recipe: str = "") -> TrainSettings:
     """Reads and checks settings.
 
     Args:
-        argv: ``--key value`` pairs, as `help_text` lists them; ``--config FILE.yaml`` names a file of the same keys.
+        argv: ``--key value`` pairs, as ``--help`` lists them; ``--config FILE.yaml`` names a file of the same keys.
         size: The model's size, for presets.
-        preset: The preset where none is named.
-        recipe: The command, for ``--help``.
+        recipe: The script, for ``--help``.
 
     Raises:
         TrainSettingsError: With all that is wrong.
@@ -36,37 +33,37 @@ def parse(argv: Sequence[str], *, size: str, preset: str = "paper", recipe: str 
     """
     problems: list[str] = []
     words = _words(argv, problems)
-    if words.pop("help", None):
+    if "help" in words:
         print(help_text(recipe, size))
         raise SystemExit(0)
-    config = [Path(text) for text in words.pop("config", ())]
     given: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for where, values in [*((str(path), _file(path, problems)) for path in config), (COMMAND_LINE, words)]:
+    files = {path: _file(path, problems) for path in words.pop("config", ())}
+    for where, values in [*files.items(), (COMMAND_LINE, words)]:
         given |= values
         origin |= dict.fromkeys(values, where)
     if "size" in given:
+        del given["size"]
         problems.append(f"size ({origin['size']}): the recipe says it; run finetune_7b.py or finetune_13b.py")
-    given |= {"size": size}
     # A value that is wrong counts as given: it is neither missing nor does it contradict another one.
     wrong = set()
     for each in _errors(given):
         key = str(each["loc"][0])
-        if key not in wrong and key in FIELDS:
-            problems.append(f"{key} ({origin[key]}): {yamlfile.words(each, TrainSettings)}")
-        elif key not in FIELDS:
+        if key not in FIELDS:
             near = get_close_matches(key, FIELDS, 1, 0.6)
             hint = f"did you mean {near[0]}?" if near else "--help lists those there are"
             problems.append(f"{key} ({origin[key]}) is no setting; {hint}")
+        elif key not in wrong:
+            problems.append(f"{key} ({origin[key]}): {yamlfile.words(each, TrainSettings)}")
         wrong.add(key)
     sound = {key: value for key, value in given.items() if key not in wrong}
-    chosen = TrainSettings.model_validate({"preset": preset, **sound})
-    explicit = {key: getattr(chosen, key) for key in sound if key != "size"}
+    chosen = TrainSettings.model_validate({**sound, "size": size})
+    explicit = {key: getattr(chosen, key) for key in sound}
     settings = TrainSettings.model_validate(_completed(chosen, explicit))
     settings._given.update({key: origin[key] for key in explicit})
     problems += contradictions(settings, explicit, wrong)
     if problems:
-        raise TrainSettingsError(problems)
+        raise TrainSettingsError(*problems)
     return settings
 
 
@@ -96,13 +93,13 @@ def _completed(chosen: TrainSettings, explicit: Mapping[str, Any]) -> dict[str, 
         follows["eval_steps"] = None
     if explicit.get("early_stopping"):
         follows["save_steps"] = found["eval_steps"] or found["save_steps"]
-    return {**found, **{key: value for key, value in follows.items() if key not in explicit}}
+    return {**found, **follows, **explicit}
 
 
 def _words(argv: Sequence[str], problems: list[str]) -> dict[str, Any]:
     """The keys of a command line with their texts, or lists of texts; unknown ones among them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-h", "--help", action="append_const", const=["yes"])
     for name in ("config", *FIELDS):
         parser.add_argument(*_flags(name), dest=name, nargs="*", action="append")
     for name in _SWITCHES:
@@ -110,20 +107,17 @@ def _words(argv: Sequence[str], problems: list[str]) -> dict[str, Any]:
     uses, rest = parser.parse_known_args(argv)
     found: dict[str, Any] = {}
     for name, lists in vars(uses).items():
-        if name == "help":
-            found[name] = True
-            continue
-        flag, last = _flags(name)[0], lists[-1] or (["true"] if name in _SWITCHES else [])
-        if not last:
+        flag, words = _flags(name)[0], lists[-1] or (["true"] if name in _SWITCHES else [])
+        if not words:
             problems.append(f"{flag} names no file" if name == "config" else f"{flag} has no value")
         if name in _LISTS:
-            found[name] = [word for words in lists for word in words]
-        else:
-            found[name] = last[0] if last else None
-            if len(last) > 1:
-                problems.append(f"{flag} has {len(last)} values ({' '.join(last)}) and takes one")
-            if len(lists) > 1:
-                problems.append(f"{flag} is given twice")
+            found[name] = [word for each in lists for word in each]
+            continue
+        if len(words) > 1:
+            problems.append(f"{flag} has {len(words)} values ({' '.join(words)}) and takes one")
+        if len(lists) > 1:
+            problems.append(f"{flag} is given twice")
+        found[name] = words[0] if words else None
     found = {name: value for name, value in found.items() if value not in (None, [])}
     unknown = False
     for word in rest:
@@ -139,7 +133,7 @@ def _flags(name: str) -> list[str]:
     return list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
 
 
-def _file(path: Path, problems: list[str]) -> dict[str, Any]:
+def _file(path: str, problems: list[str]) -> dict[str, Any]:
     try:
         found = yamlfile.decode(path)
     except yamlfile.FileMistakesError as error:
@@ -154,7 +148,7 @@ def _file(path: Path, problems: list[str]) -> dict[str, Any]:
 def help_text(recipe: str, size: str) -> str:
     """What ``--help`` prints."""
     lines = [
-        f"usage: python recipes/{recipe or f'finetune_{size}.py'} --model DIR --data NAME [NAME...] --output DIR "
+        f"usage: python recipes/{recipe} --model DIR --data NAME [NAME...] --output DIR "
         "[--config FILE.yaml] [--key value...]",
         "",
         "Fine-tunes a LLaMA-type model. Values come from the preset, then from --config, then from the command line.",
@@ -171,19 +165,17 @@ def help_text(recipe: str, size: str) -> str:
                 values.append(f"{preset}: {_shown(low.value)} with adapters, {_shown(whole.value)} in full")
             elif one := low or whole:
                 values.append(f"{preset}: {_shown(one.value)}")
+        if not values and field.default not in (None, "", ()):
+            values.append(_shown(field.default))
         if values:
-            lines.append(f"      [{'; '.join(dict.fromkeys(values))}]")
-        elif field.default not in (None, "", ()):
-            lines.append(f"      [{_shown(field.default)}]")
+            lines.append(f"      [{'; '.join(values)}]")
     lines += ["", "`--dry-run` prints every value with its source or reason, and trains nothing."]
     return "\n".join(lines)
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return " ".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:g}"
-    return str(value)
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-")
+    if isinstance(value, (bool, tuple)):
+        return str(value).lower() if isinstance(value, bool) else " ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

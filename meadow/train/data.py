@@ -6,10 +6,10 @@ Nothing is dropped in silence: every row that is not trained on is counted with 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from meadow.core.store import Store, default_out
 from meadow.models import prompts
 from meadow.train.provenance import Provenance, trace
 from meadow.train.reading import SAID, UNUSABLE, DataError, RowSource
+from meadow.train.run import rank
+from meadow.train.settings import TrainSettings
 
 TWICE = "given twice"
 IN_VALIDATION = "its group is in the validation rows"
@@ -79,34 +81,6 @@ class Corpus:
         }
 
 
-@dataclass
-class _Candidate:
-    id: str
-    key: str
-    source: int
-    validation: bool
-    row: Mapping[str, Any]
-    tokens: np.ndarray = field(init=False)
-    trained: np.ndarray = field(init=False)
-
-    def encode(self, template: prompts.Template, tokenizer: Any, most: int, inputs: bool) -> bool:
-        """Tokenises the row, of which only what is said about it later is kept; returns whether it was cut.
-
-        Raises:
-            Refused: Nothing of it can be trained on.
-        """
-        if UNUSABLE in self.row:
-            raise prompts.Refused(self.row[UNUSABLE])
-        found = prompts.encode(template, tokenizer, self.row, max_length=most, train_on_inputs=inputs)
-        self.tokens = np.array(found.input_ids, np.int32)
-        self.trained = np.array(found.labels, np.int64) != prompts.IGNORED
-        self.trained[0] = False
-        if not self.trained.any():
-            raise prompts.Refused("nothing to train on")
-        self.row = {"id": self.id, **{key: self.row.get(key) for key in SAID}}
-        return found.truncated
-
-
 def held_out(key: str, share: float) -> bool:
     """Whether a group is for validation: by a hash of its name, so the same in every run and order of the data."""
     digest = hashlib.sha256(f"validation\n{key}".encode()).digest()
@@ -122,7 +96,8 @@ def _group(row: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{row.get('instruction')}\n{row.get('input')}".encode()).hexdigest()
 
 
-def _rows(found: Sequence[RowSource], share: float) -> Iterator[_Candidate]:
+def _rows(found: Sequence[RowSource], share: float) -> Iterator[tuple[int, Mapping[str, Any], str, bool]]:
+    """Every row with its source's number, its group, and whether it is for validation."""
     for number, source in enumerate(found):
         own = "validation" in source.splits
         for split, rows in source.splits.items():
@@ -130,75 +105,84 @@ def _rows(found: Sequence[RowSource], share: float) -> Iterator[_Candidate]:
                 continue
             for row in rows:
                 key = _group(row)
-                validation = split == "validation" if own else bool(share) and held_out(key, share)
-                yield _Candidate(str(row["id"]), key, number, validation, row)
+                held = split == "validation" if own else bool(share) and held_out(key, share)
+                yield number, row, key, held
+
+
+def _encoded(
+    s: TrainSettings, tokenizer: Any, template: prompts.Template, row: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """A row's tokens, which of them are trained on, and whether it was cut.
+
+    Raises:
+        Refused: Nothing of it can be trained on.
+    """
+    if UNUSABLE in row:
+        raise prompts.Refused(row[UNUSABLE])
+    found = prompts.encode(
+        template, tokenizer, row, max_length=s.max_length, train_on_inputs=s.train_on_inputs
+    )
+    trained = np.array(found.labels, np.int64) != prompts.IGNORED
+    trained[0] = False
+    if not trained.any():
+        raise prompts.Refused("nothing to train on")
+    return np.array(found.input_ids, np.int32), trained, found.truncated
 
 
 def prepare(
-    found: Sequence[RowSource],
-    tokenizer: Any,
-    template: prompts.Template,
-    *,
-    max_length: int,
-    train_on_inputs: bool = False,
-    validation: float = 0.1,
-    out: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    s: TrainSettings, found: Sequence[RowSource], tokenizer: Any, template: prompts.Template
 ) -> Corpus:
-    """Splits and tokenises rows.
+    """Splits and tokenises rows, with a progress bar on standard error.
 
     Args:
+        s: The settings: how long rows may be, what the loss is on, the share of groups for validation.
         found: What `meadow.train.reading.sources` opened.
         tokenizer: The model's.
         template: How a row is put to the model.
-        max_length: Most tokens of a row; what is cut of a longer one, `meadow.models.prompts` says.
-        train_on_inputs: Loss on prompt and answer, not on the answer alone.
-        validation: Share of groups held out where a dataset has no validation split; 0: no validation rows.
-        out: Meadow's output folder; None for the usual one.
-        progress: Called with rows done and rows in all.
 
     Raises:
         DataError: No row can be trained on.
     """
-    total = sum(source.rows for source in found)
-    in_validation = {row.key for row in _rows(found, validation) if row.validation}
-    kept: dict[bool, list[_Candidate]] = {False: [], True: []}
+    from tqdm.auto import tqdm
+
+    in_validation = {key for _, _, key, held in _rows(found, s.validation) if held}
+    kept: dict[bool, list[tuple[str, np.ndarray, np.ndarray]]] = {False: [], True: []}
+    # For each source what is said later about its rows that are trained on.
+    said: list[list[Mapping[str, Any]]] = [[] for _ in found]
     seen: set[str] = set()
     truncated, left_out = [], []
-    for done, row in enumerate(_rows(found, validation), start=1):
-        if done % 500 == 0:
-            progress(done, total)
-        if row.id in seen:
-            left_out.append((row.id, TWICE))
-            continue
-        seen.add(row.id)
-        if not row.validation and row.key in in_validation and UNUSABLE not in row.row:
-            left_out.append((row.id, IN_VALIDATION))
-            continue
+    bar = tqdm(
+        _rows(found, s.validation), "tokenising", sum(source.rows for source in found), unit="row", file=sys.stderr,
+        disable=rank() != 0, mininterval=1.0, leave=False,
+    )  # fmt: skip
+    for number, row, key, held in bar:
+        name = str(row["id"])
         try:
-            cut = row.encode(template, tokenizer, max_length, train_on_inputs)
+            if name in seen:
+                raise prompts.Refused(TWICE)
+            seen.add(name)
+            if not held and key in in_validation and UNUSABLE not in row:
+                raise prompts.Refused(IN_VALIDATION)
+            tokens, trained, cut = _encoded(s, tokenizer, template, row)
         except prompts.Refused as refused:
-            left_out.append((row.id, refused.reason))
+            left_out.append((name, refused.reason))
             continue
-        if cut:
-            truncated.append(row.id)
-        kept[row.validation].append(row)
-    progress(total, total)
+        truncated += [name] if cut else []
+        kept[held].append((name, tokens, trained))
+        if not held:
+            said[number].append({"id": name, **{column: row.get(column) for column in SAID}})
     if not kept[False]:
         reasons = Counter(reason for _, reason in left_out)
         why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common()) or "there are none"
         raise DataError(f"no row of {', '.join(source.name for source in found)} can be trained on: {why}")
-    every = [*kept[False], *kept[True]]
-    mine: list[list[Mapping[str, Any]]] = [[] for _ in found]
-    for row in kept[False]:
-        mine[row.source].append(row.row)
+    ids, tokens, trained = zip(*kept[False], *kept[True], strict=True)
     return Corpus(
-        ids=[row.id for row in every],
-        tokens=np.concatenate([row.tokens for row in every]),
-        trained=np.concatenate([row.trained for row in every]),
-        offsets=np.concatenate([[0], np.cumsum([len(row.tokens) for row in every])]).astype(np.int64),
+        ids=list(ids),
+        tokens=np.concatenate(tokens),
+        trained=np.concatenate(trained),
+        offsets=np.cumsum([0, *map(len, tokens)], dtype=np.int64),
         validation=len(kept[True]),
         truncated=truncated,
         left_out=left_out,
-        provenance=trace(found, mine, Store(out or default_out())),
+        provenance=trace(found, said, Store(s.out or default_out())),
     )

@@ -27,27 +27,14 @@ def _lines(s: TrainSettings) -> Iterator[str]:
     import torch
     import transformers
 
-    base = open_base(s.model, s.template, max_length=s.max_length, allow_pickle=s.allow_pickle)
-    rows = load_rows(
-        s.data,
-        base,
-        max_length=s.max_length,
-        train_on_inputs=s.train_on_inputs,
-        validation=s.validation,
-        out=s.out,
-    )
-    plan, _ = plan_steps(
-        rows, batch_size=s.batch_size, per_device_batch_size=s.per_device_batch_size, epochs=s.epochs,
-        max_steps=s.max_steps, packing=s.packing, block=s.block, seed=s.seed,
-    )  # fmt: skip
+    base = open_base(s)
+    rows = load_rows(s, base)
+    plan, _ = plan_steps(s, rows)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch|transformers|peft")
         model = transformers.AutoModelForCausalLM.from_config(base.config)
         if s.adapters:
-            model = add_adapters(
-                model, rank=s.lora_r, alpha=s.lora_alpha, dropout=s.lora_dropout, targets=s.lora_targets,
-                checkpointing=False, base=base,
-            )  # fmt: skip
+            model = add_adapters(s, model, base)
     total, trained = count_parameters(model)
     yield "settings:"
     for name, value, why in s.explain():
@@ -62,12 +49,10 @@ def _lines(s: TrainSettings) -> Iterator[str]:
     processes = f"{plan.world} {'process' if plan.world == 1 else 'processes'}"
     yield (
         f"steps: {plan.steps:,} of {s.batch_size} rows; {plan.accumulation} micro-batches a step on each of {processes}, "
-        f"warmup {warmup(s.warmup_steps, plan.steps)}"
+        f"warmup {warmup(s, plan.steps)}"
     )
     if s.packing == "packed":
-        looked = range(min(plan.steps, _LOOKED))
-        blocks = sum(len(blocks) for step in looked for blocks in plan.step(step))
-        packed = sum(len(plan.rows(step)) for step in looked)
-        yield f"packing: {packed / max(blocks, 1):.1f} rows a block of {s.block} tokens"
+        blocks = [b for step in range(min(plan.steps, _LOOKED)) for micro in plan.step(step) for b in micro]
+        yield f"packing: {sum(map(len, blocks)) / len(blocks):.1f} rows a block of {s.block} tokens"
     yield f"parameters: {trained:,} trained of {total:,} ({100 * trained / total:.3g} %)"
     yield str(estimate(base.config, s, plan.world))

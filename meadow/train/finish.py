@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 from importlib import metadata
-from typing import Any
 
 import yaml
 
@@ -33,11 +32,8 @@ def write_settings(settings: TrainSettings, rows: Corpus) -> None:
     if rank() != 0:
         return
     output = settings.folder
-    shown = {
-        key: value
-        for key, value in settings.described().items()
-        if key not in ("size", "dry_run") and value is not None and value != []
-    }
+    dumped = settings.model_dump(mode="json", exclude={"size", "dry_run"}, exclude_none=True)
+    shown = {key: value for key, value in dumped.items() if value != []}
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
     (output / folder.SETTINGS).write_text(
         f"# The settings of this run; run finetune_{settings.size}.py --config with this file to repeat it.\n{text}",
@@ -49,7 +45,7 @@ def write_settings(settings: TrainSettings, rows: Corpus) -> None:
             stream.write(json.dumps({"id": row, "reason": reason}, ensure_ascii=False) + "\n")
 
 
-def save(trained: Trained, base: BaseFolder, *, settings: TrainSettings, place: Placement) -> None:
+def save(settings: TrainSettings, trained: Trained, base: BaseFolder, place: Placement) -> None:
     """Puts the model or its adapters into the output, with the tokenizer and the template."""
     import torch
 
@@ -76,12 +72,11 @@ def save(trained: Trained, base: BaseFolder, *, settings: TrainSettings, place: 
 
 
 def write_record(
+    settings: TrainSettings,
     trained: Trained,
     base: BaseFolder,
     rows: Corpus,
     plan: StepPlan,
-    *,
-    settings: TrainSettings,
     place: Placement,
     recipe: str,
 ) -> None:
@@ -89,58 +84,37 @@ def write_record(
     import torch
 
     if rank() == 0:
-        run = _described(trained, base, rows, plan, settings, place)
-        record.write_record(settings.folder, {"meadow_version": VERSION, "recipe": recipe, **run})
+        at = base.folder.resolve()
+        total, learned = trained.parameters
+        used = {"processes": place.world, "dtype": place.dtype, "sharding": place.sharding}
+        run = {
+            "meadow_version": VERSION,
+            "recipe": recipe,
+            "method": settings.method,
+            "preset": settings.preset,
+            "settings": {
+                **settings.model_dump(mode="json"),
+                "warmup_steps_used": warmup(settings, plan.steps),
+            },
+            "base_model": {"path": str(at), "name": at.name, "fingerprint": models.fingerprint(base.folder)},
+            "template": base.template.to_dict(),
+            **vars(rows.provenance),
+            "counts": rows.counts(),
+            "parameters": {"total": total, "trained": learned},
+            "versions": {"python": sys.version.split()[0], **_versions()},
+            "hardware": {**models.describe_hardware(), **used},
+            "steps": trained.steps,
+            "kept_step": trained.kept_step,
+            "tokens_seen": sum(int(plan.lengths[plan.rows(step)].sum()) for step in range(trained.steps)),
+            "seconds": round(trained.seconds, 1),
+            "losses": trained.losses,
+        }
+        record.write_record(settings.folder, run)
         if not settings.keep_checkpoints:
             shutil.rmtree(settings.folder / folder.CHECKPOINTS, ignore_errors=True)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def _described(
-    trained: Trained,
-    base: BaseFolder,
-    rows: Corpus,
-    plan: StepPlan,
-    settings: TrainSettings,
-    place: Placement,
-) -> dict[str, Any]:
-    """What `meadow.train.record` lists."""
-    at = base.folder.resolve()
-    return {
-        "method": settings.method,
-        "preset": settings.preset,
-        "settings": {
-            **settings.described(),
-            "warmup_steps_used": warmup(settings.warmup_steps, plan.steps),
-        },
-        "base_model": {
-            "path": str(at),
-            "name": at.name,
-            "fingerprint": models.fingerprint(base.folder),
-        },
-        "template": base.template.to_dict(),
-        "data": rows.provenance.data,
-        "license_verdict": rows.provenance.license_verdict,
-        "counts": rows.counts(),
-        "parameters": {"total": trained.parameters[0], "trained": trained.parameters[1]},
-        "versions": {"python": sys.version.split()[0], **_versions()},
-        "hardware": {
-            **models.describe_hardware(),
-            "processes": place.world,
-            "dtype": place.dtype,
-            "sharding": place.sharding,
-        },
-        "steps": trained.steps,
-        "kept_step": trained.kept_step,
-        "tokens_seen": sum(int(plan.lengths[plan.rows(step)].sum()) for step in range(trained.steps)),
-        "seconds": round(trained.seconds, 1),
-        "losses": trained.losses,
-        "exam_hits": rows.provenance.exam_hits,
-        "unchecked": rows.provenance.unchecked,
-        "unchecked_exams": rows.provenance.unchecked_exams,
-    }
 
 
 def _versions() -> dict[str, str]:

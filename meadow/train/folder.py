@@ -30,6 +30,7 @@ MARK = "meadow.json"
 SETTINGS, CHECKPOINTS, LEFT_OUT, RUN, TENSORBOARD = (
     "settings.yaml", "checkpoints", "left_out.jsonl", "run.json", "tensorboard"
 )  # fmt: skip
+_WHOLE = f"{CHECKPOINTS}/checkpoint-*/{MARK}"
 _WORK = ".meadow"
 _OURS = (SETTINGS, CHECKPOINTS, LEFT_OUT, TENSORBOARD, _WORK)
 #: What batch systems write beside a run.
@@ -48,17 +49,14 @@ def check(output: Path) -> None:
     Raises:
         TrainingError: It does.
     """
-    if not output.exists():
-        return
     if (output / RUN).is_file():
         raise TrainingError(
             f"{output} holds a finished run ({RUN}); choose another --output, or move it away"
         )
-    there = [entry.name for entry in output.iterdir()]
-    if (output / SETTINGS).is_file():
+    if (output / SETTINGS).is_file() or not output.exists():
         return
-    foreign = sorted(name for name in there if name not in _OURS and not name.endswith(_LOGS))
-    if foreign:
+    there = sorted(entry.name for entry in output.iterdir())
+    if foreign := [name for name in there if name not in _OURS and not name.endswith(_LOGS)]:
         shown = ", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else "")
         raise TrainingError(f"{output} holds files that are no run's ({shown}); choose another --output")
 
@@ -74,30 +72,28 @@ def locked(output: Path) -> Iterator[None]:
 
     try:
         (output / _WORK).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / _WORK / "lock")
-        lock.acquire(timeout=0)
+        lock = FileLock(output / _WORK / "lock", timeout=0).acquire()
     except Timeout:
         raise TrainingError(
             f"another run writes to {output}; wait for it, or choose another --output"
         ) from None
     except OSError as error:
-        raise TrainingError(
-            f"cannot write to {output}: {error.strerror or error}; choose another --output"
-        ) from error
-    try:
+        why = error.strerror or error
+        raise TrainingError(f"cannot write to {output}: {why}; choose another --output") from error
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def checkpoints(output: Path) -> list[tuple[int, Path]]:
     """Whole checkpoints by step, the last one last."""
-    found = []
-    for path in (output / CHECKPOINTS).glob("checkpoint-*"):
-        number = path.name.rpartition("-")[2]
-        if number.isdigit() and (path / MARK).is_file():
-            found.append((int(number), path))
-    return sorted(found)
+    there = [(path.parent.name.rpartition("-")[2], path.parent) for path in output.glob(_WHOLE)]
+    return sorted((int(number), path) for number, path in there if number.isdigit())
+
+
+def safe(output: Path) -> str:
+    """Which checkpoint is whole, in words."""
+    found = checkpoints(output)
+    return f"the checkpoint of step {found[-1][0]} is whole" if found else "no checkpoint was written yet"
 
 
 def remove_halves(output: Path) -> list[Path]:
@@ -140,29 +136,21 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "
     """What differs between the identity of a checkpoint and of this run."""
     for key in dict.fromkeys([*then, *now]):
         one, other = then.get(key), now.get(key)
-        if one == other:
-            continue
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             yield from differences(one, other, f"{prefix}{key}." if key != "settings" else prefix)
-        else:
-            shown = [
-                str(value) if len(str(value)) <= 60 else f"{str(value)[:57]}..." for value in (one, other)
-            ]
-            yield f"{prefix}{key} is {shown[0]} in the checkpoint, {shown[1]} here"
+        elif one != other:
+            short = [text if len(text) <= 60 else f"{text[:57]}..." for text in (str(one), str(other))]
+            yield f"{prefix}{key} is {short[0]} in the checkpoint, {short[1]} here"
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that the disk is full."""
-    seen: set[int] = set()
-    at: BaseException | None = error
-    while at is not None and id(at) not in seen:
-        seen.add(id(at))
-        if isinstance(at, OSError) and at.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if any(words in str(at) for words in ("No space left", "os error 28", "Disk quota exceeded")):
-            return True
-        at = at.__cause__ or at.__context__
-    return False
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if any(words in str(error) for words in ("No space left", "os error 28", "Disk quota exceeded")):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and is_disk_full(cause)
 
 
 def need_room(output: Path, needed: int) -> None:
@@ -171,11 +159,7 @@ def need_room(output: Path, needed: int) -> None:
     Raises:
         TrainingError: There is less room than `needed` bytes.
     """
-    place = output
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
+    if (free := shutil.disk_usage(output).free) < needed:
         raise TrainingError(
             f"{output}: checkpoints and the model need about {size(needed)}, and {size(free)} are free; free space, "
             "choose another --output, or train adapters (--method lora), which are small"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,11 +73,8 @@ class MicroBatches(torch.utils.data.Dataset):
         return len(self.plan)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        blocks = self.plan.micro(number)
-        return {
-            **collate(self.corpus, blocks, self.pad, packed=self.plan.packing == "packed"),
-            "micro": number,
-        }
+        found = collate(self.corpus, self.plan.micro(number), self.pad, packed=self.plan.packing == "packed")
+        return {**found, "micro": number}
 
 
 class Loop(transformers.Trainer):
@@ -105,11 +102,9 @@ class Loop(transformers.Trainer):
         **kwargs: Any,
     ) -> None:
         batches = MicroBatches(corpus, plan, pad)
+        looked = batches if held else None
         super().__init__(
-            train_dataset=batches,
-            eval_dataset=batches if held else None,
-            data_collator=lambda found: found[0],
-            **kwargs,
+            train_dataset=batches, eval_dataset=looked, data_collator=lambda found: found[0], **kwargs
         )
         self.corpus, self.plan, self.held, self.pad, self.identity = corpus, plan, held, pad, identity
         self.seconds, self.started = seconds, time.monotonic()
@@ -121,13 +116,9 @@ class Loop(transformers.Trainer):
     def _step_of(self, micro: int) -> int:
         return micro // (self.plan.accumulation * self.plan.world)
 
-    def _row_ids(self, rows: Any) -> list[str]:
-        return [self.corpus.ids[row] for row in dict.fromkeys(np.asarray(rows).tolist())]
-
-    @property
-    def _safe(self) -> str:
-        found = folder.checkpoints(Path(str(self.args.output_dir)).parent)
-        return f"the checkpoint of step {found[-1][0]} is whole" if found else "no checkpoint was written yet"
+    def _stop(self, what: str, step: int, rows: Iterable[int]) -> NotFiniteError:
+        ids = [self.corpus.ids[row] for row in dict.fromkeys(rows)]
+        return NotFiniteError(what, step, ids, folder.safe(Path(str(self.args.output_dir)).parent))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -151,26 +142,23 @@ class Loop(transformers.Trainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             rows = [row for block in self.plan.micro(micro) for row in block]
-            raise NotFiniteError(
-                "the loss", self._step_of(micro) + 1, self._row_ids(self._guilty(rows) or rows), self._safe
-            )
+            raise self._stop("the loss", self._step_of(micro) + 1, self._guilty(rows) or rows)
         return loss
 
-    def _guilty(self, rows: list[int], first: int = 0) -> list[int]:
+    def _summed(self, blocks: list[list[int]], *, packed: bool) -> tuple[float, int]:
+        """The loss of blocks, summed over their trained tokens, and how many these are; nothing is learned."""
+        inputs = collate(self.corpus, blocks, self.pad, packed=packed)
+        inputs = {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
+        labels = inputs.pop("labels")
+        with torch.no_grad(), self.compute_loss_context_manager():
+            logits = cast(torch.nn.Module, self.model)(**inputs, use_cache=False).logits
+            return token_loss(logits, labels).item(), int((labels[:, 1:] != -100).sum())
+
+    def _guilty(self, rows: list[int]) -> list[int]:
         """Those of the rows whose loss alone is no number; none where each is sound by itself."""
         if self.is_fsdp_enabled:
             return []  # a pass through sharded weights needs all processes
-        found, model = [], cast(torch.nn.Module, self.model)
-        for row in rows:
-            inputs = collate(self.corpus, [[row]], self.pad, packed=False, first=first)
-            with torch.no_grad():
-                labels = inputs.pop("labels").to(self.args.device)
-                logits = model(
-                    **{k: v.to(self.args.device) for k, v in inputs.items()}, use_cache=False
-                ).logits
-            if not torch.isfinite(token_loss(logits, labels)):
-                found.append(row + first)
-        return found
+        return [row for row in rows if not math.isfinite(self._summed([[row]], packed=False)[0])]
 
     def check_gradients(self) -> None:
         """Ends the run when a gradient is no number, before it reaches the weights.
@@ -185,7 +173,7 @@ class Loop(transformers.Trainer):
         norm = getattr(norm, "full_tensor", lambda: norm)()
         if not torch.isfinite(norm):
             step = self.state.global_step
-            raise NotFiniteError("the gradient", step + 1, self._row_ids(self.plan.rows(step)), self._safe)
+            raise self._stop("the gradient", step + 1, self.plan.rows(step).tolist())
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -198,29 +186,23 @@ class Loop(transformers.Trainer):
         model, held = cast(torch.nn.Module, self.model), cast(StepPlan, self.held)
         was = model.training
         model.eval()
-        micros = held.step(0)[self.args.process_index :: held.world]
-        sums = torch.zeros(2, dtype=torch.float64)
+        # In the corpus they come after the others.
         first = self.corpus.rows
+        micros = [
+            [[first + row for row in block] for block in blocks]
+            for blocks in held.step(0)[self.args.process_index :: held.world]
+        ]
+        sums = torch.zeros(2, dtype=torch.float64)
         for blocks in micros:
-            inputs = collate(self.corpus, blocks, self.pad, packed=held.packing == "packed", first=first)
-            labels = inputs.pop("labels").to(self.args.device)
-            with torch.no_grad(), self.compute_loss_context_manager():
-                logits = model(
-                    **{k: v.to(self.args.device) for k, v in inputs.items()}, use_cache=False
-                ).logits
-                loss = token_loss(logits, labels)
-            sums += torch.tensor([loss.item(), (labels[:, 1:] != -100).sum().item()], dtype=torch.float64)
+            sums += torch.tensor(self._summed(blocks, packed=held.packing == "packed"), dtype=torch.float64)
         model.train(was)
         # Not every device knows float64.
         both: Any = self.accelerator.reduce(sums.float().to(self.args.device), "sum")
         total, count = both.tolist()
         metrics = {f"{metric_key_prefix}_loss": total / max(count, 1)}
         if not math.isfinite(total):
-            rows = [first + row for blocks in micros for block in blocks for row in block]
-            guilty = self._guilty([row - first for row in rows], first)
-            raise NotFiniteError(
-                "the validation loss", self.state.global_step, self._row_ids(guilty or rows), self._safe
-            )
+            rows = [row for blocks in micros for block in blocks for row in block]
+            raise self._stop("the validation loss", self.state.global_step, self._guilty(rows) or rows)
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -260,27 +242,19 @@ class Watch(transformers.TrainerCallback):
             folder.mark(path, self.loop.identity, seconds=self.loop.elapsed(), world=self.loop.plan.world)
 
 
-def wrapper_of(model: Any) -> str:
-    """What a model is wrapped in: ``fsdp``, ``ddp`` or ``none``."""
-    from torch.distributed.fsdp import FSDPModule
-    from torch.nn.parallel import DataParallel, DistributedDataParallel
-
-    if isinstance(model, FSDPModule):
-        return "fsdp"
-    if isinstance(model, DistributedDataParallel):
-        return "ddp"
-    return "dp" if isinstance(model, DataParallel) else "none"
-
-
 def check_wrapper(model: Any, expected: str) -> None:
-    """Refuses to train under another wrapper than the one that was asked for.
+    """Refuses to train under another wrapper than was asked for: ``fsdp``, ``ddp`` or ``none``.
 
     On CPUs the libraries use DDP where FSDP was asked for, without a word: each process then holds the whole model.
 
     Raises:
         TrainingError: The model is wrapped in something else.
     """
-    found = wrapper_of(model)
+    from torch.distributed.fsdp import FSDPModule
+    from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+    wrappers = {"fsdp": FSDPModule, "ddp": DistributedDataParallel, "dp": DataParallel}
+    found = next((name for name, wrapper in wrappers.items() if isinstance(model, wrapper)), "none")
     if found != expected:
         raise TrainingError(
             f"the model was to be wrapped in {expected}, and the libraries wrapped it in {found} "

@@ -8,12 +8,11 @@ is added to in float32 and rounded once.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +47,13 @@ def check(adapter: Path, output: Path, base: Path | None) -> list[str]:
     """What is wrong with the folders, a sentence each; nothing is loaded."""
     problems = []
     try:
-        found = folders.check_adapter(folders.existing_folder(adapter))
-        kind = str(found.get("peft_type")).upper()
+        kind = str(folders.check_adapter(folders.existing_folder(adapter))["peft_type"]).upper()
         if kind != "LORA":
             problems.append(f"model {adapter} is an adapter of the kind {kind}; LoRA adapters can be merged")
     except models.ModelError as error:
-        text = str(error)
-        if (adapter / folders.CONFIG).is_file() and not folders.is_adapter(adapter):
-            text = f"{adapter} is a whole model already, and has no adapter to merge"
-        problems.append(text)
+        whole = (adapter / folders.CONFIG).is_file() and not folders.is_adapter(adapter)
+        words = f"{adapter} is a whole model already, and has no adapter to merge"
+        problems.append(words if whole else str(error))
     if output.exists() or output.is_symlink():
         problems.append(
             f"output {output} exists, and nothing is overwritten: choose another --output, or move it away"
@@ -69,8 +66,7 @@ def check(adapter: Path, output: Path, base: Path | None) -> list[str]:
         elif folders.is_adapter(adapter):
             base = folders.adapter_base(adapter)
     except models.ModelError as error:
-        problems.append(str(error))
-        base = None
+        return [*problems, str(error)]
     if base is not None and folders.is_adapter(base) and not any(base.glob("model*.safetensors")):
         problems.append(
             f"base {base} is an adapter, too: merge that one first, and give the merged model as --base"
@@ -78,9 +74,8 @@ def check(adapter: Path, output: Path, base: Path | None) -> list[str]:
     elif base is not None and (base / folders.CONFIG).is_file():
         with contextlib.suppress(models.ModelError):
             if folders.read_json(base / folders.CONFIG).get("quantization_config"):
-                problems.append(
-                    f"base {base} is quantised: give the folder of the model in full precision by --base"
-                )
+                words = "give the folder of the model in full precision by --base"
+                problems.append(f"base {base} is quantised: {words}")
     return problems
 
 
@@ -118,61 +113,50 @@ def merge(
     if dtype not in (None, *DTYPES):
         raise MergeError(f"dtype {dtype!r} is unknown: {', '.join(DTYPES)}")
     run = record.read_record(adapter) if (adapter / record.FILE).is_file() else None
-    folder = base or folders.adapter_base(adapter)
-    stored = _stored(folders.check_folder(folder, allow_pickle=allow_pickle))
-    target = dtype or stored
-    progress(f"loading {folder} in {stored}")
-    loaded = models.load(adapter, base=folder, dtype=stored, device="cpu", allow_pickle=allow_pickle)
+    base = base or folders.adapter_base(adapter)
+    config = folders.check_folder(base, allow_pickle=allow_pickle)
+    stored = str(config.get("dtype") or config.get("torch_dtype")).removeprefix("torch.")
+    stored = stored if stored in DTYPES else "float32"
+    dtype = dtype or stored
+    progress(f"loading {base} in {stored}")
+    loaded = models.load(adapter, base=base, dtype=stored, device="cpu", allow_pickle=allow_pickle)
     progress("merging")
-    with _quiet():
-        model, difference = _merged(loaded.model, stored, target)
+    model, difference = _merged(loaded.model, stored, dtype)
+    if run is not None:
+        # Its base is where it was found now; the name and fingerprint stay those of the training.
+        run["base_model"]["path"] = str(base.resolve())
+        run["merged"] = {
+            "adapter": {"name": adapter.resolve().name, "fingerprint": loaded.source["adapter_fingerprint"]},
+            "base": {"name": base.resolve().name, "fingerprint": loaded.source["fingerprint"]},
+            "dtype": dtype,
+            "difference": float(f"{difference:.3g}"),
+            "meadow_version": VERSION,
+            "versions": loaded.source["versions"],
+        }
     progress(f"writing {output}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise MergeError(
-            f"{output} cannot be written: {error.strerror or error}; choose another --output"
-        ) from error
-    try:
-        work.chmod(0o755)
-        _write(work, model, adapter, folder, loaded, run, target, difference, output.name)
-        if output.exists():
-            raise MergeError(f"output {output} was made by somebody else meanwhile: choose another --output")
-        os.rename(work, output)
-    except (MergeError, models.ModelError, record.RunRecordError):
-        raise
+        beside = tempfile.TemporaryDirectory(
+            prefix=f".{output.name}.", dir=output.parent, ignore_cleanup_errors=True
+        )
+        with beside as place:
+            work = Path(place) / output.name
+            _write(work, model, adapter, base, run)
+            if output.exists():
+                raise MergeError(
+                    f"output {output} was made by somebody else meanwhile: choose another --output"
+                )
+            os.rename(work, output)
     except Exception as error:
         if is_disk_full(error):
             raise MergeError(
                 f"the disk of {output} is full; nothing was left there. Free space and run again"
             ) from error
         if isinstance(error, OSError):
-            raise MergeError(f"{output} cannot be written: {error.strerror or error}") from error
+            why = error.strerror or error
+            raise MergeError(f"{output} cannot be written: {why}; choose another --output") from error
         raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return output
-
-
-def _stored(config: dict[str, Any]) -> str:
-    """The number type that a base's weights are in."""
-    found = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
-    return found if found in DTYPES else "float32"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of peft that it was merged already, which is what we did."""
-    logger = logging.getLogger("peft")
-    was = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(was)
 
 
 def _merged(model: Any, stored: str, target: str) -> tuple[Any, float]:
@@ -183,7 +167,9 @@ def _merged(model: Any, stored: str, target: str) -> tuple[Any, float]:
     number = getattr(torch, target)
     rows = model.get_input_embeddings().weight.shape[0]
     probe = torch.randint(0, rows, (1, _PROBE), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # peft warns that it was merged already, which is what we did.
+        warnings.simplefilter("ignore")
         before = model(input_ids=probe, use_cache=False).logits.float()
         for name, layer in model.named_modules():
             if not isinstance(layer, LoraLayer):
@@ -194,12 +180,10 @@ def _merged(model: Any, stored: str, target: str) -> tuple[Any, float]:
             try:
                 layer.merge(safe_merge=True)
             except ValueError as error:
-                raise MergeError(
-                    f"the adapter's weights for {name} are no numbers: it cannot be used"
-                ) from error
+                words = f"the adapter's weights for {name} are no numbers: it cannot be used"
+                raise MergeError(words) from error
             whole.to(number)
-        model = model.merge_and_unload()
-        model.to(number)
+        model = model.merge_and_unload().to(number)
         broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
         if broken:
             raise MergeError(
@@ -215,37 +199,19 @@ def _merged(model: Any, stored: str, target: str) -> tuple[Any, float]:
     return model, difference
 
 
-def _write(
-    work: Path, model: Any, adapter: Path, base: Path, loaded: Any, run: dict[str, Any] | None, dtype: str,
-    difference: float, name: str,
-) -> None:  # fmt: skip
-
+def _write(work: Path, model: Any, adapter: Path, base: Path, run: dict[str, Any] | None) -> None:
     model.config.use_cache = True
     model.save_pretrained(work, safe_serialization=True)
-    source = adapter if any((adapter / file).is_file() for file in folders.TOKENIZER_FILES) else base
-    for file in _TOKENIZER:
-        if (source / file).is_file():
-            shutil.copyfile(source / file, work / file)
-    for place in (adapter, base):
-        if (place / prompts.FILE).is_file():
-            shutil.copyfile(place / prompts.FILE, work / prompts.FILE)
-            break
+    source = adapter if folders.has_tokenizer(adapter) else base
+    template = adapter if (adapter / prompts.FILE).is_file() else base
+    copied = [*(source / name for name in _TOKENIZER), template / prompts.FILE]
+    # What people wrote into the card stays in the new one.
+    copied += [adapter / card.FILE] if run is not None else []
+    for path in copied:
+        if path.is_file():
+            shutil.copyfile(path, work / path.name)
     for path in work.iterdir():
         # Weights are written for their owner alone; a model folder is there to be read.
         path.chmod(0o644)
-    if run is None:
-        return
-    found = loaded.source
-    added = {
-        "adapter": {"name": adapter.resolve().name, "fingerprint": found["adapter_fingerprint"]},
-        "base": {"name": base.resolve().name, "fingerprint": found["fingerprint"]},
-        "dtype": dtype,
-        "difference": float(f"{difference:.3g}"),
-        "meadow_version": VERSION,
-        "versions": found.get("versions", {}),
-    }
-    there = adapter / card.FILE
-    existing = there.read_text(encoding="utf-8-sig", errors="replace") if there.is_file() else None
-    # Its base is where it was found now; the name and fingerprint stay those of the training.
-    lineage = {**run["base_model"], "path": str(base.resolve())}
-    record.write_record(work, {**run, "base_model": lineage, "merged": added}, existing=existing, title=name)
+    if run is not None:
+        record.write_record(work, run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,7 +11,7 @@ from meadow import models
 from meadow.train.folder import TrainingError
 from meadow.train.packing import ISOLATED, isolated, split_attention
 from meadow.train.run import say
-from meadow.train.settings import TrainSettingsError, world_size
+from meadow.train.settings import TrainSettings, TrainSettingsError, world_size
 from meadow.train.steps import BaseFolder
 
 
@@ -33,7 +32,7 @@ class Placement:
     world: int
 
 
-def choose_device(device: str, *, dtype: str, sharding: str, method: str) -> Placement:
+def choose_device(s: TrainSettings) -> Placement:
     """Chooses what was left open: number type and sharding.
 
     Raises:
@@ -41,56 +40,33 @@ def choose_device(device: str, *, dtype: str, sharding: str, method: str) -> Pla
     """
     import torch
 
-    world, cuda = world_size(), torch.cuda.is_available() and device == "auto"
+    dtype, sharding, full = s.dtype, s.sharding, not s.adapters
+    world, cuda = world_size(), torch.cuda.is_available() and s.device == "auto"
     if dtype == "float16" and not cuda:
-        raise TrainSettingsError(["dtype float16 trains on GPUs alone; use float32 or bfloat16"])
+        raise TrainSettingsError("dtype float16 trains on GPUs alone; use float32 or bfloat16")
     if sharding == "fsdp" and world == 1:
         raise TrainSettingsError(
-            ["sharding fsdp spreads a model over processes, and there is one; start with torchrun"]
+            "sharding fsdp spreads a model over processes, and there is one; start with torchrun"
         )
     if sharding == "fsdp" and not cuda:
         raise TrainSettingsError(
-            [
-                "sharding fsdp needs a GPU for each process: on CPUs the libraries would train with DDP, without a word"
-            ]
+            "sharding fsdp needs a GPU for each process: on CPUs the libraries would train with DDP, without a word"
         )
     if dtype == "auto":
         dtype = "float32" if not cuda else "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if world == 1:
-        sharding = "none"
-    else:
-        sharding = (
-            "fsdp" if sharding == "fsdp" or (sharding == "auto" and method == "full" and cuda) else "ddp"
-        )
     if cuda and world == 1 and (there := torch.cuda.device_count()) > 1:
         say(f"{there} GPUs are visible and one is used; torchrun --nproc-per-node {there} uses all")
-    if world > 1 and not cuda and method == "full":
+    if world > 1 and not cuda and full:
         say("on CPUs every process holds the whole model (DDP); FSDP2 shards it on GPUs")
+    if world == 1:
+        sharding = "none"
+    elif sharding != "fsdp":
+        sharding = "fsdp" if sharding == "auto" and full and cuda else "ddp"
     return Placement(cuda, dtype, sharding, world)
 
 
-def open_model(
-    base: BaseFolder,
-    place: Placement,
-    *,
-    quantization: str | None,
-    trained_whole: bool,
-    packed: bool,
-    seed: int,
-    device: str = "auto",
-    allow_pickle: bool = False,
-) -> Any:
-    """Loads the model to be trained.
-
-    Args:
-        base: Its folder.
-        place: Where and in what it is computed.
-        quantization: ``8bit`` or ``4bit`` for a base that stands still; None: as it is.
-        trained_whole: What is trained is kept in float32; a base that stands still in the computation's type.
-        packed: Its attention must keep the rows of a packed block apart.
-        seed: Of what comes after: adapters and dropout.
-        device: ``cpu``: no GPU of any make.
-        allow_pickle: Let weights be pickles.
+def open_model(s: TrainSettings, base: BaseFolder, place: Placement) -> Any:
+    """Loads the model to be trained: in float32 what is trained, a base that stands still in the computation's type.
 
     Raises:
         ModelError: The model cannot be used.
@@ -98,19 +74,21 @@ def open_model(
     """
     import transformers
 
+    device: str = s.device
     if place.cuda:
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
     elif place.world > 1:
         device = "cpu"
     model = models.load(
-        base.folder, quantization=quantization, dtype="float32" if trained_whole else place.dtype, device=device,
-        allow_pickle=allow_pickle, training=True,
+        base.folder, quantization=s.quantization, dtype=place.dtype if s.adapters else "float32", device=device,
+        allow_pickle=s.allow_pickle, training=True,
     ).model  # fmt: skip
     model.config.use_cache = False
-    if packed:
+    if s.packing == "packed":
         split_attention(model)
         _check_isolation(model)
-    transformers.set_seed(seed)
+    # For what comes after: adapters and dropout.
+    transformers.set_seed(s.seed)
     return model
 
 
@@ -124,26 +102,8 @@ def _check_isolation(model: Any) -> None:
         )
 
 
-def add_adapters(
-    model: Any,
-    *,
-    rank: int | None,
-    alpha: float | None,
-    dropout: float | None,
-    targets: Sequence[str],
-    checkpointing: bool,
-    base: BaseFolder,
-) -> Any:
-    """Puts low-rank adapters beside a model that stands still from now on.
-
-    Args:
-        model: The model.
-        rank: The adapters' rank.
-        alpha: Their scale.
-        dropout: Dropout before them.
-        targets: Names of the linear layers that get one, or ``all-linear``.
-        checkpointing: Whether activations will be computed twice.
-        base: The base model, which the adapters name.
+def add_adapters(s: TrainSettings, model: Any, base: BaseFolder) -> Any:
+    """Puts low-rank adapters, which name their base, beside a model that stands still from now on.
 
     Raises:
         TrainSettingsError: The model has no such layers.
@@ -151,21 +111,20 @@ def add_adapters(
     import peft
 
     layers = {name.rpartition(".")[2] for name, part in model.named_modules() if hasattr(part, "in_features")}
-    if unknown := [name for name in targets if name != "all-linear" and name not in layers]:
+    everywhere = s.lora_targets == ("all-linear",)
+    if unknown := [name for name in s.lora_targets if name not in layers and not everywhere]:
         raise TrainSettingsError(
-            [
-                f"lora_targets: this model has no linear layer named {', '.join(unknown)}; it has "
-                f"{', '.join(sorted(layers))}, or write all-linear"
-            ]
+            f"lora_targets: this model has no linear layer named {', '.join(unknown)}; it has "
+            f"{', '.join(sorted(layers))}, or write all-linear"
         )
     model.requires_grad_(False)
     config = peft.LoraConfig(
-        r=rank or 8, lora_alpha=alpha or 16.0, lora_dropout=dropout or 0.0,  # type: ignore[arg-type]
-        target_modules="all-linear" if tuple(targets) == ("all-linear",) else list(targets), bias="none",
+        r=s.lora_r or 8, lora_alpha=s.lora_alpha or 16.0, lora_dropout=s.lora_dropout or 0.0,  # type: ignore[arg-type]
+        target_modules="all-linear" if everywhere else list(s.lora_targets), bias="none",
         task_type="CAUSAL_LM", base_model_name_or_path=str(base.folder.resolve()),
     )  # fmt: skip
     adapted = peft.get_peft_model(model, config)
-    if checkpointing:
+    if s.activation_checkpointing:
         # Checkpointing that is reentrant passes gradients on only where its input asks for some.
         adapted.enable_input_require_grads()
     return adapted

@@ -18,9 +18,10 @@ later, and padding has no label: it needs no mask.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,6 @@ def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
     Raises:
         ValueError: A row is longer than a block.
     """
-    from bisect import bisect_left, insort
-
     lengths = np.asarray(lengths)
     if len(lengths) and lengths.max() > capacity:
         raise ValueError(f"a row of {lengths.max()} tokens does not fit a block of {capacity}")
@@ -74,7 +73,7 @@ def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
     return blocks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepPlan:
     """Which rows are computed when.
 
@@ -87,7 +86,6 @@ class StepPlan:
         block: Tokens of a packed block.
         at_once: Rows, or packed blocks, of a micro-batch at most.
         world: Processes.
-        accumulation: Micro-batches of a step on each process; in the last step there may be fewer.
     """
 
     lengths: np.ndarray
@@ -98,28 +96,24 @@ class StepPlan:
     block: int
     at_once: int
     world: int
-    accumulation: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        most = 1
-        for step in range(self.steps):
-            most = max(most, -(-len(self._blocks(step)) // (self.at_once * self.world)))
-        object.__setattr__(self, "accumulation", most)
 
     @property
     def steps(self) -> int:
         """Optimizer steps; the last takes what is left."""
         return max(1, -(-self.total // self.batch_size))
 
-    @property
-    def last(self) -> int:
-        """Micro-batches of the last step on each process."""
-        needed = -(-len(self._blocks(self.steps - 1)) // (self.at_once * self.world))
-        return max(1, needed)
+    @cached_property
+    def accumulation(self) -> int:
+        """Micro-batches of a step on each process; in the last step there may be fewer."""
+        return max(map(self._needed, range(self.steps)))
+
+    def _needed(self, step: int) -> int:
+        return max(1, -(-len(self._blocks(step)) // (self.at_once * self.world)))
 
     def __len__(self) -> int:
         """Micro-batches of all processes together."""
-        return ((self.steps - 1) * self.accumulation + self.last) * self.world
+        last = self.steps - 1
+        return (last * self.accumulation + self._needed(last)) * self.world
 
     def rows(self, step: int) -> np.ndarray:
         """The rows of a step."""
@@ -155,7 +149,7 @@ class StepPlan:
             For each micro-batch its blocks, for each block its rows. One without blocks has nothing to do.
         """
         blocks = self._blocks(number)
-        many = (self.last if number == self.steps - 1 else self.accumulation) * self.world
+        many = (self._needed(number) if number == self.steps - 1 else self.accumulation) * self.world
         bounds = np.arange(many + 1) * len(blocks) // many
         return [blocks[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
@@ -163,12 +157,6 @@ class StepPlan:
         """The micro-batch of that number, as the data loader counts them."""
         step, at = divmod(number, self.accumulation * self.world)
         return _step(self, step)[at]
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 @lru_cache(4)
@@ -181,9 +169,7 @@ def _step(plan: StepPlan, number: int) -> list[list[list[int]]]:
     return plan.step(number)
 
 
-def collate(
-    corpus: Corpus, blocks: Sequence[Sequence[int]], pad: int, *, packed: bool, first: int = 0
-) -> dict[str, Any]:
+def collate(corpus: Corpus, blocks: Sequence[Sequence[int]], pad: int, *, packed: bool) -> dict[str, Any]:
     """The tensors of a micro-batch.
 
     Args:
@@ -191,34 +177,29 @@ def collate(
         blocks: The rows of each block, by number; none: something to compute that changes nothing.
         pad: The token that fills up.
         packed: Whether blocks may hold several rows; adds ``position_ids``.
-        first: Added to the row numbers; validation rows come after the others.
 
     Returns:
         ``input_ids`` and ``labels``, both [blocks, tokens], int64; labels are -100 where nothing is trained.
     """
     import torch
 
-    dummy = not blocks
-    if dummy:
-        shortest = int(np.argmin(corpus.lengths))
-        blocks, first = [[shortest]], 0
-    spans = [[(corpus.offsets[first + r], corpus.offsets[first + r + 1]) for r in block] for block in blocks]
+    used = blocks or [[int(np.argmin(corpus.lengths))]]
+    spans = [[(corpus.offsets[row], corpus.offsets[row + 1]) for row in block] for block in used]
     width = max(int(sum(b - a for a, b in block)) for block in spans)
     width = -(-width // MULTIPLE) * MULTIPLE
-    ids = np.full((len(spans), width), pad, np.int64)
-    labels = np.full((len(spans), width), -100, np.int64)
-    positions = np.zeros((len(spans), width), np.int64)
+    ids = np.full((len(used), width), pad, np.int64)
+    labels = np.full((len(used), width), -100, np.int64)
+    positions = np.zeros((len(used), width), np.int64)
     for line, block in enumerate(spans):
         at = 0
         for a, b in block:
             end = at + int(b - a)
             ids[line, at:end] = corpus.tokens[a:b]
-            labels[line, at:end] = np.where(corpus.trained[a:b], corpus.tokens[a:b], -100)
+            if blocks:
+                labels[line, at:end] = np.where(corpus.trained[a:b], corpus.tokens[a:b], -100)
             positions[line, at:end] = np.arange(end - at)
             at = end
         positions[line, at:] = np.arange(width - at)
-    if dummy:
-        labels[:] = -100
     found = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
     if packed:
         found["position_ids"] = torch.from_numpy(positions)
@@ -240,14 +221,14 @@ def isolated(model: Any, vocabulary: int) -> float:
     rng = np.random.default_rng(0)
     ids = torch.from_numpy(rng.integers(0, vocabulary, (2, 24)))
     ids[1, 12:] = ids[0, 12:]
-    positions = torch.arange(12).repeat(2)[None].repeat(2, 1)
     device = next(model.parameters()).device
+    positions = torch.arange(12, device=device).repeat(2)[None]
     was = model.training
     model.eval()
     with torch.no_grad():
         # One after the other, so that a kernel that mixes rows of a batch cannot show up here.
         one, other = (
-            model(input_ids=line[None].to(device), position_ids=positions[:1].to(device), use_cache=False)
+            model(input_ids=line[None].to(device), position_ids=positions, use_cache=False)
             .logits[0, 12:]
             .float()
             for line in ids
@@ -294,7 +275,7 @@ def _attend(
         part.transpose(0, 1).reshape(1, heads, blocks * tokens, width).split(sizes, 2)
         for part in (query, key, value)
     ]
-    found = []
+    found, dropped = [], dropout if module.training else 0.0
     for q, k, v in zip(*flat, strict=True):
         mask = None
         if sliding_window and q.shape[2] > sliding_window:
@@ -303,13 +284,7 @@ def _attend(
             mask = (back >= 0) & (back < sliding_window)
         found.append(
             torch.nn.functional.scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                attn_mask=mask,
-                is_causal=mask is None,
-                scale=scaling,
-                dropout_p=dropout if module.training else 0.0,
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropped
             )
         )
     return torch.cat(found, 2).view(heads, blocks, tokens, width).permute(1, 2, 0, 3).contiguous(), None

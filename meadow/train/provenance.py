@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,15 +21,7 @@ _BATCH = 5_000
 
 @dataclass
 class Provenance:
-    """What ``run.json`` says of the data.
-
-    Attributes:
-        data: Of each source.
-        license_verdict: What follows from the licences of all rows.
-        exam_hits: Per exam, the items that rows hold; see `meadow.train.record`.
-        unchecked: What was not compared with exams, in sentences.
-        unchecked_exams: For each of them the exams it is about; none where it may be any.
-    """
+    """What ``run.json`` says of the data, by the keys that `meadow.train.record` lists."""
 
     data: list[dict[str, Any]] = field(default_factory=list)
     license_verdict: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +45,7 @@ def trace(
     """
     data, compared = [], []
     for source, mine in zip(found, rows, strict=True):
-        checked = _checked(source, store)
+        checked = list(_checked(source, store))
         compared += checked
         data.append(
             {
@@ -64,21 +57,18 @@ def trace(
                 "licenses": dict(sorted(Counter(map(_spdx, mine)).items())),
                 "license_verdict": _verdict([source], [mine]),
                 "contamination": {
-                    "exams": sorted({exam.exam for one in checked for exam in one.exams.values()}),
-                    "unchecked": [text for one in checked for text, _ in one.unchecked],
+                    "exams": sorted({exam.exam for one in checked for exam in one.exams}),
+                    "unchecked": [text for one in checked for text in one.unchecked],
                 },
             }
         )
-    trained = {row["id"] for mine in rows for row in mine}
-    hits, unchecked = _exam_hits(compared, trained)
-    return Provenance(
-        data, _verdict(found, rows), hits, list(unchecked), [list(exams) for exams in unchecked.values()]
-    )
+    hits, unchecked = _exam_hits(compared, {row["id"] for mine in rows for row in mine})
+    about = [list(exams) for exams in unchecked.values()]
+    return Provenance(data, _verdict(found, rows), hits, list(unchecked), about)
 
 
 def _spdx(row: Mapping[str, Any]) -> str:
-    found = row.get("license")
-    return found if isinstance(found, str) and found else licenses.UNKNOWN.id
+    return row.get("license") or licenses.UNKNOWN.id
 
 
 def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -90,11 +80,10 @@ def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, An
         for row in mine:
             name = row.get("dataset") or source.name
             counts[name][_spdx(row)] += 1
-            # The rows of a sample only imitate a model's.
-            if row.get("generator") and not source.sample:
-                generators[name][row["generator"]] += 1
-        for name in {row.get("dataset") or source.name for row in mine}:
             terms[name] |= source.manifest.license_terms if source.manifest else {}
+            # The rows of a sample only imitate a model's.
+            if row.get("generator") and not source.facts["sample"]:
+                generators[name][row["generator"]] += 1
     parts = {
         name: Licensing(licenses=dict(count), license_terms=terms[name], generators=dict(generators[name]))
         for name, count in counts.items()
@@ -104,43 +93,41 @@ def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, An
 
 @dataclass
 class _Compared:
-    """What one dataset or file was compared with.
+    """What a dataset or file was compared with: exams, by their name, version and split.
 
     Attributes:
         name: The dataset or file.
-        exams: By name, version and split.
+        exams: The exams.
         hits: (row id, exam, item).
         unchecked: What was not compared: a sentence, and the exams it is about; none: any.
     """
 
     name: str
-    exams: dict[tuple[str, str, str], CheckedExam]
-    hits: list[tuple[str, str, str]]
-    unchecked: list[tuple[str, tuple[str, ...]]]
-
-    @classmethod
-    def nothing(cls, name: str, why: str) -> _Compared:
-        return cls(name, {}, [], [(why, ())])
+    exams: list[CheckedExam] = field(default_factory=list)
+    hits: list[tuple[str, str, str]] = field(default_factory=list)
+    unchecked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def _checked(source: RowSource, store: Store) -> list[_Compared]:
+def _nothing(name: str, why: str) -> _Compared:
+    return _Compared(name, unchecked={why: ()})
+
+
+def _checked(source: RowSource, store: Store) -> Iterator[_Compared]:
     if source.manifest is None:
-        return [_compare(source, store)]
-    if source.manifest.mixture is None:
-        return [_of_dataset(source.manifest, store)]
-    found = []
-    for part in source.manifest.mixture.parts:
-        try:
-            manifest = store.manifest(part.dataset, part.version)
-            if part.rows_sha256 != manifest.rows_sha256:
-                raise StoreError("it was built anew since")
-        except StoreError as error:
-            where = f"{part.dataset} {part.version}, a part of {source.name}"
-            why = f"{where}: its list of exam items is not at hand: {error}"
-            found.append(_Compared.nothing(part.dataset, why))
-            continue
-        found.append(_of_dataset(manifest, store))
-    return found
+        yield _compare(source, store)
+    elif source.manifest.mixture is None:
+        yield _of_dataset(source.manifest, store)
+    else:
+        for part in source.manifest.mixture.parts:
+            try:
+                manifest = store.manifest(part.dataset, part.version)
+                if part.rows_sha256 != manifest.rows_sha256:
+                    raise StoreError("it was built anew since")
+            except StoreError as error:
+                where = f"{part.dataset} {part.version}, a part of {source.name}"
+                yield _nothing(part.dataset, f"{where}: its list of exam items is not at hand: {error}")
+            else:
+                yield _of_dataset(manifest, store)
 
 
 def _of_dataset(manifest: Manifest, store: Store) -> _Compared:
@@ -149,22 +136,22 @@ def _of_dataset(manifest: Manifest, store: Store) -> _Compared:
 
     name, version, report = manifest.name, manifest.version, manifest.contamination
     if report is None or report.policy == "off":
-        return _Compared.nothing(name, f"{name} {version}: its rows were not compared with any exam")
-    exams = {(e.exam, e.version, e.split): e for e in report.exams}
-    about = [(exam,) for exam in report.unchecked_exams]
-    about += [()] * (len(report.unchecked) - len(about))
-    unchecked = [(f"{name} {version}: {why}", of) for why, of in zip(report.unchecked, about, strict=True)]
+        return _nothing(name, f"{name} {version}: its rows were not compared with any exam")
+    # Older manifests do not say which exams they lack.
+    about = itertools.zip_longest(
+        report.unchecked, ((exam,) for exam in report.unchecked_exams), fillvalue=()
+    )
+    found = _Compared(name, list(report.exams), [], {f"{name} {version}: {why}": of for why, of in about})
     path = store.folder(name, version) / CONTAMINATION
-    hits: list[tuple[str, str, str]] = []
     if path.exists():
         try:
             table = pq.read_table(path, columns=["id", "exam", "item"]).to_pydict()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: {error}; build {name} again") from error
-        hits = list(zip(table["id"], table["exam"], table["item"], strict=True))
+        found.hits += zip(table["id"], table["exam"], table["item"], strict=True)
     elif any(exam.rows_hit > exam.rows_dropped for exam in report.exams):
-        return _Compared.nothing(name, f"{path} is missing, so nobody can say which rows hold exam items")
-    return _Compared(name, exams, hits, unchecked)
+        return _nothing(name, f"{path} is missing, so nobody can say which rows hold exam items")
+    return found
 
 
 def _compare(source: RowSource, store: Store) -> _Compared:
@@ -177,52 +164,50 @@ def _compare(source: RowSource, store: Store) -> _Compared:
     names = [name for name in store.names() if store.manifest(name).mixture is None]
     exams = [exam for name in names for exam in contamination.built_exams(store, name)]
     if not exams:
-        return _Compared.nothing(
-            source.name,
-            f"{source.name}: no exam is built in {store.root}, so its rows were not compared with any",
-        )
+        why = f"no exam is built in {store.root}, so its rows were not compared with any"
+        return _nothing(source.name, f"{source.name}: {why}")
     index = contamination.Index.build(exams)
+    entries = [CheckedExam.model_validate(entry) for entry in summary(index.exams, [], dropped=False)]
+    found = _Compared(source.name, entries)
     rows = list(source.splits["train"])
-    hits: list[tuple[str, str, str]] = []
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
+        texts = {name: [row.get(name) for row in batch] for name in (*ASKED, ANSWER)}
         fields = {
-            name: pa.array(
-                [row[name] if isinstance(row.get(name), str) else "" for row in batch], pa.string()
-            )
-            for name in (*ASKED, ANSWER)
+            name: pa.array([text if isinstance(text, str) else "" for text in column], pa.string())
+            for name, column in texts.items()
         }
-        for match in index.check(fields):
-            hits.append((batch[match.row]["id"], index.exams[match.exam].name, match.item))
-    entries = [CheckedExam.model_validate(entry) for entry in summary(index.exams, [], dropped=False)]
-    return _Compared(source.name, {(e.exam, e.version, e.split): e for e in entries}, hits, [])
+        found.hits += (
+            (batch[match.row]["id"], index.exams[match.exam].name, match.item)
+            for match in index.check(fields)
+        )
+    return found
 
 
 def _exam_hits(
     compared: Iterable[_Compared], trained: set[str]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]]]:
     """Which items of which exams rows hold, and what was not compared: the sentences, each with its exams."""
-    compared = list(compared)
     every: dict[str, dict[tuple[str, str, str], CheckedExam]] = defaultdict(dict)
     items: dict[str, set[str]] = defaultdict(set)
     unchecked: dict[str, tuple[str, ...]] = {}
+    keys = []
     for one in compared:
         unchecked |= one.unchecked
-        for key, entry in one.exams.items():
-            every[entry.exam][key] = entry
+        keys.append((one.name, {(entry.exam, entry.version, entry.split) for entry in one.exams}))
+        for entry in one.exams:
+            every[entry.exam][entry.exam, entry.version, entry.split] = entry
         for row, exam, item in one.hits:
             if row in trained:
                 items[exam].add(item)
     found = {}
     for exam, entries in sorted(every.items()):
-        lacking = [one.name for one in compared if not set(entries) <= set(one.exams)]
+        lacking = [name for name, has in keys if not set(entries) <= has]
         unchecked |= {f"{name}: its rows were not compared with all of {exam}": (exam,) for name in lacking}
         found[exam] = {
             "checked": sum(entry.items for entry in entries.values()),
             "versions": sorted({entry.version for entry in entries.values() if entry.version}),
-            "sha256": {
-                entry.split or exam: entry.sha256 for _, entry in sorted(entries.items(), key=lambda e: e[0])
-            },
+            "sha256": {entry.split or exam: entry.sha256 for _, entry in sorted(entries.items())},
             "sample": any(entry.sample for entry in entries.values()),
             "complete": not lacking,
             "items": sorted(items[exam]),

@@ -49,12 +49,7 @@ class RowSource:
     @property
     def rows(self) -> int:
         """How many there are."""
-        return sum(len(rows) for rows in self.splits.values())
-
-    @property
-    def sample(self) -> bool:
-        """Whether its rows are an embedded sample."""
-        return self.manifest is not None and self.manifest.sample
+        return sum(map(len, self.splits.values()))
 
 
 def sources(data: Iterable[str], out: Path | None = None) -> list[RowSource]:
@@ -66,11 +61,9 @@ def sources(data: Iterable[str], out: Path | None = None) -> list[RowSource]:
     found, problems = [], []
     for name in data:
         try:
-            source = _file(Path(name).expanduser()) if name.endswith(FILES) else _dataset(name, out)
+            found.append(_file(Path(name).expanduser()) if name.endswith(FILES) else _dataset(name, out))
         except DataError as error:
             problems.append(str(error))
-            continue
-        found.append(source)
     if problems:
         raise DataError("\n".join(problems))
     return found
@@ -89,22 +82,14 @@ def _dataset(name: str, out: Path | None) -> RowSource:
         raise DataError(
             f"data {name}: it is an exam, there to score models on; a model that was trained on it cannot be scored by it"
         )
-    kept = {split: splits[split] for split in ("train", "validation") if split in splits}
-    if "train" not in kept:
+    if "train" not in splits:
         raise DataError(f"data {name}: it has no split `train`, only {', '.join(splits) or 'none'}")
-    _check_columns(f"data {name}", kept["train"].column_names)
-    columns = [column for column in _COLUMNS if column in kept["train"].column_names]
-    return RowSource(
-        name,
-        manifest.version,
-        {split: rows.select_columns(columns) for split, rows in kept.items()},
-        manifest,
-        _facts(manifest.rows, manifest.ids_sha256, manifest.rows_sha256, manifest.sample),
-    )
-
-
-def _facts(rows: int, ids: str, content: str, sample: bool) -> dict[str, Any]:
-    return {"rows": rows, "ids_sha256": ids, "rows_sha256": content, "sample": sample}
+    there = splits["train"].column_names
+    _check_columns(f"data {name}", there)
+    columns = [column for column in _COLUMNS if column in there]
+    kept = {name: splits[name].select_columns(columns) for name in ("train", "validation") if name in splits}
+    facts = {key: getattr(manifest, key) for key in ("rows", "ids_sha256", "rows_sha256", "sample")}
+    return RowSource(name, manifest.version, kept, manifest, facts)
 
 
 def _check_columns(where: str, columns: Iterable[str]) -> None:
@@ -123,37 +108,35 @@ def _file(path: Path) -> RowSource:
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        rows = list(_read(path))
+        records = list(_read(path))
     except OSError as error:
         raise DataError(f"data {path}: {error.strerror or error}") from error
-    if not rows:
+    if not records:
         raise DataError(f"data {path}: it holds no rows")
-    good = [row for _, row in rows if row is not None]
-    _check_columns(f"data {path}", dict.fromkeys(key for row in good for key in row))
-    named: list[dict[str, Any]] = []
-    for where, row in rows:
-        name = f"{path.name}:{where}"
-        entry = {k: row[k] for k in _COLUMNS if row.get(k) is not None} if row is not None else {}
-        # What is said of a row is said in words; anything else would be no name of a licence, a model or a dataset.
-        entry = {k: v for k, v in entry.items() if k not in SAID or isinstance(v, str)}
-        entry["id"] = str(entry.get("id", name))
-        if row is None:
-            entry[UNUSABLE] = "no row"
-        elif not _writable(entry):
-            # JSON can hold halves of characters, which no tokenizer, digest or file takes.
-            entry = {"id": name, UNUSABLE: "holds half a character (a lone surrogate)"}
-        named.append(entry)
-    facts = _facts(len(named), ids_sha256(row["id"] for row in named), digest, False)
-    return RowSource(path.name, None, {"train": named}, None, facts)
+    _check_columns(f"data {path}", dict.fromkeys(key for _, record in records for key in record or ()))
+    rows = [_named(f"{path.name}:{where}", record) for where, record in records]
+    facts = {
+        "rows": len(rows), "ids_sha256": ids_sha256(row["id"] for row in rows), "rows_sha256": digest, "sample": False,
+    }  # fmt: skip
+    return RowSource(path.name, None, {"train": rows}, None, facts)
 
 
-def _writable(row: Mapping[str, Any]) -> bool:
-    """Whether all texts of a row can be written as UTF-8."""
+def _named(name: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A record of a file as a row, which has an id; or why it is none."""
+    if row is None:
+        return {"id": name, UNUSABLE: "no row"}
+    # What is said of a row is said in words; anything else would be no name of a licence, a model or a dataset.
+    kept = {
+        key: row[key]
+        for key in _COLUMNS
+        if row.get(key) is not None and (key not in SAID or isinstance(row[key], str))
+    }
     try:
-        "".join(map(str, row.values())).encode()
+        "".join(map(str, kept.values())).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        # JSON can hold halves of characters, which no tokenizer, digest or file takes.
+        return {"id": name, UNUSABLE: "holds half a character (a lone surrogate)"}
+    return {**kept, "id": str(kept.get("id", name))}
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
@@ -175,25 +158,22 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     except UnicodeDecodeError as error:
         raise DataError(f"data {path}: it is no UTF-8 text: {error}") from error
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                yield number, _record(line)
-        return
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"data {path}: it is no JSON: {error}. Lines of JSON belong into a .jsonl file"
-        ) from error
-    if not isinstance(found, list):
-        raise DataError(f"data {path}: it holds no list of rows")
-    for number, record in enumerate(found, start=1):
-        yield number, record if isinstance(record, dict) else None
+        lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+        found = ((number, _json(line)) for number, line in lines)
+    else:
+        try:
+            whole = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            hint = "Lines of JSON belong into a .jsonl file"
+            raise DataError(f"data {path}: it is no JSON: {error}. {hint}") from error
+        if not isinstance(whole, list):
+            raise DataError(f"data {path}: it holds no list of rows")
+        found = enumerate(whole, start=1)
+    yield from ((number, record if isinstance(record, dict) else None) for number, record in found)
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _json(line: str) -> Any:
     try:
-        found = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None

@@ -7,7 +7,7 @@ items the model has seen, `merging` adds to it. Its keys, form 1:
 ``form``                1
 ``meadow_version``      of the Meadow that trained
 ``recipe``              the script; ``method``: full, lora, lora-8bit, qlora; ``preset``
-``settings``            all settings as they were used, `Settings.described`
+``settings``            all settings as they were used
 ``base_model``          ``path`` as it was on that machine, ``name``, ``fingerprint`` (`meadow.models.fingerprint`),
                         ``license`` (an id of the Hub or SPDX, from the model's own card; null where that says none)
 ``template``            the whole definition of the prompt template
@@ -42,10 +42,11 @@ then unknown, not clean. The same holds for an exam that has no entry.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from meadow.core.errors import Error
 from meadow.train.folder import write_whole
@@ -63,9 +64,7 @@ class RunRecordError(Error):
     """A record that is missing, damaged, or not whole."""
 
 
-def write_record(
-    folder: Path | str, run: Mapping[str, Any], *, existing: str | None = None, title: str | None = None
-) -> None:
+def write_record(folder: Path | str, run: Mapping[str, Any]) -> None:
     """Writes a run's record, with the plot and the model card that are made from it.
 
     ``run.json`` comes last and in one step: with it a folder is a finished model. A card that is there is merged,
@@ -74,8 +73,6 @@ def write_record(
     Args:
         folder: The model's folder; it must exist.
         run: The record. Where ``base_model`` has no ``license``, it is looked for in the base model's own card.
-        existing: The card to merge with; None for the folder's own.
-        title: What the card calls the model; None for the folder's name.
 
     Raises:
         RunRecordError: Something that a record needs is missing.
@@ -84,16 +81,20 @@ def write_record(
     from meadow.train import card, plots  # with matplotlib
 
     folder = Path(folder)
-    missing = [key for key in _NEEDED if key not in run]
-    if missing:
+    if missing := [key for key in _NEEDED if key not in run]:
         raise RunRecordError(f"the record of {folder} has no {', '.join(missing)}")
     base = dict(run["base_model"])
     if "license" not in base:
         base["license"] = base_license(Path(base["path"])) if base.get("path") else None
-    run = _plain({"form": FORM, **run, "base_model": base})
+    # Numbers of numpy and torch become plain ones, what is no number null.
+    run = to_jsonable_python(
+        {"form": FORM, **run, "base_model": base},
+        inf_nan_mode="null",
+        fallback=lambda value: value.item() if hasattr(value, "item") else str(value),
+    )
     if run["losses"]:
         plots.loss_curve(folder, run)
-    card.write_card(folder, run, existing=existing, title=title)
+    card.write_card(folder, run)
     write_whole(folder / FILE, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -134,20 +135,3 @@ def base_license(folder: Path) -> str | None:
     if found == "other" and isinstance(data.get("license_name"), str):
         return data["license_name"]
     return found if isinstance(found, str) and found not in ("unknown", "other") else None
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: paths and arrays' numbers as themselves, what is no number as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(map(_plain, value))
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item"):  # a number of numpy or torch
-        return _plain(value.item())
-    return str(value)

@@ -18,8 +18,6 @@ from meadow.train.commandline import parse
 from meadow.train.folder import TrainingError
 from meadow.train.settings import TrainSettings, TrainSettingsError, world_size
 
-__all__ = ["command", "out_of_memory", "output_folder", "rank", "say"]
-
 
 def command(
     run: Callable[[TrainSettings], None], argv: Sequence[str] | None, *, size: str, recipe: str
@@ -27,7 +25,7 @@ def command(
     """Calls a recipe's `run` with the settings of a command line.
 
     Returns:
-        0; 1 where the run failed; 2 where the settings are wrong. The message is on standard error.
+        0; 1 where the run failed, 2 where the settings are wrong, each with a message on standard error.
     """
     # Before any heavy import: nothing is sent anywhere, and nothing is looked up.
     models.offline()
@@ -59,11 +57,7 @@ def say(message: str) -> None:
 
 
 def need_packages(settings: TrainSettings) -> None:
-    """Refuses to begin without the libraries that a run will import.
-
-    Raises:
-        TrainingError: Some are not installed.
-    """
+    """Raises TrainingError where libraries are not installed that a run will import."""
     needed = ["torch", "transformers", "accelerate"]
     needed += ["peft"] if settings.adapters else []
     needed += ["bitsandbytes"] if settings.quantization else []
@@ -108,8 +102,7 @@ def _explained(settings: TrainSettings) -> Iterator[None]:
     except (Error, models.ModelError, prompts.PromptError):
         raise
     except Exception as error:
-        last = folder.checkpoints(settings.folder)
-        safe = f"The checkpoint of step {last[-1][0]} is whole" if last else "No checkpoint was written yet"
+        safe = folder.safe(settings.folder).capitalize()
         if folder.is_disk_full(error):
             if rank() == 0:
                 folder.remove_halves(settings.folder)
@@ -125,37 +118,24 @@ def _explained(settings: TrainSettings) -> Iterator[None]:
 
 def out_of_memory(s: TrainSettings, safe: str, world: int) -> str:
     """What to change when memory runs out, what costs least first."""
+    rows, over = s.per_device_batch_size, "" if world == 1 else " over them"
     more = "more GPUs: torchrun --nproc-per-node N" if world == 1 else f"more GPUs than {world}: FSDP2"
-    advice = [
-        text
-        for holds, text in (
-            (
-                s.per_device_batch_size > 1,
-                f"--per-device-batch-size {s.per_device_batch_size // 2} (now {s.per_device_batch_size}): the "
-                f"effective batch stays {s.batch_size}, and so do the results",
-            ),
-            (
-                not s.activation_checkpointing,
-                "--activation-checkpointing: slower, with a fraction of the activations",
-            ),
-            (
-                s.packing == "packed" and s.block > s.max_length,
-                f"--pack-length {s.max_length} (now {s.block}): the same rows, in shorter blocks",
-            ),
-            (
-                s.max_length > 512,
-                f"--max-length {s.max_length // 2} (now {s.max_length}): cuts more rows; --dry-run counts how many",
-            ),
-            (
-                s.method == "full",
-                f"{more} shards weights, gradients and optimizer{'' if world == 1 else ' over them'}",
-            ),
-            (s.method == "full", "--method lora: no optimizer for the base"),
-            (s.method == "lora", "--method lora-8bit: half the base, or --method qlora: a quarter"),
-            (s.method == "lora-8bit", "--method qlora: half of what the base needs in 8 bits"),
-        )
-        if holds
-    ]
-    steps = "".join(f"\n  {number}. {text}" for number, text in enumerate(advice, start=1))
+    advice = {
+        f"--per-device-batch-size {rows // 2} (now {rows}): the effective batch stays {s.batch_size}, and so do the "
+        "results": rows > 1,
+        "--activation-checkpointing: slower, with a fraction of the activations": not s.activation_checkpointing,
+        f"--pack-length {s.max_length} (now {s.block}): the same rows, in shorter blocks": (
+            s.packing == "packed" and s.block > s.max_length
+        ),
+        f"--max-length {s.max_length // 2} (now {s.max_length}): cuts more rows; --dry-run counts how many": (
+            s.max_length > 512
+        ),
+        f"{more} shards weights, gradients and optimizer{over}": s.method == "full",
+        "--method lora: no optimizer for the base": s.method == "full",
+        "--method lora-8bit: half the base, or --method qlora: a quarter": s.method == "lora",
+        "--method qlora: half of what the base needs in 8 bits": s.method == "lora-8bit",
+    }
+    holding = (text for text, holds in advice.items() if holds)
+    steps = "".join(f"\n  {number}. {text}" for number, text in enumerate(holding, start=1))
     what = steps or " use a GPU with more memory, or a smaller model"
     return f"out of memory. {safe}. Change one of these, what costs least first, and run again:{what}"

@@ -1,4 +1,4 @@
-"""What a training run does: its settings, each with its kind, limits and words for ``--help``.
+"""What a training run does: its settings, each with its kind, limits and words for ``--help``, and the presets.
 
 Nothing here imports torch: a mistake is told before anything is loaded. `meadow.train.commandline` reads them.
 """
@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
 
+from meadow.core import yamlfile
 from meadow.core.errors import Error
-from meadow.train.presets import ADAPTERS, choices
 
 #: A small random LLaMA that the run makes for itself.
 TINY = "tiny"
@@ -30,16 +29,48 @@ class TrainSettingsError(Error):
         problems: All that is wrong with them, a sentence each.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, *problems: str) -> None:
         self.problems = list(problems)
         many = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__(f"{many} in the settings:\n" + "\n".join(f"  - {text}" for text in self.problems))
 
 
+class Choice(yamlfile.Model):
+    """One value of a preset: of the setting `key`, and `why`; for all methods and sizes, or for one."""
+
+    key: str
+    value: Any
+    why: str
+    method: Literal["full", "adapters"] | None = None
+    size: str | None = None
+
+
+class _PresetsFile(yamlfile.Model):
+    sources: dict[str, str]
+    shared: tuple[Choice, ...]
+    paper: tuple[Choice, ...]
+    modern: tuple[Choice, ...]
+
+    def named(self, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        """The shared choices and these, with sources in their reasons."""
+        every = (*self.shared, *choices)
+        return tuple(c.model_copy(update={"why": c.why.format(**self.sources)}) for c in every)
+
+
+_FILE = yamlfile.read(Path(__file__).with_name("presets.yaml"), _PresetsFile)
+PRESETS = {"paper": _FILE.named(_FILE.paper), "modern": _FILE.named(_FILE.modern)}
+
+
+def choices(preset: str, method: str, size: str) -> dict[str, Choice]:
+    """What a preset sets for a method and size, by key."""
+    kind = "full" if method == "full" else "adapters"
+    return {c.key: c for c in PRESETS[preset] if c.method in (None, kind) and c.size in (None, size)}
+
+
 class TrainSettings(pydantic.BaseModel):
     """What a training run does. `meadow.train.parse` makes it; `model_copy` changes it.
 
-    The values here are those of no preset; see `meadow.train.presets`. Their descriptions are what ``--help`` says.
+    The values here are those of no preset. Their descriptions are what ``--help`` says.
     """
 
     model_config = pydantic.ConfigDict(
@@ -161,7 +192,7 @@ class TrainSettings(pydantic.BaseModel):
     @property
     def adapters(self) -> bool:
         """Whether adapters are trained, not the model itself."""
-        return self.method in ADAPTERS
+        return self.method != "full"
 
     @property
     def block(self) -> int:
@@ -174,35 +205,32 @@ class TrainSettings(pydantic.BaseModel):
         assert self.output is not None
         return self.output
 
-    def described(self) -> dict[str, Any]:
-        """The settings for JSON and YAML."""
-        return self.model_dump(mode="json")
-
     def explain(self) -> list[tuple[str, Any, str]]:
         """Every setting with its value and where that comes from."""
         by_preset = choices(self.preset, self.method, self.size)
         found = []
-        for name, field in TrainSettings.model_fields.items():
-            value, choice = getattr(self, name), by_preset.get(name)
+        for name, value in self:
+            choice, where = by_preset.get(name), self._given.get(name)
             if not self.adapters and name.startswith("lora_"):
                 continue
-            if name in self._given:
-                why = f"given {'on' if self._given[name] == COMMAND_LINE else 'in'} {self._given[name]}"
+            if where:
+                why = f"given {'on' if where == COMMAND_LINE else 'in'} {where}"
             elif choice and choice.value == value:
                 why = f"preset {self.preset}: {choice.why}"
+            elif value == TrainSettings.model_fields[name].default:
+                why = ""
             else:
-                follows = "the recipe's" if name == "size" else "follows from the others"
-                why = "" if value == field.default else follows
+                why = "the recipe's" if name == "size" else "follows from the others"
             found.append((name, value, why))
         return found
 
 
 #: What decides the numbers of a run: a checkpoint goes on only under the same. The rest says where and how.
-IDENTITY = (
+IDENTITY = {
     "method", "template", "max_length", "packing", "train_on_inputs", "epochs", "max_steps", "learning_rate", "scheduler",
     "warmup_steps", "weight_decay", "max_grad_norm", "batch_size", "lora_r", "lora_alpha", "lora_dropout",
     "lora_targets", "seed", "validation", "dtype",
-)  # fmt: skip
+}  # fmt: skip
 
 
 def world_size() -> int:

@@ -65,12 +65,12 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
         TrainingError: It is another configuration's.
     """
     identity = {
-        "settings": {key: value for key, value in settings.described().items() if key in IDENTITY},
+        "settings": settings.model_dump(mode="json", include=IDENTITY),
         "model": models.fingerprint(base.folder),
         "rows": rows.digest(),
         "template": base.template.to_dict(),
     }
-    if 1 <= settings.warmup_steps != (used := warmup(settings.warmup_steps, plan.steps)):
+    if 1 <= settings.warmup_steps != (used := warmup(settings, plan.steps)):
         many = f"{plan.steps:,} {'step' if plan.steps == 1 else 'steps'}"
         say(f"the run has {many}, so that warmup takes {used} instead of {settings.warmup_steps:g}")
     output = settings.folder
@@ -94,21 +94,20 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
             "another --output, or begin anew with --resume no, which removes it"
         )
     say(f"going on from step {step:,}")
-    if there.get("world", plan.world) != plan.world:
+    if there["world"] != plan.world:
         say(
             f"it was written by {there['world']} processes, now there are {plan.world}: dropout will fall differently"
         )
-    return Beginning(identity, last, there.get("seconds", 0.0))
+    return Beginning(identity, last, there["seconds"])
 
 
 def fit(
+    s: TrainSettings,
     model: Any,
     base: BaseFolder,
     rows: Corpus,
     plan: StepPlan,
     held: StepPlan | None,
-    *,
-    settings: TrainSettings,
     place: Placement,
     beginning: Beginning,
 ) -> Trained:
@@ -120,21 +119,21 @@ def fit(
     """
     import transformers
 
-    output, parameters = settings.folder, count_parameters(model)
+    parameters = count_parameters(model)
     if rank() == 0:
         # Weights, and two moments of AdamW, in float32; and the finished model.
-        folder.need_room(output, 4 * parameters[1] * 3 * (folder.KEPT + 1) + 4 * parameters[1])
+        folder.need_room(s.folder, 4 * parameters[1] * 3 * (folder.KEPT + 1) + 4 * parameters[1])
     watch, bar = Watch(place.sharding), Bar(lambda step: int(plan.lengths[plan.rows(step)].sum()))
     callbacks: list[Any] = [watch, bar]
-    if settings.early_stopping and held is not None:
-        callbacks.append(transformers.EarlyStoppingCallback(settings.early_stopping))
-    if settings.tensorboard and rank() == 0:
+    if s.early_stopping and held is not None:
+        callbacks.append(transformers.EarlyStoppingCallback(s.early_stopping))
+    if s.tensorboard and rank() == 0:
         from torch.utils.tensorboard import SummaryWriter
         from transformers.integrations.integration_utils import TensorBoardCallback
 
-        callbacks.append(TensorBoardCallback(SummaryWriter(str(output / folder.TENSORBOARD))))
+        callbacks.append(TensorBoardCallback(SummaryWriter(str(s.folder / folder.TENSORBOARD))))
     layers = sorted(getattr(model, "_no_split_modules", None) or [])
-    arguments = training_arguments(settings, plan, place, layers, validates=held is not None)
+    arguments = training_arguments(s, plan, place, layers, validates=held is not None)
     # Trainer would copy the model to every GPU that it sees, which is neither asked for nor exact.
     arguments._n_gpu = min(1, arguments.n_gpu)
     loop = Loop(
@@ -171,12 +170,12 @@ def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def training_arguments(
-    settings: TrainSettings, plan: StepPlan, place: Placement, layers: list[str], *, validates: bool
+    s: TrainSettings, plan: StepPlan, place: Placement, layers: list[str], *, validates: bool
 ) -> Any:
     """`transformers.TrainingArguments`; a row of the data loader is a whole micro-batch.
 
     Args:
-        settings: The settings.
+        s: The settings.
         plan: The steps.
         place: Where and in what the model is computed.
         layers: Names of the model's layer classes, by which FSDP shards it.
@@ -190,31 +189,29 @@ def training_arguments(
         "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
     )
     found: dict[str, Any] = {
-        "output_dir": str(settings.folder / folder.CHECKPOINTS),
+        "output_dir": str(s.folder / folder.CHECKPOINTS),
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,
         "gradient_accumulation_steps": plan.accumulation,
         "num_train_epochs": 1,
         "max_steps": plan.steps,
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup"
-        if settings.scheduler == "constant"
-        else settings.scheduler,
-        "warmup_steps": warmup(settings.warmup_steps, plan.steps),
-        "weight_decay": settings.weight_decay,
-        "max_grad_norm": settings.max_grad_norm,
+        "learning_rate": s.learning_rate,
+        "lr_scheduler_type": "constant_with_warmup" if s.scheduler == "constant" else s.scheduler,
+        "warmup_steps": warmup(s, plan.steps),
+        "weight_decay": s.weight_decay,
+        "max_grad_norm": s.max_grad_norm,
         "optim": "adamw_torch_fused" if place.cuda else "adamw_torch",
         "bf16": place.dtype == "bfloat16",
         "fp16": place.dtype == "float16",
         # From Ampere on.
-        "tf32": settings.tf32 if place.cuda and torch.cuda.get_device_capability()[0] >= 8 else None,
-        "seed": settings.seed,
-        "data_seed": settings.seed,
+        "tf32": s.tf32 if place.cuda and torch.cuda.get_device_capability()[0] >= 8 else None,
+        "seed": s.seed,
+        "data_seed": s.seed,
         "save_strategy": "steps",
-        "save_steps": settings.save_steps,
+        "save_steps": s.save_steps,
         "save_total_limit": folder.KEPT,
-        "eval_strategy": "steps" if validates and settings.eval_steps else "no",
-        "eval_steps": settings.eval_steps if validates else None,
+        "eval_strategy": "steps" if validates and s.eval_steps else "no",
+        "eval_steps": s.eval_steps if validates else None,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -224,10 +221,10 @@ def training_arguments(
         "remove_unused_columns": False,
         "train_sampling_strategy": "sequential",
         "dataloader_pin_memory": place.cuda,
-        "use_cpu": not place.cuda and (settings.device == "cpu" or not torch.backends.mps.is_available()),
+        "use_cpu": not place.cuda and (s.device == "cpu" or not torch.backends.mps.is_available()),
         "push_to_hub": False,
     }
-    if settings.early_stopping and validates:
+    if s.early_stopping and validates:
         found |= {
             "load_best_model_at_end": True,
             "metric_for_best_model": "eval_loss",
@@ -243,15 +240,15 @@ def training_arguments(
             "transformer_layer_cls_to_wrap": layers,
             "reshard_after_forward": True,
             "state_dict_type": "FULL_STATE_DICT",
-            "activation_checkpointing": settings.activation_checkpointing,
+            "activation_checkpointing": s.activation_checkpointing,
         }
         return transformers.TrainingArguments(**found)
-    found[checkpointing] = settings.activation_checkpointing
-    if settings.activation_checkpointing:
+    found[checkpointing] = s.activation_checkpointing
+    if s.activation_checkpointing:
         # LLM.int8 holds on to the inputs of its matrices as attributes of every layer, which only a forward pass
         # without a graph, as in torch's reentrant way, does not fill (a third less memory at the peak, on a small
         # model). DDP goes with the other way.
-        reentrant = settings.quantization == "8bit" and place.sharding != "ddp"
+        reentrant = s.quantization == "8bit" and place.sharding != "ddp"
         found[f"{checkpointing}_kwargs"] = {"use_reentrant": reentrant}
     if place.sharding == "ddp":
         found["ddp_find_unused_parameters"] = False

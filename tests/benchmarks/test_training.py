@@ -107,12 +107,11 @@ def published(model: Path, rows: Path, output: Path, at_once: int) -> tuple[int,
     from meadow.models import prompts
     from meadow.train.data import prepare
     from meadow.train.reading import sources
+    from meadow.train.settings import TrainSettings
 
     loaded = models.load(model, device="cpu", training=True)
-    corpus = prepare(
-        sources([str(rows)]), loaded.tokenizer, prompts.get("medalpaca"), max_length=LENGTH, train_on_inputs=True,
-        validation=0,
-    )  # fmt: skip
+    asked = TrainSettings(max_length=LENGTH, train_on_inputs=True, validation=0)
+    corpus = prepare(asked, sources([str(rows)]), loaded.tokenizer, prompts.get("medalpaca"))
     data = [
         {
             "input_ids": corpus.tokens[a:b].tolist(),

@@ -50,10 +50,7 @@ def settings(out: Path, *data: str, **changes: Any) -> TrainSettings:
 
 
 def read(found: TrainSettings) -> Corpus:
-    return prepare(
-        sources(found.data, found.out), Letters(), prompts.get("plain"), max_length=found.max_length,
-        train_on_inputs=found.train_on_inputs, validation=found.validation, out=found.out,
-    )  # fmt: skip
+    return prepare(found, sources(found.data, found.out), Letters(), prompts.get("plain"))
 
 
 def lines(path: Path, rows: list[Any]) -> str:

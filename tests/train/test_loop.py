@@ -373,7 +373,7 @@ def test_fsdp2_is_told_from_what_the_libraries_use_instead(tmp_path: Path) -> No
 def test_warmup_is_a_number_a_share_or_a_tenth_of_a_short_run(tiny_model: Path) -> None:
     def of(value: str, steps: int) -> int:
         given = ["--model", "tiny", "--data", "x", "--output", "y", "--warmup-steps", value]
-        return warmup(parse(given, size="7b").warmup_steps, steps)
+        return warmup(parse(given, size="7b"), steps)
 
     assert [of("100", 1000), of("0.03", 1000), of("100", 50), of("100", 1), of("0", 9)] == [100, 30, 5, 0, 0]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from meadow.train.commandline import FIELDS, help_text, parse
-from meadow.train.presets import MODERN, PAPER, PRESETS, choices
-from meadow.train.settings import TrainSettingsError
+from meadow.train.settings import PRESETS, TrainSettingsError, choices
 
 GIVEN = ["--model", "tiny", "--data", "wikidoc", "--output", "runs/x"]
 
@@ -60,7 +59,7 @@ def test_every_value_of_a_preset_has_a_source_or_reason_and_is_a_setting(preset:
 
 
 def test_both_presets_set_the_same_things() -> None:
-    assert {c.key for c in PAPER} | {"pack_length"} == {c.key for c in MODERN}
+    assert {c.key for c in PRESETS["paper"]} | {"pack_length"} == {c.key for c in PRESETS["modern"]}
 
 
 def test_the_command_line_goes_before_a_file_which_goes_before_the_preset(tmp_path: Path) -> None:
