@@ -423,12 +423,6 @@ def test_addresses_are_completed() -> None:
     assert http._address("http://[::1]:11434") == (False, "::1", 11434, "/v1")
 
 
-def test_a_connection_that_was_closed_meanwhile_is_opened_again(server: Server) -> None:
-    backend = EndpointBackend(server.url, retries=0)
-    backend._server._local.connection.sock.shutdown(socket.SHUT_RDWR)
-    assert backend.generate(ASK[:1], max_new_tokens=5) == ["B: no"]
-
-
 def test_an_exam_by_an_endpoint_with_faults(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
