@@ -502,20 +502,21 @@ def test_saved_with_a_tokenizer_nothing_is_left_to_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "poem"}, "kind 'poem' is neither"),
-        ({"bos": "sometimes"}, "bos 'sometimes' is none of"),
-        ({"with_input": "{instruction} Answer:"}, "with_input must hold"),
-        ({"with_input": "{input} {input} {instruction} Answer:"}, "with_input must hold"),
-        ({"without_input": "{instruction} {input}\n\nAnswer:"}, "without_input must hold"),
+        ({"kind": "poem"}, "kind: 'poem' is none of text, chat"),
+        ({"bos": "sometimes"}, "bos: 'sometimes' is none of tokenizer, always, never"),
+        ({"with_input": "{instruction} Answer:"}, "with_input: must hold"),
+        ({"with_input": "{input} {input} {instruction} Answer:"}, "with_input: must hold"),
+        ({"without_input": "{instruction} {input}\n\nAnswer:"}, "without_input: must hold"),
         ({"without_input": "{instruction}\n\nSay:"}, "must end alike"),
         (
             {"with_input": "{instruction}{input}\n", "without_input": "{instruction}\n"},
             "words must stand between",
         ),
         ({"format": 2}, "another Meadow"),
-        ({"colour": "green"}, "unknown: colour"),
-        ({"stop": "###"}, "stop is no list"),
-        ({"system": None}, "system is no text"),
+        ({"colour": "green"}, "colour: .*unexpected"),
+        ({"stop": "###"}, "stop: is text, and must be a list"),
+        ({"stop": [""]}, r"stop\[0\]"),
+        ({"system": None}, "system: is nothing, and must be text"),
     ],
 )
 def test_a_damaged_template_names_file_and_fault(
@@ -530,7 +531,9 @@ def test_a_damaged_template_names_file_and_fault(
 
 def test_all_faults_of_a_template_at_once(tmp_path: Path) -> None:
     with pytest.raises(PromptError) as caught:
-        Template("mine", "poem", "x", "y", bos="z")
+        Template.from_dict(
+            {"name": "mine", "kind": "poem", "with_input": "x", "without_input": "y", "bos": "z"}
+        )
     for fault in ("kind", "bos", "with_input", "without_input"):
         assert fault in str(caught.value)
     path = tmp_path / prompts.FILE

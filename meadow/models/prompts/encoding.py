@@ -38,11 +38,10 @@ class Refused(Error):  # noqa: N818 - it is a verdict on a row, not a fault of t
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row to train on.
+    """A row to train on: prompt, answer and end.
 
     Attributes:
-        input_ids: Token ids of prompt, answer and end.
-        labels: The same, with `IGNORED` where nothing is trained; as many.
+        labels: As `input_ids`, with `IGNORED` where nothing is trained.
         truncated: Something of the row was cut.
     """
 
@@ -73,7 +72,7 @@ def encode(
         Refused: Nothing of it should be trained on.
         PromptError: The template cannot be used with this tokenizer.
     """
-    instruction, given, answer = (_words(row, key) for key in ("instruction", "input", "output"))
+    instruction, given, answer = (_words(key, row.get(key)) for key in ("instruction", "input", "output"))
     if not answer:
         raise Refused("empty answer")
     put = frame(template, tokenizer)
@@ -81,7 +80,7 @@ def encode(
     if not answered:
         raise Refused("no token in the answer", f"the tokenizer makes none of {answer[:40]!r}")
     room = None if max_length is None else max_length - len(answered) - len(put.end)
-    prompt, cut = _fitted(put, instruction, given, room, exact=False)
+    prompt, cut = _fitted(put, *_asked(instruction, given), room, exact=False)
     left = len(answered) if max_length is None else max_length - len(prompt)
     end = put.end
     if max_length is not None and left < len(answered) + len(put.end):
@@ -123,9 +122,7 @@ def prompt_ids(
     put = frame(template, tokenizer)
     prefix = put.follow(answer_prefix) if answer_prefix else []
     room = None if max_length is None else max_length - len(prefix)
-    row = {"instruction": instruction, "input": input}
-    prompt, _ = _fitted(put, _words(row, "instruction"), _words(row, "input"), room, exact=True)
-    return prompt + prefix
+    return _fitted(put, *_asked(instruction, input), room, exact=True)[0] + prefix
 
 
 def prompt_text(template: Template, tokenizer: Any, instruction: str, input: str = "") -> str:  # noqa: A002
@@ -137,11 +134,8 @@ def prompt_text(template: Template, tokenizer: Any, instruction: str, input: str
         instruction: What is asked.
         input: What it is asked of.
     """
-    row = {"instruction": instruction, "input": input}
-    instruction, given = _asked(_words(row, "instruction"), _words(row, "input"))
-    if template.kind == "text":
-        return template.fill(instruction, given)
-    return frame(template, tokenizer).text(instruction, given)
+    asked = _asked(instruction, input)
+    return template.fill(*asked) if template.kind == "text" else frame(template, tokenizer).text(*asked)
 
 
 def messages(template: Template, instruction: str, input: str = "") -> list[dict[str, str]]:  # noqa: A002
@@ -149,28 +143,24 @@ def messages(template: Template, instruction: str, input: str = "") -> list[dict
 
     A text template's prompt becomes the user's message whole.
     """
-    row = {"instruction": instruction, "input": input}
-    asked = template.fill(*_asked(_words(row, "instruction"), _words(row, "input")))
-    user = {"role": "user", "content": asked}
+    user = {"role": "user", "content": template.fill(*_asked(instruction, input))}
     return [{"role": "system", "content": template.system}, user] if template.system else [user]
 
 
-def _words(row: Mapping[str, Any], key: str) -> str:
-    found = row.get(key)
-    if found is None:
-        return ""
-    if not isinstance(found, str):
-        raise Refused("not a text", f"{key} is {type(found).__name__}")
-    return found.strip()
+def _words(key: str, said: Any) -> str:
+    if said is not None and not isinstance(said, str):
+        raise Refused("not a text", f"{key} is {type(said).__name__}")
+    return (said or "").strip()
 
 
-def _asked(instruction: str, given: str) -> tuple[str, str]:
+def _asked(instruction: Any, given: Any) -> tuple[str, str]:
     """Instruction and input, of which the first must be something."""
-    if not instruction:
-        instruction, given = given, ""
-    if not instruction:
-        raise Refused("no question", "instruction and input are both empty")
-    return instruction, given
+    instruction, given = _words("instruction", instruction), _words("input", given)
+    if instruction:
+        return instruction, given
+    if given:
+        return given, ""
+    raise Refused("no question", "instruction and input are both empty")
 
 
 def _fitted(
@@ -181,7 +171,6 @@ def _fitted(
     With `exact`, one that does not fit is refused. Otherwise as much of it is cut as may be, and the rest is
     for the answer to bear.
     """
-    instruction, given = _asked(instruction, given)
     prompt = put.prompt(instruction, given)
     if room is None or len(prompt) <= room:
         return prompt, False

@@ -7,6 +7,7 @@ import json
 import re
 import weakref
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from meadow.models.prompts.templates import FILE, TEMPLATES, PromptError, Templa
 
 #: Stand-ins for what a row says, to find a chat template's fixed parts by. Letters alone: nothing to strip.
 _ASKED, _ANSWERED, _SYSTEM = "qzmeadowquestionzq", "qzmeadowanswerzq", "qzmeadowsystemzq"
+_OTHERS = f"choose another template ({', '.join(name for name in TEMPLATES if name != 'chat')})"
 
 
 def save(template: Template, folder: Path | str, tokenizer: Any = None) -> None:
@@ -78,9 +80,8 @@ class PromptFrame:
     lead = ""
     # Whether special tokens' texts are tokens: in a chat the template writes them as text.
     _special = False
-    # The fixed words before an answer, and their tokens once they are known.
+    # The fixed words before an answer.
     _tail = ""
-    _first: list[int] | None = None
 
     def __init__(self, template: Template, tokenizer: Any) -> None:
         self._template = template
@@ -88,8 +89,8 @@ class PromptFrame:
         self._tokenizer = weakref.ref(tokenizer)
 
     def text(self, instruction: str, given: str) -> str:
-        """The prompt as text."""
-        raise NotImplementedError
+        """The prompt as text, without BOS."""
+        return self._template.fill(instruction, given)
 
     def prompt(self, instruction: str, given: str) -> list[int]:
         """The prompt as tokens."""
@@ -99,10 +100,11 @@ class PromptFrame:
         """The tokens of an answer."""
         if not answer:
             return []
-        tokenizer, text = self._tokenizer(), self.lead + answer
-        if self._first is None:
-            self._first = _ids(tokenizer, self._tail, special=self._special)
-        return _following(tokenizer, self._tail, text, special=self._special, first=self._first)
+        return _following(self._tokenizer(), self._first, self._tail, self.lead + answer, self._special)
+
+    @cached_property
+    def _first(self) -> list[int]:
+        return _ids(self._tokenizer(), self._tail, special=self._special)
 
 
 class _Text(PromptFrame):
@@ -111,9 +113,6 @@ class _Text(PromptFrame):
         self._bos = [tokenizer.bos_token_id] if begins_with_bos(template, tokenizer) else []
         self._tail, self.lead = template.tail, template.answer_lead
         self.end = [tokenizer.eos_token_id]
-
-    def text(self, instruction: str, given: str) -> str:
-        return self._template.fill(instruction, given)
 
     def prompt(self, instruction: str, given: str) -> list[int]:
         return self._bos + super().prompt(instruction, given)
@@ -133,19 +132,18 @@ class ChatFrame(PromptFrame):
         whole = _rendered(template, tokenizer, [*asked, {"role": "assistant", "content": _ANSWERED}])
         if prompt.count(_ASKED) != 1 or whole.count(_ANSWERED) != 1:
             raise PromptError("the tokenizer's chat template does not repeat what user and assistant say")
-        # What training puts between the last question and the answer besides the template's own words.
+        # What training puts between the last question and the answer besides the template's own words: white
+        # space is the answer's, an empty block of thoughts the prompt's, so that a model is asked as it was trained.
         self._between = ""
         if whole.startswith(prompt):
-            # White space is the answer's, an empty block of thoughts the prompt's, so that a model is asked
-            # as it was trained.
             between = whole[len(prompt) :].partition(_ANSWERED)[0]
             if between.strip():
                 self._between = between
             else:
                 self.lead = between
         self._before, _, self._tail = (prompt + self._between).partition(_ASKED)
-        names = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-        names |= set(tokenizer.all_special_tokens)
+        added = tokenizer.added_tokens_decoder.values()
+        names = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
         longest_first = sorted(filter(None, names), key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first)))
         self.end = _turn_end(tokenizer, whole.partition(_ANSWERED)[2])
@@ -219,16 +217,12 @@ def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
     )["input_ids"]
 
 
-def _following(
-    tokenizer: Any, before: str, text: str, *, special: bool, first: list[int] | None = None
-) -> list[int]:
-    """Tokens of `text` as it stands after `before`, none of which holds anything of that.
+def _following(tokenizer: Any, first: list[int], before: str, text: str, special: bool) -> list[int]:
+    """Tokens of `text` as it stands after `before`, whose own are `first`; none of them holds anything of that.
 
     A sentencepiece tokenizer puts a space before a text that it gets alone, so the text is tokenised with
-    what is before it, and that (`first`, where it is known) is taken away again.
+    what is before it, and that is taken away again.
     """
-    if first is None:
-        first = _ids(tokenizer, before, special=special)
     both = _ids(tokenizer, before + text, special=special)
     if both[: len(first)] == first:
         return both[len(first) :]
@@ -237,10 +231,9 @@ def _following(
 
 def _turn_end(tokenizer: Any, after: str) -> list[int]:
     """The tokens that end an answer in a chat: up to the first special one, which is where a model stops."""
-    found = _following(tokenizer, _ANSWERED, after, special=True)
-    special = set(tokenizer.all_special_ids) | {
-        number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
+    found = _following(tokenizer, _ids(tokenizer, _ANSWERED, special=True), _ANSWERED, after, True)
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
     for place, token in enumerate(found):
         if token in special:
             return found[: place + 1]
@@ -260,9 +253,7 @@ def _rendered(template: Template, tokenizer: Any, said: Sequence[Mapping[str, st
             **options,
         )
     except Exception as error:  # noqa: BLE001 - a chat template is a program, and raises what it likes
-        raise PromptError(
-            f"the tokenizer's chat template cannot be rendered: {error}; choose another template ({_others()})"
-        ) from error
+        raise PromptError(f"the tokenizer's chat template cannot be rendered: {error}; {_OTHERS}") from error
 
 
 def _chat_template(template: Template, tokenizer: Any) -> str:
@@ -270,9 +261,5 @@ def _chat_template(template: Template, tokenizer: Any) -> str:
     if isinstance(found, dict):
         found = found.get("default")
     if not found:
-        raise PromptError(f"the tokenizer has no chat template; choose another template ({_others()})")
+        raise PromptError(f"the tokenizer has no chat template; {_OTHERS}")
     return found
-
-
-def _others() -> str:
-    return ", ".join(name for name in TEMPLATES if name != "chat")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
 
 from meadow.core.errors import Error
+from meadow.core.yamlfile import mistakes
 
 #: The file of a model folder that holds the template the model was trained with.
 FILE = "meadow_template.json"
@@ -24,7 +26,7 @@ class PromptError(Error):
     """A template that is unknown or malformed, or that cannot be used with a tokenizer."""
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Template:
     """How a question is put to a model.
 
@@ -42,6 +44,9 @@ class Template:
         stop: Texts that end an answer when the model goes on to the next question by itself.
         chat_template: The chat template (Jinja); None: the tokenizer's own.
         source: Where the words come from.
+
+    Raises:
+        pydantic.ValidationError: It is none; see `from_dict`.
     """
 
     name: str
@@ -51,14 +56,34 @@ class Template:
     answer_lead: str = ""
     system: str = ""
     bos: Literal["tokenizer", "always", "never"] = "tokenizer"
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, pydantic.Field(min_length=1)], ...] = ()
     chat_template: str | None = None
     source: str = ""
 
-    def __post_init__(self) -> None:
-        found = list(_problems(self))
-        if found:
-            raise PromptError(f"template {self.name!r}: {'; '.join(found)}")
+    @pydantic.field_validator("with_input")
+    @classmethod
+    def _both(cls, text: str) -> str:
+        if sorted(_PLACE.findall(text)) != ["input", "instruction"]:
+            raise ValueError("must hold {instruction} and {input} once each")
+        return text
+
+    @pydantic.field_validator("without_input")
+    @classmethod
+    def _one(cls, text: str) -> str:
+        if _PLACE.findall(text) != ["instruction"]:
+            raise ValueError("must hold {instruction} once, and no {input}")
+        return text
+
+    @pydantic.model_validator(mode="after")
+    def _ends(self) -> Self:
+        ends = [_PLACE.split(text)[-1] for text in (self.with_input, self.without_input)]
+        if self.kind == "text" and ends[0] != ends[1]:
+            raise ValueError(
+                f"with_input and without_input must end alike, not with {ends[0]!r} and {ends[1]!r}"
+            )
+        if self.kind == "text" and not ends[0].strip():
+            raise ValueError("words must stand between the last placeholder and the answer, as '\\nAnswer:'")
+        return self
 
     @property
     def tail(self) -> str:
@@ -83,53 +108,22 @@ class Template:
         """
         if not isinstance(found, dict):
             raise PromptError("a template is a JSON object with name, kind, with_input and without_input")
-        names = {field.name for field in dataclasses.fields(cls)}
         given = {key: value for key, value in found.items() if key != "format"}
-        problems = []
         if found.get("format", _FORMAT) != _FORMAT:
-            problems.append(f"format {found['format']!r} is not {_FORMAT}: it was written by another Meadow")
-        if unknown := sorted(set(given) - names):
-            problems.append(f"unknown: {', '.join(unknown)} (known: {', '.join(sorted(names))})")
-        required = ("name", "kind", "with_input", "without_input")
-        if missing := [key for key in required if key not in given]:
-            problems.append(f"missing: {', '.join(missing)}")
-        stop = given.get("stop", [])
-        if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
-            problems.append("stop is no list of texts")
-        for key in sorted(names - {"stop"} & set(given)):
-            may_be_none = key == "chat_template"
-            if not isinstance(given[key], str) and not (may_be_none and given[key] is None):
-                problems.append(f"{key} is no text")
-        if problems:
-            raise PromptError("; ".join(problems))
-        return cls(**{**given, "stop": tuple(stop)})
+            raise PromptError(
+                f"format {found['format']!r} is not {_FORMAT}: it was written by another Meadow"
+            )
+        try:
+            return cls(**given)
+        except pydantic.ValidationError as error:
+            raise PromptError("; ".join(mistakes(error, pydantic.BaseModel))) from None
 
 
-def _problems(template: Template) -> Iterator[str]:
-    if template.kind not in ("text", "chat"):
-        yield f"kind {template.kind!r} is neither 'text' nor 'chat'"
-    if template.bos not in ("tokenizer", "always", "never"):
-        yield f"bos {template.bos!r} is none of 'tokenizer', 'always', 'never'"
-    if sorted(_PLACE.findall(template.with_input)) != ["input", "instruction"]:
-        yield "with_input must hold {instruction} and {input} once each"
-    if _PLACE.findall(template.without_input) != ["instruction"]:
-        yield "without_input must hold {instruction} once, and no {input}"
-    if template.kind == "text":
-        ends = [_PLACE.split(text)[-1] for text in (template.with_input, template.without_input)]
-        if ends[0] != ends[1]:
-            yield f"with_input and without_input must end alike, not with {ends[0]!r} and {ends[1]!r}"
-        if not ends[0].strip():
-            yield "words must stand between the last placeholder and the answer, such as '\\nAnswer:'"
-
-
-def _known() -> Iterator[tuple[str, Template]]:
-    text = Path(__file__).with_name("templates.json").read_text(encoding="utf-8")
-    for found in json.loads(text):
-        yield found["name"], Template.from_dict(found)
-
-
+_KNOWN = json.loads(Path(__file__).with_name("templates.json").read_text(encoding="utf-8"))
 #: The templates by name.
-TEMPLATES: Mapping[str, Template] = MappingProxyType(dict(_known()))
+TEMPLATES: Mapping[str, Template] = MappingProxyType(
+    {found["name"]: Template.from_dict(found) for found in _KNOWN}
+)
 
 
 def get(name: str) -> Template:
