@@ -27,10 +27,8 @@ import sys
 from collections.abc import Sequence
 
 from meadow.chat import ChatError, ChatSettings, open_chat, page, serving
+from meadow.chat.conversation import SIDES
 from meadow.chat.terminal import Terminal
-
-WRONG_USE = 2
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems.append(f"port {asked.port} is not between 0 and 65535")
     if problems:
         print("chat: wrong settings:", *(f"  {line}" for line in problems), sep="\n", file=sys.stderr)
-        return WRONG_USE
+        return 2
     try:
         return talk(asked, settings)
     except ChatError as error:
@@ -60,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         print("chat: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return 130
 
 
 def talk(asked: argparse.Namespace, settings: ChatSettings) -> int:
@@ -102,44 +100,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--web", action="store_true", help="a page at 127.0.0.1 instead of the terminal")
     add("--port", type=int, metavar="N", help="the page's port; default the first free one from 7860 on")
     add(
-        "--template",
-        metavar="NAME",
-        help="medalpaca, alpaca, chat, plain, or a .json file; default the model's own",
+        "--template", metavar="NAME", help="medalpaca, alpaca, chat, plain, a .json file; default the model's"
     )
     add(
         "--instruction",
         default="",
         metavar="TEXT",
-        help="what to do with each question, as the training rows say it",
+        help="what to do with each question, as training rows say",
     )
     add("--system", default="", metavar="TEXT", help="the system message, where the template has one")
-    add("--adapter", choices=("on", "off", "both"), help="default on; on the page both, side by side")
+    add("--adapter", choices=SIDES, help="default on; on the page both, side by side")
     add("--with-adapter", metavar="DIR", help="an adapter to put on the model, if --model is a whole one")
     add("--base", metavar="DIR", help="the base model, if it is not where the adapter says")
     add("--quantization", choices=("8bit", "4bit"), help="load it in 8 or 4 bits")
     add("--dtype", default="auto", help="float32, bfloat16, float16 or auto (default)")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, balanced ...")
-    add(
-        "--allow-pickle",
-        action="store_true",
-        help="weights may be pickles; never do this with strangers' files",
-    )
+    add("--allow-pickle", action="store_true", help="weights may be pickles; never for strangers' files")
     add("--max-new-tokens", type=int, default=512, metavar="N", help="the most tokens of an answer (512)")
     add("--temperature", type=float, default=0.0, metavar="T", help="0 (default): always the likeliest token")
-    add(
-        "--top-k",
-        type=int,
-        default=0,
-        metavar="K",
-        help="sample from the K likeliest tokens; 0 (default): all",
-    )
-    add(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="sample from the likeliest that have P together (1)",
-    )
+    add("--top-k", type=int, default=0, metavar="K", help="sample from the K likeliest; 0 (default): all")
+    add("--top-p", type=float, default=1.0, metavar="P", help="sample from the likeliest with P together (1)")
     add("--seed", type=int, default=0, metavar="N", help="of sampling (0)")
     return parser
 

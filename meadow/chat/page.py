@@ -6,12 +6,13 @@ Answers are shown as the text that they are: markup in them draws no picture and
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from meadow.chat import DISCLAIMER, Chat, ChatError, ChatSettings, Turn
+from meadow.chat.conversation import DISCLAIMER, SIDES, Chat, ChatError, ChatSettings, Turn
 from meadow.chat.serving import gradio
 from meadow.chat.terminal import about
 from meadow.models import prompts
@@ -20,7 +21,7 @@ __all__ = ["build"]
 
 #: Seconds between two updates of an answer: a browser draws no more than it can show.
 _PACE = 0.05
-_BOTH, _ON, _OFF = "Side by side", "Adapter on", "Adapter off"
+_CHOICES = [("Side by side", "both"), ("Adapter on", "on"), ("Adapter off", "off")]
 
 
 def build(
@@ -48,119 +49,97 @@ def build(
     """
     gr = gradio()
     settings = settings or ChatSettings()
-    mode = {"on": _ON, "off": _OFF, "both": _BOTH}[adapter] if chat.has_adapter else _ON
-
-    def sides(chosen: str) -> list[bool]:
-        return {_ON: [True], _OFF: [False], _BOTH: [True, False]}[chosen]
-
-    def messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
-        said = []
-        for question, answer in turns:
-            said.append({"role": "user", "content": _shown(question)})
-            if answer:
-                said.append({"role": "assistant", "content": _shown(answer)})
-        return said
+    mode = adapter if chat.has_adapter else "on"
 
     def ask(
         question: str,
-        said: dict[str, list[tuple[str, str]]],
-        chosen: str,
-        wanted: str,
-        system_words: str,
+        said: dict[bool, list[Turn]],
+        mode: str,
+        instruction: str,
+        system: str,
         most: float,
         temperature: float,
     ) -> Iterator[tuple[Any, ...]]:
-        given = ChatSettings(int(most), float(temperature), settings.top_k, settings.top_p, settings.seed)
-        said = {side: list(turns) for side, turns in said.items()}
-        asked, places, sent, notes = [], [], [], list(given.problems())
-        try:
-            if notes:
-                raise ChatError("; ".join(notes))
-            for on in sides(chosen):
-                side = "on" if on else "off"
-                before = [Turn(*turn) for turn in said[side]]
-                prompt = chat.prompt(
-                    question, before, instruction=wanted, system=system_words, room=given.max_new_tokens
-                )
-                if prompt.forgotten:
-                    notes.append(
-                        f"The conversation is too long: the model is not shown the first {prompt.forgotten} turns."
-                    )
-                asked.append((prompt, on))
-                places.append(side)
-                if prompt.text not in sent:
-                    sent.append(prompt.text)
-        except (ChatError, prompts.PromptError, prompts.Refused) as error:
-            yield (question, said, messages(said["on"]), messages(said["off"]), gr.skip(), _note(str(error)))
-            return
-        for side in places:
-            said[side].append((question, ""))
-        shown = "\n\n---- adapter off ----\n\n".join(sent)
+        given = dataclasses.replace(settings, max_new_tokens=int(most), temperature=float(temperature))
 
-        def state(note: str = "") -> tuple[Any, ...]:
+        # Whoever types the next question meanwhile keeps it.
+        as_it_is = gr.skip()
+
+        def state(note: str, box: Any = as_it_is, shown: Any = as_it_is) -> tuple[Any, ...]:
             # A copy: what was yielded must not change behind Gradio's back.
-            kept = {side: list(turns) for side, turns in said.items()}
-            # Whoever types the next question meanwhile keeps it.
-            return gr.skip(), kept, messages(kept["on"]), messages(kept["off"]), shown, _note(note)
+            kept = {on: list(turns) for on, turns in said.items()}
+            return box, kept, _messages(kept[True]), _messages(kept[False]), shown, _note(note)
 
-        note = " ".join(dict.fromkeys(notes))
-        yield ("", *state(note)[1:])
+        said = {on: list(turns) for on, turns in said.items()}
+        asked: dict[bool, Any] = {}
+        try:
+            if problems := "; ".join(given.problems()):
+                raise ChatError(problems)
+            for on in SIDES[mode]:
+                asked[on] = chat.prompt(
+                    question, said[on], instruction=instruction, system=system, room=given.max_new_tokens
+                )
+        except (ChatError, prompts.PromptError, prompts.Refused) as error:
+            yield state(str(error), box=question)
+            return
+        sides = list(asked)
+        for on in sides:
+            said[on].append(Turn(question))
+        forgotten = dict.fromkeys(prompt.forgotten for prompt in asked.values() if prompt.forgotten)
+        note = " ".join(
+            f"The conversation is too long: the model is not shown the first {count} turns."
+            for count in forgotten
+        )
+        sent = dict.fromkeys(prompt.text for prompt in asked.values())
+        yield state(note, box="", shown="\n\n---- adapter off ----\n\n".join(sent))
         last = time.monotonic()
         try:
-            with contextlib.closing(chat.answers(asked, given)) as pieces:
+            with contextlib.closing(chat.answers([(asked[on], on) for on in sides], given)) as pieces:
                 for place, piece in pieces:
-                    turns = said[places[place]]
-                    turns[-1] = (question, turns[-1][1] + piece)
+                    turns = said[sides[place]]
+                    turns[-1] = Turn(question, turns[-1].answer + piece)
                     if time.monotonic() - last >= _PACE:
                         last = time.monotonic()
                         yield state(note)
         except ChatError as error:
             note = str(error)
-        for side in places:
-            if not said[side][-1][1].strip():
-                said[side][-1] = (question, "(The model wrote nothing.)")
+        for on in sides:
+            if not said[on][-1].answer.strip():
+                said[on][-1] = Turn(question, "(The model wrote nothing.)")
         yield state(note)
 
-    def seen(chosen: str) -> tuple[Any, Any]:
-        on = sides(chosen)
-        return gr.update(visible=True in on), gr.update(visible=False in on)
+    def seen(mode: str) -> list[Any]:
+        return [gr.update(visible=on in SIDES[mode]) for on in (True, False)]
 
     def empty() -> tuple[Any, ...]:
-        return {"on": [], "off": []}, [], [], "", _note("")
+        return {True: [], False: []}, [], [], "", ""
+
+    def answers(on: bool, label: str) -> Any:
+        return gr.Chatbot(
+            label=label,
+            visible=on in SIDES[mode],
+            elem_id=f"answers-{'on' if on else 'off'}",
+            height="48vh",
+            render_markdown=False,
+            sanitize_html=True,
+            feedback_options=None,
+            # What it would copy has its signs escaped.
+            buttons=[],
+            allow_file_downloads=False,
+        )
 
     # Nothing that is not meant for the page's own scripts can be called.
-    private: dict[str, Any] = {"api_visibility": "private"}
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="Meadow: try a model", analytics_enabled=False) as page:
-        said = gr.State({"on": [], "off": []})
+        said = gr.State({True: [], False: []})
         gr.HTML(f'<p role="note">{escape(DISCLAIMER)}</p>', elem_id="disclaimer", js_on_load=None)
-        lines = "".join(f"<p>{escape(_upper(line))}</p>" for line in about(chat))
+        lines = "".join(f"<p>{escape(line[0].upper() + line[1:])}</p>" for line in about(chat))
         gr.HTML(f"<h1>Try a model</h1>{lines}", elem_id="about", js_on_load=None)
-        choice = gr.Radio(
-            [_BOTH, _ON, _OFF], value=mode, label="Adapter", visible=chat.has_adapter, elem_id="adapter"
-        )
-        talk: dict[str, Any] = {
-            "height": "48vh",
-            "render_markdown": False,
-            "sanitize_html": True,
-            "feedback_options": None,
-            # What it would copy has its signs escaped.
-            "buttons": [],
-            "allow_file_downloads": False,
-        }
+        choice = gr.Radio(_CHOICES, value=mode, label="Adapter", visible=chat.has_adapter, elem_id="adapter")
         with gr.Row():
-            with_adapter = gr.Chatbot(
-                label="Adapter on" if chat.has_adapter else "Answers",
-                visible=True in sides(mode),
-                elem_id="answers-on",
-                **talk,
-            )
-            without = gr.Chatbot(
-                label="Adapter off (the base model)",
-                visible=False in sides(mode),
-                elem_id="answers-off",
-                **talk,
-            )
-        note = gr.HTML(_note(""), elem_id="note", js_on_load=None)
+            with_adapter = answers(True, "Adapter on" if chat.has_adapter else "Answers")
+            without = answers(False, "Adapter off (the base model)")
+        note = gr.HTML("", elem_id="note", js_on_load=None)
         box = gr.Textbox(
             label="Question", placeholder="Shift+Enter begins a new line", lines=1, elem_id="question",
             autofocus=True, max_lines=12,
@@ -183,9 +162,9 @@ def build(
             )
         with gr.Accordion("Settings", open=False):
             wanted = gr.Textbox(
-                value=instruction, label="Instruction", info="What to do with each question; may be empty",
-            )  # fmt: skip
-            system_box = gr.Textbox(value=system, label="System message", visible=chat.takes_system)
+                instruction, label="Instruction", info="What to do with each question; may be empty"
+            )
+            system_box = gr.Textbox(system, label="System message", visible=chat.takes_system)
             most = gr.Number(
                 settings.max_new_tokens, label="Most tokens of an answer", precision=0, minimum=1
             )
@@ -203,7 +182,6 @@ def build(
             [box, said, with_adapter, without, sent, note],
             concurrency_limit=1,
             concurrency_id="model",
-            show_progress="hidden",
             trigger_mode="once",
             **private,
         )
@@ -215,21 +193,17 @@ def build(
             None,
             [said, with_adapter, without, sent, note],
             cancels=[asking],
-            show_progress="hidden",
             **private,
         )
-        choice.change(seen, choice, [with_adapter, without], show_progress="hidden", **private)
+        choice.change(seen, choice, [with_adapter, without], **private)
     return page
 
 
-def _shown(text: str) -> str:
-    """A text for the chat, which takes its messages for HTML even where it is told not to read Markdown."""
-    return escape(text, quote=False)
+def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """A conversation for the chat, which takes its messages for HTML even where it is told not to read Markdown."""
+    said = (each for turn in turns for each in (("user", turn.question), ("assistant", turn.answer)))
+    return [{"role": role, "content": escape(words, quote=False)} for role, words in said if words]
 
 
 def _note(text: str) -> str:
     return f'<p role="status">{escape(text)}</p>' if text else ""
-
-
-def _upper(line: str) -> str:
-    return line[:1].upper() + line[1:]

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meadow.chat import ChatError
+from meadow.chat.conversation import ChatError
 from meadow.models import offline
 
-__all__ = ["HOST", "check", "gradio", "launch", "serve"]
+__all__ = ["HOST", "check", "gradio", "serve"]
 
 #: The only address that the page is served at.
 HOST = "127.0.0.1"
 #: The first port that is tried where none is given, and how many are.
 PORT, _PORTS = 7860, 100
-_INSTALL = "pip install -c constraints.txt '.[web]'"
 
 # The page's scripts write styles and evaluate templates of their own; nothing may come from, or go, elsewhere.
 _POLICY = (
@@ -31,29 +30,14 @@ _POLICY = (
 )
 
 
-class _LocalOnly:
-    """Answers only what was asked of this machine by its own name, and forbids pages to load from elsewhere.
-
-    Without it a page on the web could have its name point to 127.0.0.1 and talk to the model.
-    """
+class _Policy:
+    """Forbids pages to load anything from elsewhere."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.datastructures import Headers, MutableHeaders
-        from starlette.responses import PlainTextResponse
-        from starlette.websockets import WebSocketClose
-
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        host = Headers(scope=scope).get("host", "").lower()
-        if not {host, host.rpartition(":")[0]} & {HOST, "localhost"}:
-            refusal = PlainTextResponse("This page is served to this machine only.\n", 421)
-            answer = WebSocketClose(1008) if scope["type"] == "websocket" else refusal
-            await answer(scope, receive, send)
-            return
+        from starlette.datastructures import MutableHeaders
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -75,8 +59,8 @@ def gradio() -> Any:
         import gradio as found
     except ImportError as error:
         raise ChatError(
-            f"the page needs gradio, which is not installed ({error}): {_INSTALL}; without --web it works in the "
-            "terminal"
+            f"the page needs gradio, which is not installed ({error}): pip install -c constraints.txt '.[web]'; without --web "
+            "it works in the terminal"
         ) from error
     return found
 
@@ -91,25 +75,28 @@ def check(port: int | None = None) -> None:
     _free_port(port)
 
 
-def launch(page: Any, port: int | None = None) -> str:
-    """Serves a page to this machine, and returns its address at once.
+def serve(page: Any, port: int | None = None, say: Callable[[str], None] = print) -> int:
+    """Serves a page to this machine until Ctrl-C; returns the exit code.
 
     Args:
         page: What `build` made.
         port: The port; None: the first free one from `PORT` on.
+        say: Told its address.
 
     Raises:
         ChatError: The port, or all of those, are taken.
     """
     gr = gradio()
     from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    # Without it a page on the web could have its name point to 127.0.0.1 and talk to the model.
+    mine = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     try:
         _, address, _ = page.queue(api_open=False, max_size=16).launch(
             server_name=HOST,
             server_port=_free_port(port),
             share=False,
-            inbrowser=False,
             prevent_thread_lock=True,
             quiet=True,
             show_error=True,
@@ -119,18 +106,24 @@ def launch(page: Any, port: int | None = None) -> str:
             pwa=False,
             run_history=False,
             enable_monitoring=False,
-            strict_cors=True,
             allowed_paths=[],
             # Fonts of the machine: those of the web would have to be fetched.
             theme=gr.themes.Default(
                 font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
             ),
-            css=Path(__file__).with_name("page.css").read_text(encoding="utf-8"),
-            app_kwargs={"middleware": [Middleware(_LocalOnly)]},
+            css_paths=Path(__file__).with_name("page.css"),
+            app_kwargs={"middleware": [mine, Middleware(_Policy)]},
         )
     except OSError as error:
         raise ChatError(f"the page cannot be served at {HOST}: {error}; choose another --port") from error
-    return address
+    say(f"{address}  (this machine only; Ctrl-C ends it)")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        page.close(verbose=False)
 
 
 def _free_port(port: int | None) -> int:
@@ -145,16 +138,3 @@ def _free_port(port: int | None) -> int:
             return probe.getsockname()[1]
     what = f"port {port} is" if port is not None else f"ports {PORT} to {PORT + _PORTS - 1} are"
     raise ChatError(f"{what} taken, or not allowed: choose another one with --port")
-
-
-def serve(page: Any, port: int | None = None, say: Callable[[str], None] = print) -> int:
-    """Serves a page until Ctrl-C; returns the exit code."""
-    address = launch(page, port)
-    say(f"{address}  (this machine only; Ctrl-C ends it)")
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        page.close(verbose=False)

@@ -12,13 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from meadow.chat import DISCLAIMER, Chat, ChatError, ChatSettings, Turn
+from meadow.chat.conversation import DISCLAIMER, SIDES, Chat, ChatError, ChatSettings, Turn
 from meadow.models import prompts
 
 __all__ = ["Terminal", "about"]
 
 _QUOTES = '"""'
-_MODES = ("on", "off", "both")
+_COMMANDS = {
+    "reset": "forget what was said",
+    "instruction": "TEXT: what to do with each question; without TEXT: none",
+    "template": "show the template",
+    "system": "TEXT: the system message; without TEXT: the template's own",
+    "adapter": "on | off | both, one answer after the other",
+}
 
 
 def about(chat: Chat) -> Iterator[str]:
@@ -139,12 +145,11 @@ class Terminal:
         return "\n".join(lines).strip()
 
     def _ask(self, question: str) -> None:
-        modes = [self.adapter != "off"] if self.adapter != "both" else [True, False]
         if self._asked and not self._live:
             self._say("")
         self._asked = True
-        for place, on in enumerate(modes):
-            if len(modes) > 1:
+        for place, on in enumerate(SIDES[self.adapter]):
+            if self.adapter == "both":
                 self._say(("\n" if place else "") + f"[adapter {'on' if on else 'off'}]")
             prompt = self.chat.prompt(
                 question,
@@ -155,8 +160,7 @@ class Terminal:
             )
             if prompt.forgotten:
                 self._note(f"(the conversation is too long: the first {prompt.forgotten} turns are left out)")
-            answer = ""
-            stopped = False
+            answer, stopped = "", False
             pieces = self.chat.answer(prompt, self.settings, adapter=on)
             try:
                 for piece in pieces:
@@ -172,55 +176,38 @@ class Terminal:
                 self._note("(stopped)")
                 return
 
-    # ---- commands ----
-
     def _command(self, line: str) -> None:
         name, _, words = line[1:].strip().partition(" ")
         words = words.strip()
-        commands = {
-            "reset": (self._reset, "forget what was said"),
-            "instruction": (self._set_instruction, "TEXT: what to do with each question; without TEXT: none"),
-            "template": (self._template, "show the template"),
-        }
-        if self.chat.takes_system:
-            commands["system"] = (
-                self._set_system,
-                "TEXT: the system message; without TEXT: the template's own",
-            )
-        if self.chat.has_adapter:
-            commands["adapter"] = (self._set_adapter, "on | off | both, one answer after the other")
-        if name == "help":
-            width = max(map(len, commands))
-            lines = [f"/{key:{width}}  {what}" for key, (_, what) in commands.items()]
-            self._note(*lines, f"/{'quit':{width}}  end the conversation")
-        elif name in commands:
-            commands[name][0](words)
-        elif name == "system":
-            raise ChatError(f"the template {self.chat.template.name} has no place for a system message")
-        elif name == "adapter":
-            raise ChatError("there is no adapter: give an adapter's folder as --model, or one with --adapter")
-        else:
-            raise ChatError(f"there is no command /{name}; there are /help, /{', /'.join(commands)}, /quit")
-
-    def _reset(self, words: str) -> None:
-        for said in self._said.values():
-            said.clear()
-        self._note("(all that was said is forgotten)", DISCLAIMER)
-
-    def _set_instruction(self, words: str) -> None:
-        self.instruction = words
-        self._note(f"(instruction: {words or 'none'})")
-
-    def _set_system(self, words: str) -> None:
-        self.system = words
-        self._note(f"(system message: {words or self.chat.template.system or 'none'})")
-
-    def _set_adapter(self, words: str) -> None:
-        if words not in _MODES:
-            raise ChatError(f"the adapter is {', '.join(_MODES)}, not {words!r}")
-        self.adapter = words
-        self._note(f"(adapter: {words})")
-
-    def _template(self, words: str) -> None:
-        shown = self.chat.prompt("(the question)", instruction=self.instruction, system=self.system)
-        self._note(f"template {self.chat.template.name}:", shown.text)
+        missing = {"system": not self.chat.takes_system, "adapter": not self.chat.has_adapter}
+        there = {key: what for key, what in _COMMANDS.items() if not missing.get(key)}
+        match name:
+            case "help":
+                width = max(map(len, there))
+                there["quit"] = "end the conversation"
+                self._note(*(f"/{key:{width}}  {what}" for key, what in there.items()))
+            case "reset":
+                self._said = {True: [], False: []}
+                self._note("(all that was said is forgotten)", DISCLAIMER)
+            case "instruction":
+                self.instruction = words
+                self._note(f"(instruction: {words or 'none'})")
+            case "template":
+                shown = self.chat.prompt("(the question)", instruction=self.instruction, system=self.system)
+                self._note(f"template {self.chat.template.name}:", shown.text)
+            case "system" if name in there:
+                self.system = words
+                self._note(f"(system message: {words or self.chat.template.system or 'none'})")
+            case "system":
+                raise ChatError(f"the template {self.chat.template.name} has no place for a system message")
+            case "adapter" if name not in there:
+                raise ChatError(
+                    "there is no adapter: give an adapter's folder as --model, or one with --adapter"
+                )
+            case "adapter" if words not in SIDES:
+                raise ChatError(f"the adapter is {', '.join(SIDES)}, not {words!r}")
+            case "adapter":
+                self.adapter = words
+                self._note(f"(adapter: {words})")
+            case _:
+                raise ChatError(f"there is no command /{name}; there are /help, /{', /'.join(there)}, /quit")
