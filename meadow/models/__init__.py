@@ -4,7 +4,7 @@ A model is a folder, never a name on a hub: nothing is fetched, no code in a fol
 safetensors unless the caller allows pickles. Heavy libraries are imported when a model is loaded, not before.
 """
 
-from meadow.models.environment import describe_hardware, missing_extra, offline
+from meadow.models.environment import describe_hardware, offline
 from meadow.models.errors import ModelError
 from meadow.models.folder import adapter_base, check_folder, fingerprint
 from meadow.models.loading import Loaded, load
@@ -23,7 +23,6 @@ __all__ = [
     "load",
     "load_tokenizer",
     "make_tiny",
-    "missing_extra",
     "offline",
     "save",
     "tiny_folder",

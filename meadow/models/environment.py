@@ -1,11 +1,14 @@
-"""What surrounds a model: no network, the libraries that must be installed, the hardware."""
+"""What surrounds a model: no network, and the hardware."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 #: Set before any of the libraries is imported: they read these once. A lookup on a hub would otherwise be
@@ -24,7 +27,6 @@ _OFFLINE = {
     # Tokenizers warn about every fork of a process that used their threads.
     "TOKENIZERS_PARALLELISM": "false",
 }
-_INSTALL = "pip install -c constraints.txt '.[train]'"
 
 
 def offline() -> None:
@@ -38,14 +40,6 @@ def offline() -> None:
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:
             vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
-
-
-def missing_extra(error: ImportError) -> str:
-    """What to say of a library that is not installed, or not whole."""
-    name = error.name or "a library"
-    # Import names are not always those that are installed.
-    name = "protobuf" if name.startswith("google") else name.partition(".")[0]
-    return f"{name} is needed and not installed ({error}): {_INSTALL}"
 
 
 def describe_hardware() -> dict[str, Any]:
@@ -80,13 +74,10 @@ def describe_hardware() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.lower().startswith(("model name", "hardware")):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^(?:model name|hardware)\s*:(.*)", told, re.IGNORECASE | re.MULTILINE):
+            return found[1].strip()
     return platform.processor() or platform.machine()
 
 

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 
 from meadow.core.errors import Error
-from meadow.models.environment import missing_extra
 
 __all__ = ["ModelError", "explained", "line"]
 
@@ -30,7 +29,12 @@ def explained(what: str = "") -> Iterator[None]:
     except ModelError:
         raise
     except ImportError as error:
-        raise ModelError(missing_extra(error)) from error
+        name = error.name or "a library"
+        # Import names are not always those that are installed.
+        name = "protobuf" if name.startswith("google") else name.partition(".")[0]
+        raise ModelError(
+            f"{name} is needed and not installed ({error}): pip install -c constraints.txt '.[train]'"
+        ) from error
     except Exception as error:
         # Whatever a damaged or foreign file makes a library raise.
         if not what:

@@ -6,8 +6,10 @@ milliseconds, without torch, and before gigabytes are read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,7 +20,7 @@ from meadow.models.errors import ModelError, explained
 from meadow.models.prompts import FILE
 
 __all__ = [
-    "adapter_base", "check_adapter", "check_folder", "existing_folder", "fingerprint", "has_tokenizer",
+    "adapter_base", "check_adapter", "check_folder", "code_asked", "existing_folder", "fingerprint", "has_tokenizer",
     "is_adapter", "read_json", "some",
 ]  # fmt: skip
 
@@ -31,31 +33,19 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
 #: What decides a model's answers besides its weights.
 _FINGERPRINTED = (
-    CONFIG,
-    ADAPTER,
-    GENERATION,
-    TOKENIZER_CONFIG,
     *TOKENIZER_FILES,
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
+    *"config.json adapter_config.json generation_config.json tokenizer_config.json merges.txt".split(),
+    *"added_tokens.json special_tokens_map.json chat_template.jinja chat_template.json".split(),
+    FILE,
 )
 #: Files into which libraries write who wrote them, under these names; a later version writes another.
 _STAMPED = (CONFIG, GENERATION)
 _STAMPS = ("transformers_version", "_name_or_path")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLES = {".bin", ".pt", ".pth", ".ckpt"}
 #: Not weights, though named like some.
-_NO_WEIGHTS = (
-    "training_args.bin",
-    "optimizer.bin",
-    "optimizer.pt",
-    "scheduler.pt",
-    "rng_state*.pth",
-    "scaler.pt",
-)
+_NO_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|rng_state.*|scaler)\.(bin|pt|pth)")
 _LFS = b"version https://git-lfs"
+_GGUF = "GGUF files are for llama.cpp: give the folder of the model that they were made from"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -69,9 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        if _is_pointer(path):
-            raise ModelError(_pointer(path)) from error
-        raise ModelError(f"{path} is no JSON ({error}): copy the model again") from error
+        raise ModelError(_pointer(path) or f"{path} is no JSON ({error}): copy the model again") from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object: copy the model again")
     return found
@@ -97,15 +85,10 @@ def existing_folder(path: Path | str, what: str = "model") -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        hint = (
-            "GGUF files are for llama.cpp; give the folder of the model that it was made from"
-            if folder.suffix == ".gguf"
-            else f"give the folder it lies in: {folder.parent}"
-        )
+        hint = _GGUF if folder.suffix == ".gguf" else f"give the folder it lies in: {folder.parent}"
         raise ModelError(f"{what} {path} is a file, and a model is a folder: {hint}")
-    name = str(path)
     hint = "check the path"
-    if not folder.is_absolute() and name.count("/") <= 1 and not name.startswith("."):
+    if re.fullmatch(r"[^./~][^/]*(/[^/]*)?", str(path)):
         hint = (
             "a name on a hub is not looked up, for nothing is fetched: copy the model's files (config.json, "
             "*.safetensors, tokenizer) into a folder and give its path"
@@ -114,14 +97,7 @@ def existing_folder(path: Path | str, what: str = "model") -> Path:
 
 
 def check_folder(path: Path | str, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Checks that a folder holds a causal language model that can be loaded safely and is whole.
-
-    Args:
-        path: The folder.
-        allow_pickle: Let weights be pickles where there are no safetensors.
-
-    Returns:
-        Its ``config.json``.
+    """The ``config.json`` of a folder that holds a causal language model, whole, which can be loaded safely.
 
     Raises:
         ModelError: It does not; the message names everything that is wrong with it.
@@ -131,11 +107,14 @@ def check_folder(path: Path | str, *, allow_pickle: bool = False) -> dict[str, A
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise ModelError(f"{folder} is no model folder: it has no {CONFIG} (it holds {there}){_hint(folder)}")
     config = read_json(folder / CONFIG)
-    problems = [*_code(folder, config), *_architecture(config)]
-    problems += _weights(folder, allow_pickle)
+    asked = code_asked(folder, CONFIG, TOKENIZER_CONFIG, GENERATION)
+    _refuse(folder, [*asked, *_architecture(config), *_weights(folder, allow_pickle)])
+    return config
+
+
+def _refuse(folder: Path, problems: list[str]) -> None:
     if problems:
         raise ModelError(f"{folder}: {'; '.join(problems)}")
-    return config
 
 
 def _hint(folder: Path) -> str:
@@ -144,20 +123,16 @@ def _hint(folder: Path) -> str:
             "; these look like Meta's own files: convert them with transformers' convert_llama_weights_to_hf"
         )
     if any(folder.glob("*.gguf")):
-        return "; GGUF files are for llama.cpp: give the folder of the model that they were made from"
+        return f"; {_GGUF}"
     inner = [path.parent for name in (CONFIG, ADAPTER) for path in sorted(folder.glob(f"*/{name}"))]
     return f"; did you mean {inner[-1]}?" if inner else ""
 
 
-def _code(folder: Path, config: dict[str, Any]) -> Iterator[str]:
-    """Requests to run code that lies in the folder."""
-    configs = {CONFIG: config}
-    for name in (TOKENIZER_CONFIG, GENERATION):
-        if (folder / name).is_file():
-            configs[name] = read_json(folder / name)
-    for name, found in configs.items():
-        asked = found.get("auto_map") or found.get("custom_generate")
-        if asked:
+def code_asked(folder: Path, *names: str) -> Iterator[str]:
+    """Requests of a folder's files to run code that lies there, a sentence each."""
+    for name in names:
+        found = read_json(folder / name) if (folder / name).is_file() else {}
+        if found.get("auto_map") or found.get("custom_generate"):
             yield (
                 f"{name} asks for code of its own to be run (auto_map), which is never done; where transformers "
                 f"knows the architecture itself ({found.get('model_type', 'see model_type')}), take auto_map "
@@ -182,33 +157,43 @@ def _weights(folder: Path, allow_pickle: bool) -> Iterator[str]:
     index = folder / "model.safetensors.index.json"
     files = sorted(folder.glob("*.safetensors"))
     if index.is_file():
-        names = sorted(set(map(str, read_json(index).get("weight_map", {}).values())))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing:
-            yield f"weights are missing: {some(missing)} of {len(names)} files that {index.name} names"
-        if outside := [name for name in names if Path(name).name != name]:
+        files = [
+            folder / name for name in sorted({*map(str, read_json(index).get("weight_map", {}).values())})
+        ]
+        if missing := [path.name for path in files if not path.is_file()]:
+            yield f"weights are missing: {some(missing)} of {len(files)} files that {index.name} names"
+        if outside := [str(path) for path in files if path.parent != folder]:
             yield f"{index.name} names files outside the folder: {some(outside)}"
-        files = [folder / name for name in names if (folder / name).is_file()]
-    elif not files:
-        pickles = sorted(path.name for path in _pickles(folder))
-        if pickles and not allow_pickle:
-            yield (
-                f"its weights are pickles ({some(pickles)}), which can run code when they are opened: convert "
-                "them to safetensors on a machine where that does no harm, or allow them (--allow-pickle) if "
-                "you trust who made them"
+    pickles = [] if index.is_file() else _pickles(folder)
+    yield from _damages(folder, files, pickles, allow_pickle, "weights (*.safetensors)")
+
+
+def _damages(
+    folder: Path, files: list[Path], pickles: list[Path], allow_pickle: bool, what: str
+) -> Iterator[str]:
+    """What is wrong with safetensors, or with there being none."""
+    if not files and not pickles:
+        yield f"it holds no {what}: copy it again, whole{_hint(folder)}"
+    elif not files and not allow_pickle:
+        yield (
+            f"its weights are pickles ({some([path.name for path in pickles])}), which can run code when they are "
+            "opened: convert them to safetensors on a machine where that does no harm, or allow them "
+            "(--allow-pickle) if you trust who made them"
+        )
+    with explained():
+        from safetensors import SafetensorError, safe_open
+    for path in filter(Path.is_file, files):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            yield _pointer(path) or (
+                f"{path.name} is no safetensors file, or was cut off, or has a damaged header ({error}): copy it again"
             )
-        elif not pickles:
-            yield "it holds no weights (*.safetensors): copy the model again, whole" + _hint(folder)
-    for path in files:
-        if found := _damage(path):
-            yield found
 
 
 def check_adapter(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Checks that a folder holds an adapter that can be loaded safely and is whole.
-
-    Returns:
-        Its ``adapter_config.json``.
+    """The ``adapter_config.json`` of a folder that holds an adapter, whole, which can be loaded safely.
 
     Raises:
         ModelError: It does not.
@@ -216,19 +201,12 @@ def check_adapter(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]
     if not is_adapter(folder):
         raise ModelError(f"{folder} is no adapter folder: it has no {ADAPTER}")
     config = read_json(folder / ADAPTER)
-    weights = folder / "adapter_model.safetensors"
-    if weights.is_file():
-        if found := _damage(weights):
-            raise ModelError(f"{folder}: {found}")
-    elif not (folder / "adapter_model.bin").is_file():
-        raise ModelError(f"{folder} holds no adapter_model.safetensors: copy the adapter again, whole")
-    elif not allow_pickle:
-        raise ModelError(
-            f"{folder}: its weights are a pickle (adapter_model.bin), which can run code when it is opened: "
-            "convert it to safetensors, or allow it (--allow-pickle) if you trust who made it"
-        )
+    name = "adapter_model.safetensors"
+    files, pickles = list(folder.glob(name)), list(folder.glob("adapter_model.bin"))
+    problems = list(_damages(folder, files, pickles, allow_pickle, name))
     if not config.get("peft_type"):
-        raise ModelError(f"{folder / ADAPTER} names no peft_type, so it is no adapter of peft")
+        problems.append(f"{ADAPTER} names no peft_type, so it is no adapter of peft")
+    _refuse(folder, problems)
     return config
 
 
@@ -253,11 +231,9 @@ def adapter_base(folder: Path | str) -> Path:
     )
 
 
-def _pickles(folder: Path) -> Iterator[Path]:
-    for pattern in _PICKLES:
-        for path in folder.glob(pattern):
-            if not any(path.match(name) for name in _NO_WEIGHTS):
-                yield path
+def _pickles(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix in _PICKLES)
+    return sorted(path for path in found if not _NO_WEIGHTS.fullmatch(path.name))
 
 
 def some(names: list[str]) -> str:
@@ -265,31 +241,12 @@ def some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _is_pointer(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(_LFS)) == _LFS
-    except OSError:
-        return False
-
-
-def _pointer(path: Path) -> str:
-    return f"{path.name} is only a pointer of Git LFS: run `git lfs pull` where the model came from"
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with a safetensors file, judged by its header and its size; None if nothing is."""
-    with explained():
-        from safetensors import SafetensorError, safe_open
-    if _is_pointer(path):
-        return _pointer(path)
-    try:
-        with safe_open(path, framework="np"):
-            return None
-    except OSError as error:
-        return f"{path.name} cannot be read: {error.strerror or error}"
-    except SafetensorError as error:
-        return f"{path.name} is no safetensors file, or was cut off, or has a damaged header ({error}): copy it again"
+def _pointer(path: Path) -> str | None:
+    """What to say of a file that is only a pointer of Git LFS; None of another."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            return f"{path.name} is only a pointer of Git LFS: run `git lfs pull` where the model came from"
+    return None
 
 
 def fingerprint(folder: Path | str) -> str:
@@ -303,20 +260,19 @@ def fingerprint(folder: Path | str) -> str:
         ModelError: There is no such folder, it holds none of those files, or one cannot be read.
     """
     folder = existing_folder(folder)
-    weights = list(folder.glob("*.safetensors")) or list(_pickles(folder))
-    names = {path.name: path for path in weights}
-    names |= {name: folder / name for name in (*_FINGERPRINTED, FILE) if (folder / name).is_file()}
-    if not names:
+    weights = list(folder.glob("*.safetensors")) or _pickles(folder)
+    other = [folder / name for name in _FINGERPRINTED if (folder / name).is_file()]
+    files = sorted({*weights, *other})
+    if not files:
         raise ModelError(f"{folder} holds nothing of a model")
-    ordered = sorted(names)
     try:
         with ThreadPoolExecutor(4) as threads:  # hashlib lets other threads run while it works
-            digests = list(threads.map(_sha256, (names[name] for name in ordered)))
+            digests = list(threads.map(_sha256, files))
     except OSError as error:
         raise ModelError(f"{error.filename} cannot be read: {error.strerror or error}") from error
     whole = hashlib.sha256()
-    for name, digest in zip(ordered, digests, strict=True):
-        whole.update(f"{name}\0{digest}\n".encode())
+    for path, digest in zip(files, digests, strict=True):
+        whole.update(f"{path.name}\0{digest}\n".encode())
     return whole.hexdigest()
 
 
@@ -328,11 +284,10 @@ def _sha256(path: Path) -> str:
 @lru_cache(maxsize=256)
 def _hashed(path: str, size: int, changed: int, inode: int) -> str:
     if Path(path).name in _STAMPED:
-        try:
+        # What is no JSON object has only its bytes to go by.
+        with contextlib.suppress(ValueError, AttributeError):
             found = json.loads(Path(path).read_bytes())
             kept = {key: value for key, value in found.items() if key not in _STAMPS}
             return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-        except (ValueError, AttributeError):
-            pass  # no JSON object: its bytes are all there is to go by
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,12 +13,12 @@ from meadow.models import folder as folders
 from meadow.models import prompts
 from meadow.models.environment import offline
 from meadow.models.errors import ModelError, explained, line
-from meadow.models.quantization import QUANTIZATIONS, keep_unpacked, refuse_twice, settings_of
 from meadow.models.tiny import TINY, tiny_folder
 from meadow.models.tokenizers import check_vocabulary, choose_pad, load_tokenizer
 
 __all__ = ["DTYPES", "Loaded", "load", "places", "template_of"]
 
+QUANTIZATIONS = ("8bit", "4bit")
 #: What a number type may be called, and what torch calls it.
 DTYPES = {
     "float32": "float32",
@@ -91,7 +91,13 @@ def load(
     config = folders.check_folder(model_folder, allow_pickle=allow_pickle)
     if adapter_folder is not None:
         folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
-    refuse_twice(model_folder, config, quantization)
+    quantized = config.get("quantization_config")
+    if quantized and quantization:
+        method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else "unknown"
+        raise ModelError(
+            f"{model_folder} is quantised already ({method}): leave --quantization {quantization} out, or give the "
+            "folder of the model it was made from"
+        )
     template = template_of(adapter_folder, model_folder)
     source: dict[str, Any] = {
         "path": str(path),
@@ -107,19 +113,19 @@ def load(
         import torch
         import transformers
 
+        # To say early that they are missing.
         if quantization:
-            import bitsandbytes  # noqa: F401 - transformers needs it
+            import bitsandbytes  # noqa: F401
         if adapter_folder is not None:
-            import peft  # noqa: F401 - to say early that it is missing
-    tokenizer_folder = model_folder
-    if adapter_folder is not None and folders.has_tokenizer(adapter_folder):
-        tokenizer_folder = adapter_folder
+            import peft  # noqa: F401
+    own = adapter_folder is not None and folders.has_tokenizer(adapter_folder)
+    tokenizer_folder = adapter_folder if adapter_folder is not None and own else model_folder
     tokenizer = load_tokenizer(tokenizer_folder)
     target = _device(device)
     number = _dtype(dtype, config, target, training)
     model = _model(model_folder, config, number, target, quantization, allow_pickle)
     if quantization == "4bit" and str(target) == "cpu":
-        keep_unpacked(model, training)
+        _keep_unpacked(model, training)
     rows = model.get_input_embeddings().weight.shape[0]
     check_vocabulary(tokenizer, tokenizer_folder, model_folder, rows)
     rule = choose_pad(tokenizer, rows)
@@ -131,12 +137,11 @@ def load(
     if adapter_folder is not None:
         model = _adapted(model, adapter_folder, model_folder, training)
     model.train(training)
-    bos = prompts.begins_with_bos(prompts.TEMPLATES["plain"], tokenizer)
     source |= {
         "dtype": str(number).removeprefix("torch."),
         "device": str(target),
         "pad": {"token": tokenizer.pad_token, "id": tokenizer.pad_token_id, "rule": rule},
-        "bos": bos,
+        "bos": prompts.begins_with_bos(prompts.TEMPLATES["plain"], tokenizer),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
     return Loaded(model, tokenizer, template, source)
@@ -145,12 +150,7 @@ def load(
 def places(
     path: Path | str, adapter: Path | str | None = None, base: Path | str | None = None
 ) -> tuple[Path, Path | None]:
-    """The folders of a model and of the adapter on it, which is None where there is none.
-
-    Args:
-        path: As `load` takes it.
-        adapter: The same.
-        base: The same.
+    """The folders of a model and of the adapter on it, which is None where there is none; see `load`.
 
     Raises:
         ModelError: They are not there, or contradict each other.
@@ -180,13 +180,9 @@ def _folder(path: Path | str, what: str) -> Path:
 def _belongs(adapter: Path, base: Path, found: str) -> None:
     """Refuses a base model that is not the one an adapter was trained on, where its record says which."""
     record = adapter / "run.json"
-    if not record.is_file():
-        return
-    model = folders.read_json(record).get("base_model")
-    if not isinstance(model, dict):
-        return
-    trained = model.get("fingerprint")
-    if trained and trained != found:
+    model = folders.read_json(record).get("base_model") if record.is_file() else None
+    trained = model.get("fingerprint") if isinstance(model, dict) else None
+    if model and trained and trained != found:
         raise ModelError(
             f"{adapter} was trained on {model.get('name') or model.get('path')} with the fingerprint "
             f"{trained[:12]}, and {base} has {found[:12]}: give the folder of the same model (--base), with "
@@ -200,15 +196,11 @@ def template_of(*candidates: Path | None) -> prompts.Template | None:
     Raises:
         ModelError: It is damaged.
     """
-    for place in candidates:
-        if place is not None:
-            try:
-                found = prompts.load(place)
-            except prompts.PromptError as error:
-                raise ModelError(str(error)) from error
-            if found is not None:
-                return found
-    return None
+    try:
+        found = (prompts.load(place) for place in candidates if place is not None)
+        return next((template for template in found if template is not None), None)
+    except prompts.PromptError as error:
+        raise ModelError(str(error)) from error
 
 
 def _device(device: str) -> Any:
@@ -256,12 +248,21 @@ def _model(
     allow_pickle: bool,
 ) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
-    settings = settings_of(quantization, dtype)
+    settings: dict[str, Any] = {}
+    if quantization == "8bit":
+        settings["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    elif quantization == "4bit":
+        settings["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
     if str(device) != "cpu":
         # Placed as it is read, so that its memory is needed only once.
         settings["device_map"] = "balanced" if device == "balanced" else {"": device}
@@ -291,6 +292,17 @@ def _model(
             f"{folders.CONFIG} another's"
         )
     return model
+
+
+def _keep_unpacked(model: Any, training: bool) -> None:
+    """Keeps bitsandbytes from packing 4-bit weights anew at the first forward pass on some processors.
+
+    That is quicker to ask, but no gradient flows back through packed weights, and nothing says so: training
+    after the first evaluation would go on with wrong ones. Widths that are no multiple of 32 fail outright.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and (training or module.out_features % 32):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _mend_generation(model: Any) -> None:

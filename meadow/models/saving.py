@@ -19,14 +19,13 @@ def save(model: Any, tokenizer: Any, template: prompts.Template | None, folder: 
         model: Of transformers, or of peft, of which only the adapter is written.
         tokenizer: Its tokenizer.
         template: What it was trained with; written down whole, with what it leaves to the tokenizer.
-        folder: Where to; it is made. What it holds besides stays.
-
-    Returns:
-        The folder.
+        folder: Where to; it is made, and returned. What it holds besides stays.
 
     Raises:
         ModelError: There is not enough room, or it cannot be written.
     """
+    from safetensors import SafetensorError
+
     folder = Path(folder)
     adapter = hasattr(model, "peft_config")
     try:
@@ -42,11 +41,7 @@ def save(model: Any, tokenizer: Any, template: prompts.Template | None, folder: 
         tokenizer.save_pretrained(str(folder))
         if template is not None:
             prompts.save(template, folder, tokenizer)
-    except OSError as error:
-        raise ModelError(f"{folder} cannot be written: {error.strerror or error}") from error
-    except Exception as error:
-        # safetensors reports a full disk as an error of its own.
-        if type(error).__name__ != "SafetensorError":
-            raise
+    except (OSError, SafetensorError) as error:
+        # A full disk is told by either.
         raise ModelError(f"{folder} cannot be written: {line(error)}") from error
     return folder

@@ -32,8 +32,8 @@ def load_tokenizer(folder: Path | str) -> Any:
         )
     path = folder / folders.TOKENIZER_CONFIG
     config = folders.read_json(path) if path.is_file() else {}
-    if config.get("auto_map"):
-        raise ModelError(f"{path} asks for code of its own to be run (auto_map), which is never done")
+    if asked := list(folders.code_asked(folder, folders.TOKENIZER_CONFIG)):
+        raise ModelError(f"{folder}: {'; '.join(asked)}")
     # An empty text for a special token, as early LLaMA conversions have it, recurses without end inside.
     empty = [key for key in ("bos_token", "eos_token", "unk_token") if _content(config.get(key)) == ""]
     if empty:
@@ -82,51 +82,38 @@ def choose_pad(tokenizer: Any, rows: int | None = None) -> str:
         rows: How many tokens the model knows; one beyond is not taken.
 
     Returns:
-        By which rule it was chosen.
+        The rule it was chosen by.
     """
-
-    def known(number: int | None) -> bool:
-        return number is not None and (rows is None or number < rows)
-
-    other = {tokenizer.eos_token_id, tokenizer.bos_token_id}
-    if known(tokenizer.pad_token_id) and tokenizer.pad_token_id not in other:
-        return "the tokenizer's own pad token"
     vocabulary = tokenizer.get_vocab()
-    for token in _PADS:
-        if known(vocabulary.get(token)) and vocabulary[token] not in other:
-            tokenizer.pad_token = token
-            return "a token that the vocabulary keeps for padding"
-    if known(tokenizer.unk_token_id) and tokenizer.unk_token_id not in other:
-        tokenizer.pad_token = tokenizer.unk_token
-        return "the unknown token, for there is no pad token"
+    kept = "a token that the vocabulary keeps for padding"
+    candidates = [
+        (tokenizer.pad_token, "the tokenizer's own pad token"),
+        *((token, kept) for token in _PADS),
+        (tokenizer.unk_token, "the unknown token, for there is no pad token"),
+    ]
+    for token, rule in candidates:
+        number = vocabulary.get(token)
+        known = number is not None and (rows is None or number < rows)
+        if known and number not in (tokenizer.eos_token_id, tokenizer.bos_token_id):
+            if token != tokenizer.pad_token:
+                tokenizer.pad_token = token
+            return rule
     tokenizer.pad_token = tokenizer.eos_token
     return "the end-of-sequence token, for there is neither a pad nor an unknown token"
 
 
 def check_vocabulary(tokenizer: Any, place: Path, model: Path, rows: int) -> None:
-    """Makes sure that a tokenizer belongs to a model.
-
-    Args:
-        tokenizer: The tokenizer.
-        place: Its folder, for the message.
-        model: The model's.
-        rows: How many tokens the model knows.
+    """Makes sure that the tokenizer of one folder belongs to the model of another, which knows so many tokens.
 
     Raises:
         ModelError: It is another model's.
     """
-    highest = max(tokenizer.get_vocab().values(), default=0)
     # Added tokens that a tokenizer merely lists, such as a pad beyond the embeddings, are common; ordinary
-    # ones beyond them mean another model's tokenizer.
-    if tokenizer.vocab_size > rows:
+    # ones beyond them, or its ends, mean another model's tokenizer.
+    ends = [number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if number is not None]
+    count = max(tokenizer.vocab_size, *(number + 1 for number in ends))
+    if count > rows:
         raise ModelError(
-            f"the tokenizer of {place} has {tokenizer.vocab_size:,} tokens (the highest {highest:,}) and the "
-            f"model of {model} knows {rows:,}: it is another model's tokenizer"
+            f"the tokenizer of {place} has {count:,} tokens and the model of {model} knows {rows:,}: "
+            "it is another model's tokenizer"
         )
-    for name in ("bos_token_id", "eos_token_id"):
-        number = getattr(tokenizer, name)
-        if number is not None and number >= rows:
-            raise ModelError(
-                f"the tokenizer of {place} has {name} {number:,}, and the model of {model} knows {rows:,} "
-                "tokens: it is another model's tokenizer"
-            )
