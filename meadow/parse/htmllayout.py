@@ -59,27 +59,12 @@ class Layout:
         heading: The marks of the heading being read; alone they are no block.
     """
 
-    __slots__ = (
-        "on",
-        "pieces",
-        "marks",
-        "blocks",
-        "heading",
-        "_collapsed",
-        "_block",
-        "_lists",
-        "_open_table",
-        "_depth",
-    )
-
-    def __init__(self, *, collapsed: bool = False) -> None:
-        """Starts empty; `collapsed` says that the text will have no blanks but single spaces."""
+    def __init__(self) -> None:
         self.on = FLOW
         self.pieces = self._block = list[str]()
         self.marks: list[int] = []
         self.blocks = Blocks()
         self.heading = ""
-        self._collapsed = collapsed
         self._lists: list[Iterator[int] | None] = []  # the numbers to come, None for bullets
         self._open_table = Table()
         self._depth = 0
@@ -93,7 +78,7 @@ class Layout:
     def flush(self) -> None:
         """Ends the block being read."""
         if self._block:
-            block = collapse(self._block, self._collapsed)
+            block = collapse(self._block)
             if block and block != self.heading:
                 self.blocks.emit(block)
 
@@ -104,33 +89,23 @@ class Layout:
 
     # Inside a block.
 
-    def _ignore(self, closing: str, attributes: Attributes) -> None:
-        pass
-
-    def _br(self, closing: str, attributes: Attributes) -> None:
-        self.pieces.append(BREAK)
-
     def _code(self, closing: str, attributes: Attributes) -> None:
-        if not closing:
-            self.marks.append(len(self.pieces))
-        elif self.marks:
-            start = self.marks.pop()
-            inner = "".join(self.pieces[start:])
-            # Marks are put only around something, so that empty elements leave no debris.
-            if inner.strip():
-                self.pieces[start:] = [f"`{inner}`"]
+        # Marks are put only around something, so that empty elements leave no debris.
+        if (start := self._marked(closing)) is not None and "".join(self.pieces[start:]).strip():
+            self.pieces[start:] = [f"`{''.join(self.pieces[start:])}`"]
 
     def _sup(self, closing: str, attributes: Attributes) -> None:
-        if not closing:
-            self.marks.append(len(self.pieces))
-        elif self.marks:
-            start = self.marks.pop()
+        if start := self._marked(closing):
             inner = "".join(self.pieces[start:]).strip()
-            if inner and start and inner not in _PLAIN_SUPERSCRIPT and self.pieces[start - 1][-1:].strip():
+            if inner and inner not in _PLAIN_SUPERSCRIPT and self.pieces[start - 1][-1:].strip():
                 self.pieces[start:] = ["^" + inner]
 
-    def _q(self, closing: str, attributes: Attributes) -> None:
-        self.pieces.append('"')
+    def _marked(self, closing: str) -> int | None:
+        """At a start tag marks where it is; at its end tag returns that."""
+        if closing:
+            return self.marks.pop() if self.marks else None
+        self.marks.append(len(self.pieces))
+        return None
 
     def _img(self, closing: str, attributes: Attributes) -> None:
         kind = _attribute(attributes, "class")
@@ -146,21 +121,14 @@ class Layout:
 
     # Blocks.
 
-    def _begin(self, gap: int) -> None:
+    def begin(self, gap: int) -> None:
+        """Begins a block: `gap` 2 puts a blank line before it, 1 a new line."""
         self.flush()
         self.marks.clear()
         self.blocks.gap = max(self.blocks.gap, gap)
 
-    def _paragraph(self, closing: str, attributes: Attributes) -> None:
-        self._begin(2)
-        self.heading = ""
-
-    def _line(self, closing: str, attributes: Attributes) -> None:
-        self._begin(1)
-        self.heading = ""
-
     def _list(self, closing: str, attributes: Attributes) -> None:
-        self._begin(2)
+        self.begin(2)
         if not closing:
             self._lists.append(None)
         elif self._lists:
@@ -173,7 +141,7 @@ class Layout:
             self._lists[-1] = count(int(start) if re.fullmatch(r"-?\d{1,9}", start) else 1)
 
     def _li(self, closing: str, attributes: Attributes) -> None:
-        self._begin(1)
+        self.begin(1)
         # An item ends where the next begins, closed or not; deeper ones stay open.
         frames, depth = self.blocks.frames, len(self._lists)
         while frames and frames[-1].depth >= depth:
@@ -184,22 +152,16 @@ class Layout:
             frames.append(Frame(marker, " " * len(marker), depth))
 
     def _blockquote(self, closing: str, attributes: Attributes) -> None:
-        self._begin(2)
+        self.begin(2)
         if closing:
             self.blocks.end_quote()
         else:
             self.blocks.frames.append(Frame("> ", "> ", -1))
 
-    def _heading(self, closing: str, attributes: Attributes, level: int = 0) -> None:
-        self._begin(2)
-        self.heading = "" if closing else "#" * level
-        if not closing:
-            self.pieces.append(self.heading + " ")
-
     # Preformatted text: nothing but line breaks, up to the end of the element.
 
     def _pre(self, closing: str, attributes: Attributes) -> None:
-        self._begin(2)
+        self.begin(2)
         if not closing:
             self.on, self.pieces = _CODE, [""]  # a piece, so that blanks in front are kept
 
@@ -210,17 +172,10 @@ class Layout:
             if code.strip():
                 self.blocks.emit_apart(f"```\n{code}\n```")
 
-    def _br_in_code(self, closing: str, attributes: Attributes) -> None:
-        self.pieces.append("\n")
-
-    def _block_in_code(self, closing: str, attributes: Attributes) -> None:
-        if closing:
-            self.pieces.append("\n")
-
     # Tables: blocks inside a cell are parted by blanks, and a table in a cell is words of that cell.
 
     def _table(self, closing: str, attributes: Attributes) -> None:
-        self._begin(2)
+        self.begin(2)
         if not closing:
             self.on, self._open_table, self._depth = _TABLE, Table(), 1
 
@@ -254,33 +209,48 @@ class Layout:
         if caption := collapse(self.pieces):
             self._open_table.caption.append(caption)
 
-    def _li_in_table(self, closing: str, attributes: Attributes) -> None:
-        self.pieces.append(" " if closing else " - ")
-
-    def _blank(self, closing: str, attributes: Attributes) -> None:
-        self.pieces.append(" ")
-
 
 _Handler = Callable[[Layout, str, Attributes], None]
 
 
-def _heading_of(level: int) -> _Handler:
-    return lambda layout, closing, attributes: layout._heading(closing, attributes, level)
+def _puts(opening: str, ending: str = "") -> _Handler:
+    """A tag that stands for text."""
+    return lambda layout, closing, attributes: layout.pieces.append(ending if closing else opening)
+
+
+def _begins(gap: int) -> _Handler:
+    """A block that is laid out as it is."""
+
+    def handle(layout: Layout, closing: str, attributes: Attributes) -> None:
+        layout.begin(gap)
+        layout.heading = ""
+
+    return handle
+
+
+def _heading(level: int) -> _Handler:
+    def handle(layout: Layout, closing: str, attributes: Attributes) -> None:
+        layout.begin(2)
+        layout.heading = "" if closing else "#" * level
+        if not closing:
+            layout.pieces.append(layout.heading + " ")
+
+    return handle
 
 
 _INLINE: dict[str, _Handler] = {
-    "br": Layout._br,
+    "br": _puts(BREAK),
     "code": Layout._code,
     "sup": Layout._sup,
-    "q": Layout._q,
+    "q": _puts('"', '"'),
     "img": Layout._img,
     FORMULA: Layout._formula,
 }
 #: Outside `pre` and tables.
 FLOW: dict[str, _Handler] = {
-    **{name: Layout._paragraph if gap == 2 else Layout._line for name, gap in _GAP.items()},
+    **{name: _begins(gap) for name, gap in _GAP.items()},
     **_INLINE,
-    **{name: _heading_of(int(name[1])) for name in _HEADINGS},
+    **{name: _heading(int(name[1])) for name in _HEADINGS},
     "ul": Layout._list,
     "ol": Layout._ol,
     "li": Layout._li,
@@ -289,15 +259,15 @@ FLOW: dict[str, _Handler] = {
     "table": Layout._table,
 }
 _CODE: dict[str, _Handler] = {
-    **dict.fromkeys(_INLINE, Layout._ignore),
-    **dict.fromkeys(_GAP, Layout._block_in_code),
-    "br": Layout._br_in_code,
+    **dict.fromkeys(_INLINE, _puts("")),
+    **dict.fromkeys(_GAP, _puts("", "\n")),
+    "br": _puts("\n"),
     "pre": Layout._pre_in_code,
     FORMULA: Layout._formula,
 }
 # In a table in a cell.
 _NESTED: dict[str, _Handler] = {
-    **dict.fromkeys(_GAP, Layout._blank),
+    **dict.fromkeys(_GAP, _puts(" ", " ")),
     **_INLINE,
     "table": Layout._table_in_table,
 }
@@ -307,5 +277,5 @@ _TABLE: dict[str, _Handler] = {
     "th": Layout._th,
     "td": Layout._td,
     "caption": Layout._caption,
-    "li": Layout._li_in_table,
+    "li": _puts(" - ", " "),
 }

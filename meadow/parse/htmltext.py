@@ -9,11 +9,13 @@ BeautifulSoup's ``html.parser``. On real posts about one body in a hundred takes
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from html import unescape
 from html.entities import name2codepoint
 from typing import TYPE_CHECKING
 
-from meadow.parse.htmllayout import FLOW, FORMULA, VOID, Attributes, Layout
+from meadow.core.errors import Error
+from meadow.parse.htmllayout import FORMULA, VOID, Attributes, Layout
 
 if TYPE_CHECKING:
     from bs4 import Tag
@@ -37,8 +39,6 @@ _INLINE = re.compile(
 )
 # Comments without marks inside, such as the hints for highlighting that posts hold.
 _COMMENT = re.compile(r"<!-- [^<>-]*(?:-[^<>-]+)* -->")
-_OTHER_BLANK = re.compile("[\t\x0b\x0c\x1c-\x1f]")
-_PARAGRAPHS = re.compile(r"(?:<p>[^<]*</p> ?)*")
 #: Characters of odd markup that the tolerant parser gets; a post has 30,000 at most.
 _LONGEST = 100_000
 
@@ -47,7 +47,7 @@ _LONGEST = 100_000
 _Token = tuple[str, str, Attributes, str]
 
 
-class _UnusualError(Exception):
+class _UnusualError(Error):
     """The markup is not of the kind that the fast tokenizer is right about."""
 
 
@@ -71,50 +71,21 @@ def html_to_text(html: str) -> str:
     # A `<` right before a tag could make another tag once that one is taken out.
     if "<<" not in html:
         fragment, removed = _INLINE.subn("", html)
-        collapsed = "<pre" not in fragment and "&#" not in fragment
-        if collapsed:
-            if "&nbsp;" in fragment:
-                fragment = fragment.replace("&nbsp;", " ")
-            fragment = _single_spaced(fragment)
-            if removed + fragment.count("<") == html.count("<") and _PARAGRAPHS.fullmatch(fragment):
-                paragraphs = _paragraphs(fragment)
-                if paragraphs is not None:
-                    return paragraphs
         tokens = _TAG.split(fragment)
         # A `<` that is in no tag, or inside an attribute, leaves the counts unequal.
         if html.count("<") == removed + len(tokens) // 4:
-            try:
-                return _tokens_to_text(tokens, collapsed)
-            except _UnusualError:
-                pass
+            with suppress(_UnusualError):
+                return _tokens_to_text(tokens)
     return node_to_text(_parse(html))
 
 
-def _single_spaced(text: str) -> str:
-    """``" ".join(text.split())``, for text whose only blanks are spaces and line feeds in less time."""
-    if text.isascii() and not _OTHER_BLANK.search(text):
-        text = text.replace("\n\n", " ").replace("\n", " ")
-        if "  " not in text:
-            return text.strip()
-    return " ".join(text.split())
-
-
-def _paragraphs(fragment: str) -> str | None:
-    """What `_tokens_to_text` makes of paragraphs and nothing else, which is what most posts are."""
-    texts = (text.replace("<p>", "").strip() for text in fragment.split("</p>"))
-    try:
-        return "\n\n".join(_resolve(text) if "&" in text else text for text in texts if text)
-    except _UnusualError:
-        return None
-
-
-def _tokens_to_text(tokens: list[str], collapsed: bool) -> str:
+def _tokens_to_text(tokens: list[str]) -> str:
     """Renders what `_TAG` cuts: text, then (closing, name, attributes, text) repeated.
 
     Raises:
         _UnusualError: A tag has no layout or no counterpart, or an entity could be read in two ways.
     """
-    layout = Layout(collapsed=collapsed)
+    layout = Layout()
     if text := tokens[0]:
         layout.pieces.append(_resolve(text) if "&" in text else text)
     open_tags: list[str] = []
@@ -128,15 +99,6 @@ def _tokens_to_text(tokens: list[str], collapsed: bool) -> str:
                 raise _UnusualError
         elif name not in VOID:
             open_tags.append(name)
-        if name == "p" and on is FLOW:
-            # The commonest tag by far; `on` does the same for it in more steps.
-            if layout.pieces:
-                layout.flush()
-                layout.marks.clear()
-            layout.blocks.gap = 2
-            if text and text != " ":
-                layout.pieces.append(_resolve(text) if "&" in text else text)
-            continue
         on[name](layout, closing, attributes)
         if text:
             layout.add(_resolve(text) if "&" in text else text)

@@ -10,10 +10,8 @@ __all__ = ["BREAK", "Blocks", "Frame", "Table", "collapse"]
 BREAK = "\x00"
 
 
-def collapse(pieces: list[str], collapsed: bool = False) -> str:
-    """Empties a list of pieces and returns their text in single spaces; `collapsed` if it has no others."""
-    if collapsed and len(pieces) == 1 and pieces[0] != BREAK:
-        return pieces.pop().strip()
+def collapse(pieces: list[str]) -> str:
+    """Empties a list of pieces and returns their text in single spaces."""
     text = "".join(pieces)
     pieces.clear()
     if BREAK not in text:
@@ -49,18 +47,10 @@ class Blocks:
 
     def emit(self, block: str) -> None:
         """Adds a block, behind the marks of the frames that are open."""
-        frames = self.frames
-        if not frames:
-            if self.parts:
-                self.parts.append("\n\n" if self.gap > 1 else "\n")
-            self.parts.append(block)
-            self.gap, self.last_list = 0, None
-            self.last_quotes = []
-            return
         first = rest = ""
         outer_list = None
         quotes = []
-        for frame in frames:
+        for frame in self.frames:
             if frame.depth >= 0:
                 outer_list = outer_list or frame
                 first += frame.rest if frame.used else frame.first

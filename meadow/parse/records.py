@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from meadow.core.errors import Error
-from meadow.core.rawfile import RawFileError
+from meadow.core.rawfile import RawFile, RawFileError
 from meadow.core.row import Rejected
 
 
@@ -35,6 +35,11 @@ def unusable_file(error: RawFileError, configs: Sequence[str] = (), path: str = 
     """
     path = error.file or path
     return Rejected(error.reason, path, error.detail, error.remedy, file=path, configs=tuple(configs))
+
+
+def second_copy(path: str, detail: str, remedy: str, file: RawFile, configs: tuple[str, ...]) -> Rejected:
+    """A file, or a member of an archive, that holds what another one holds, too, which is read."""
+    return Rejected("second copy of a file", path, detail, remedy, "", file.path, configs)
 
 
 def excerpt(record: Any) -> str:
