@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from meadow import (
     Builder,
@@ -72,16 +73,13 @@ class StackExchange(Builder):
         # Late, as below: listing datasets needs neither numpy nor lxml.
         from .partition import partition_archive, partition_folder
 
-        given_twice = [
-            f
-            for f in raw.matching("*.7z")
-            if f"{raw.name}/{_site(f)}/Posts.xml" in {g.path for g in raw.files}
-        ]
-        for file in given_twice:
-            yield Rejected(
-                "site given twice", file.path, "its Posts.xml lies beside it and was used",
-                "Remove one of the two.", file=file.path,
-            )  # fmt: skip
+        folders = {_site(file) for file in raw.matching("*/Posts.xml")}
+        for file in raw.matching("*.7z"):
+            if _site(file) in folders:
+                yield Rejected(
+                    "site given twice", file.path, "its Posts.xml lies beside it and was used",
+                    "Remove one of the two.", file=file.path,
+                )  # fmt: skip
         if raw.scratch is None:
             raise ValueError("a dump is partitioned on disk: give the raw source a scratch folder")
         min_score = self.parameters["min_score"]
@@ -103,17 +101,10 @@ class StackExchange(Builder):
 
     def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
         """Joins the answers of one bucket with their questions."""
-        from .companions import UserIndex
         from .pairs import Bucket
-        from .partition import Site
 
-        site: Site = shard.args["site"]
-        users = UserIndex(site.users) if site.users else None
-        try:
-            yield from Bucket(site, shard.args["bucket"], users, self.name).examples()
-        finally:
-            if users is not None:
-                users.close()
+        with closing(Bucket(shard.args["site"], shard.args["bucket"], self.name)) as bucket:
+            yield from bucket.examples()
 
 
 def _site(file: RawFile) -> str:

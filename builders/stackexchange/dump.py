@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from meadow import RawFile, RawFileError, damaged
 from meadow.parse.sevenzip import stream_members
 
-_BLOCK = 4 * 2**20
+# Nothing is fetched, and no entity is expanded.
+_SAFE = {"resolve_entities": False, "no_network": True, "huge_tree": False, "load_dtd": False}
 #: What fits 64 bits; longer ones are nobody's id or score.
 NUMBER = re.compile(rb"-?\d{1,18}")
 _BETWEEN = re.compile(rb"\s+(\w+)=")
@@ -62,34 +63,28 @@ def lines_in(file: RawFile, start: int, end: int) -> Iterator[tuple[int, bytes]]
         if start:
             stream.seek(start - 1)
             at = start - 1 + len(stream.readline())
-        while at < end:
-            stream.seek(at)
-            block = stream.read(min(_BLOCK, end - at))
-            if not block:
+        for line in stream:
+            if at >= end:
                 return
-            if not block.endswith(b"\n"):
-                cut = block.rfind(b"\n") + 1
-                # The last line of a range belongs to it, wherever that line ends.
-                block = block[:cut] if cut and len(block) == _BLOCK else block + stream.readline()
-            for line in block.removesuffix(b"\n").split(b"\n"):
-                yield at, line
-                at += len(line) + 1
+            yield at, line.removesuffix(b"\n")
+            at += len(line)
 
 
-def rewritten(file: RawFile, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The rows of any well-formed dump file as lines, through lxml, in flat memory."""
+def rows_of(file: RawFile) -> Iterator[tuple[int, bytes]]:
+    """The rows of any well-formed dump file as lines, through lxml where need be; in flat memory."""
     import lxml.etree as etree
 
+    if in_lines(file):
+        yield from lines_in(file, 0, file.bytes)
+        return
     try:
-        parser = etree.iterparse(
-            stream, tag="row", resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False
-        )
-        for number, (_, element) in enumerate(parser):
-            element.tail = None
-            yield number, etree.tostring(element)
-            element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
+        with file.open() as stream:
+            for number, (_, element) in enumerate(etree.iterparse(stream, tag="row", **_SAFE)):
+                element.tail = None
+                yield number, etree.tostring(element)
+                element.clear()
+                while element.getprevious() is not None:
+                    del element.getparent()[0]
     except etree.XMLSyntaxError as error:
         raise damaged(file, error) from error
 
@@ -124,11 +119,16 @@ def rewritten_row(line: bytes) -> bytes:
         return b""
 
 
+def any_attributes(line: bytes) -> dict[bytes, bytes]:
+    """The attributes of a row however it is written; none of any other line."""
+    return attributes(line) or attributes(rewritten_row(line.strip())) or {}
+
+
 def row_parser() -> Any:
-    """An lxml parser for rows: nothing is fetched and no entity is expanded."""
+    """An lxml parser for rows."""
     import lxml.etree as etree
 
-    return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False)
+    return etree.XMLParser(**_SAFE)
 
 
 def read_archive(file: RawFile, sinks: Mapping[str, Callable[[int, bytes], None]]) -> set[str]:
@@ -140,9 +140,6 @@ def read_archive(file: RawFile, sinks: Mapping[str, Callable[[int, bytes], None]
 
     Returns:
         The members that were there.
-
-    Raises:
-        RawFileError: The archive or a member is damaged or hostile.
     """
     lines = {name: _LineSplitter(file, sink) for name, sink in sinks.items()}
     found = stream_members(file, {name: splitter.feed for name, splitter in lines.items()})

@@ -35,13 +35,16 @@ _ROWS = 500
 class Bucket:
     """The posts of one bucket: questions by id, then answers in the order of the dump."""
 
-    def __init__(self, site: Site, bucket: int, users: UserIndex | None, source: str) -> None:
-        self._site, self._users, self._source = site, users, source
-        self._bucket = bucket
+    def __init__(self, site: Site, bucket: int, source: str) -> None:
+        self._site, self._bucket, self._source = site, bucket, source
+        self._users = UserIndex(site.users) if site.users else None
+        self._groups = np.load(site.groups, mmap_mode="r") if site.groups else None
         self._texts: dict[str, tuple[str, Any]] = {}
-        self._groups = None
-        if site.groups:
-            self._groups = np.load(site.groups, mmap_mode="r")
+
+    def close(self) -> None:
+        """Closes what names the authors."""
+        if self._users is not None:
+            self._users.close()
 
     def _id(self, kind: str, number: str) -> str:
         return f"{self._source}/{self._site.name}/{kind}/{number}"
@@ -57,20 +60,15 @@ class Bucket:
                 answers.append((key, line))
             elif kind == b"Q":
                 if questions.setdefault(key, line) is not line:
-                    yield self._rejected(
-                        "duplicate id",
-                        self._id("q", key.decode()),
-                        "a question of this id stands before it",
-                        line,
-                    )
+                    post = self._id("q", key.decode())
+                    yield self._rejected("duplicate id", post, "a question of this id stands before it", line)
             elif kind == b"L":
                 post, score = key.decode().split(" ")
                 yield self._rejected("score below the threshold", self._id("a", post), f"score {score}", line)
             elif kind == b"O":
                 post, number = key.decode().split(" ")
-                yield self._rejected(
-                    "not a question or answer", self._id("post", post), f"PostTypeId {number}", line
-                )
+                post = self._id("post", post)
+                yield self._rejected("not a question or answer", post, f"PostTypeId {number}", line)
             else:
                 offset, missing = key.decode().split(" ")
                 reason = "missing attribute" if missing else "malformed row"
@@ -99,24 +97,21 @@ class Bucket:
         return Rejected(reason, post, detail, remedy, " ".join(_TAG.sub(" ", text).split()))
 
     def _example(self, key: bytes, line: bytes, answer: Any, question: Any) -> Example | Rejected:
-
         if isinstance(answer, Rejected):
             number = re.search(rb'\sId="(\d+)"', line)
             post = self._id("a", number[1].decode() if number else f"of-{key.decode()}")
             return replace(answer, id=post)
         post = self._id("a", answer["Id"])
         if question is None:
-            return self._rejected(
-                "answer without its question", post, f"question {key.decode()} is not in the dump", line[line.find(b' Body="') + 7 :],
-            )  # fmt: skip
+            detail, body = f"question {key.decode()} is not in the dump", line[line.find(b' Body="') + 7 :]
+            return self._rejected("answer without its question", post, detail, body)
         if "Body" not in answer:
             return Rejected("missing attribute", post, "Body", "Fetch the dump again.")
         terms = _license(answer)
         if terms is None:
             detail = f"ContentLicense {answer.get('ContentLicense')!r}, CreationDate {answer.get('CreationDate')!r}"
-            return Rejected(
-                "unknown licence", post, detail, "Add the licence to the builder.", answer["Body"]
-            )
+            remedy = "Add the licence to the builder."
+            return Rejected("unknown licence", post, detail, remedy, answer["Body"])
         number = question["Id"]
         if number not in self._texts:
             title, body = " ".join(question.get("Title", "").split()), html_to_text(question.get("Body", ""))
@@ -154,15 +149,12 @@ class Bucket:
         user, name = post.get("OwnerUserId"), post.get("OwnerDisplayName")
         if user is None:
             return Author(f"{name} (deleted user)" if name else "deleted user")
-        known = (
-            self._users.get(int(user)) if self._users is not None and re.fullmatch(r"-?\d+", user) else None
-        )
+        known = self._users.get(int(user)) if self._users and re.fullmatch(r"-?\d{1,18}", user) else None
         return Author(known or name or f"user{user}", f"https://{self._site.name}/users/{user}")
 
 
 def _parsed(lines: list[bytes]) -> Iterator[Any]:
     """Parses rows; a row that is no XML comes back as `Rejected`, in its place."""
-
     for start in range(0, len(lines), _ROWS):
         some = lines[start : start + _ROWS]
         try:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ class Site:
         name: Its folder's or archive's name, which is its host name.
         spills: The spill files, in the order of the dump.
         buckets: How many buckets each of them holds.
-        users: Stem of the index of display names, or None.
+        users: The index of display names, or None.
         groups: File of duplicate questions' groups, or None.
     """
 
@@ -70,23 +71,27 @@ def partition_folder(
     buckets = buckets_for(posts.bytes)
     if dump.in_lines(posts):
         tasks = [
-            (posts, start, end, stem.with_name(f"{stem.name}-{number:06d}.spill"), buckets, min_score)
+            (posts, start, end, stem.with_name(f"{stem.name}-{number:06d}"), buckets, min_score)
             for number, (start, end) in enumerate(ranges_for(posts.bytes))
         ]
-        spills = list(raw.map(partition_range, tasks))
+        spills = chain.from_iterable(raw.map(partition_range, tasks))
     else:
-        with posts.open() as stream:
-            spills = partition_stream(dump.rewritten(posts, stream), stem, buckets, min_score)
-    companions = {file.name: file for file in files[1:]}
-    left_out: list[RawFileError] = []
-    found: dict[str, str | None] = {}
-    tasks = [(companions[name], stem) for name in ("Users.xml", "PostLinks.xml") if name in companions]
-    for (file, _), result in zip(tasks, raw.map(read_companion, tasks), strict=True):
-        if isinstance(result, RawFileError):
-            left_out.append(result)
-        else:
-            found[file.name] = result
-    return Site(site, tuple(spills), buckets, found.get("Users.xml"), found.get("PostLinks.xml")), left_out
+        spills = Spills(stem, buckets, min_score).of(dump.rows_of(posts))
+    spills = tuple(spills)
+    companions = [(file, stem) for file in files[1:]]
+    results = list(raw.map(read_companion, companions))
+    found = {file.name: result for (file, _), result in zip(companions, results, strict=True)}
+    users, groups = (
+        name if isinstance(name := found.get(file), str) else None for file in ("Users.xml", "PostLinks.xml")
+    )
+    left_out = [result for result in results if isinstance(result, RawFileError)]
+    return Site(site, spills, buckets, users, groups), left_out
+
+
+def partition_range(task: tuple[RawFile, int, int, Path, int, int]) -> list[str]:
+    """Partitions one byte range of Posts.xml; the work of one task."""
+    file, start, end, stem, buckets, min_score = task
+    return Spills(stem, buckets, min_score).of(dump.lines_in(file, start, end))
 
 
 def partition_archive(task: tuple[str, RawFile, Path, int]) -> Site:
@@ -94,9 +99,7 @@ def partition_archive(task: tuple[str, RawFile, Path, int]) -> Site:
     site, file, stem, min_score = task
     # The archive's own list of sizes only sets the number of buckets; dumps shrink to about a fifth.
     buckets = buckets_for(file.bytes * 5)
-    posts = Spills(stem, buckets, min_score)
-    users = UserIndexWriter(f"{stem}-users")
-    links = DuplicateLinks()
+    posts, users, links = Spills(stem, buckets, min_score), UserIndexWriter(stem), DuplicateLinks()
     sinks = {"Posts.xml": posts.add, "Users.xml": users.add, "PostLinks.xml": links.add}
     there = dump.read_archive(file, sinks)
     if "Posts.xml" not in there:
@@ -104,22 +107,29 @@ def partition_archive(task: tuple[str, RawFile, Path, int]) -> Site:
             "no posts in archive", "it holds no Posts.xml",
             "Stack Overflow is published as several archives; take the one named -Posts.", file.path,
         )  # fmt: skip
-    stems = users.close(), links.write(Path(f"{stem}-groups.npy"))
-    return Site(site, tuple(posts.close()), buckets, stems[0] if "Users.xml" in there else None, stems[1])
+    names = users.close() if "Users.xml" in there else None
+    return Site(site, tuple(posts.close()), buckets, names, links.write(stem))
 
 
-class Partitioner:
-    """Sorts the rows of Posts.xml into the buckets of one spill file.
+class Spills:
+    """Sorts the rows of Posts.xml into buckets, in spill files: a new one begins every `RANGE_BYTES`.
 
     Records are ``Q<id>``, ``A<question id>`` (an answer that counts), ``L<id> <score>`` (one that
     does not), ``O<id> <type>`` (no question or answer) and ``M<offset> <attribute>`` (no row, or one
     without an attribute that it needs), each followed by a tab and by the row, or its beginning.
     """
 
-    def __init__(self, path: Path, buckets: int, min_score: int) -> None:
-        self.path, self._count, self._min_score = path, buckets, min_score
+    def __init__(self, stem: Path, buckets: int, min_score: int) -> None:
+        self._stem, self._count, self._min_score = stem, buckets, min_score
+        self._paths: list[str] = []
         self._buckets: defaultdict[int, list[bytes]] = defaultdict(list)
-        self.bytes = 0
+        self._bytes = 0
+
+    def of(self, lines: Iterable[tuple[int, bytes]]) -> list[str]:
+        """Takes (offset, line) pairs and returns the paths of the spill files."""
+        for offset, line in lines:
+            self.add(offset, line)
+        return self.close()
 
     def add(self, offset: int, line: bytes) -> None:
         """Takes one line of the file."""
@@ -146,14 +156,12 @@ class Partitioner:
         post = row[b"Id"]
         if kind == b"1":
             self._put(int(post), b"Q" + post, line)
-        elif kind == b"2":
-            parent, score = row[b"ParentId"], row[b"Score"]
-            if int(score) >= self._min_score:
-                self._put(int(parent), b"A" + parent, line)
-            else:
-                self._put(int(parent), b"L" + post + b" " + score, _beginning(row))
-        else:
+        elif kind != b"2":
             self._put(int(post), b"O" + post + b" " + kind, _beginning(row))
+        elif int(row[b"Score"]) >= self._min_score:
+            self._put(int(row[b"ParentId"]), b"A" + row[b"ParentId"], line)
+        else:
+            self._put(int(row[b"ParentId"]), b"L" + post + b" " + row[b"Score"], _beginning(row))
 
     def _bad(self, offset: int, missing: bytes, line: bytes) -> None:
         beginning = line[:EXCERPT_BYTES].replace(b"\n", b" ").replace(b"\t", b" ")
@@ -162,66 +170,29 @@ class Partitioner:
     def _put(self, key: int, head: bytes, line: bytes) -> None:
         record = b"%b\t%b\n" % (head, line)
         self._buckets[key % self._count].append(record)
-        self.bytes += len(record)
+        self._bytes += len(record)
+        if self._bytes >= RANGE_BYTES:
+            self._write()
 
-    def write(self) -> str:
-        """Writes the spill file and returns its path."""
+    def _write(self) -> None:
         pieces = [b"".join(self._buckets.pop(index, ())) for index in range(self._count)]
         edges = np.zeros(self._count + 1, np.uint64)
         edges[1:] = np.cumsum([len(piece) for piece in pieces])
-        with self.path.open("wb") as out:
+        path = self._stem.with_name(f"{self._stem.name}-{len(self._paths):06d}.spill")
+        with path.open("wb") as out:
             out.write((edges + np.uint64(edges.nbytes)).tobytes())
             out.writelines(pieces)
-        self.bytes = 0
-        return str(self.path)
+        self._paths.append(str(path))
+        self._bytes = 0
+
+    def close(self) -> list[str]:
+        """Writes what is left and returns all paths."""
+        self._write()
+        return self._paths
 
 
 def _beginning(row: dict[bytes, bytes]) -> bytes:
     return row.get(b"Body", b"")[:EXCERPT_BYTES]
-
-
-def partition_range(task: tuple[RawFile, int, int, Path, int, int]) -> str:
-    """Partitions one byte range of Posts.xml; the work of one task."""
-    file, start, end, path, buckets, min_score = task
-    out = Partitioner(path, buckets, min_score)
-    for offset, line in dump.lines_in(file, start, end):
-        out.add(offset, line)
-    return out.write()
-
-
-def partition_stream(
-    lines: Iterator[tuple[int, bytes]], stem: Path, buckets: int, min_score: int
-) -> list[str]:
-    """Partitions lines that come one after another; a new spill file begins every `RANGE_BYTES`."""
-    sink = Spills(stem, buckets, min_score)
-    for offset, line in lines:
-        sink.add(offset, line)
-    return sink.close()
-
-
-class Spills:
-    """A series of spill files: a new one begins every `RANGE_BYTES`."""
-
-    def __init__(self, stem: Path, buckets: int, min_score: int) -> None:
-        self._stem, self._buckets, self._min_score = stem, buckets, min_score
-        self.paths: list[str] = []
-        self._next()
-
-    def _next(self) -> None:
-        path = self._stem.with_name(f"{self._stem.name}-{len(self.paths):06d}.spill")
-        self._out = Partitioner(path, self._buckets, self._min_score)
-
-    def add(self, offset: int, line: bytes) -> None:
-        """Takes one line of the file."""
-        self._out.add(offset, line)
-        if self._out.bytes >= RANGE_BYTES:
-            self.paths.append(self._out.write())
-            self._next()
-
-    def close(self) -> list[str]:
-        """Writes what is left and returns all paths."""
-        self.paths.append(self._out.write())
-        return self.paths
 
 
 def read_bucket(site: Site, bucket: int) -> Iterator[bytes]:

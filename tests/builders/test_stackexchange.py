@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from meadow.api import build_datasets
-from meadow.builders.stackexchange import dump, partition
+from meadow.builders.stackexchange import partition
 from meadow.builders.stackexchange.builder import StackExchange
 from meadow.core.rawstore import find
 from meadow.core.row import Example, Rejected
@@ -420,7 +420,6 @@ def test_many_ranges_and_buckets_give_the_same_rows(site: Path, monkeypatch: pyt
     kept, left_out = read(root, site / "one")
     monkeypatch.setattr(partition, "RANGE_BYTES", 4_000)
     monkeypatch.setattr(partition, "BUCKET_BYTES", 9_000)
-    monkeypatch.setattr(dump, "_BLOCK", 700)
     in_pieces, out_pieces = read(root, site / "two")
     by_id = lambda records: sorted(records, key=lambda r: r.id)  # noqa: E731
     assert len(kept) == sum(n % 9 >= 5 for n in range(300))
