@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from meadow import Builder, Example, Quality, RawPattern, RawSource, Rejected, Shard, licenses
 from meadow.parse.records import UnusableRecordError
 
-from .cards import read_card, readable
-from .collection import open_collection
-from .notes import Card, Stray
+from .cards import Card, read_card, readable
+from .collection import collection_cards
 from .textexport import text_cards
 
 #: The published Medical Meadow asks every flashcard so.
 QUESTION = "Answer this question truthfully"
 #: A cloze is no question; what is wanted is named.
 CLOZE = "Fill in the blanks in square brackets truthfully"
-_CHECK = 'In Anki, run "Check Database" and export the deck again.'
 
 UNKNOWN_DECK = licenses.UNKNOWN.because(
     "These are decks of unknown origin: a deck file names no licence, and the rights are those of whoever made "
@@ -67,9 +64,8 @@ class Flashcards(Builder):
 
     def shards(self, raw: RawSource) -> Iterable[Shard]:
         """Gives one shard for each file: a collection can only be read as a whole."""
-        scratch = str(raw.scratch) if raw.scratch else None
         for file in raw.files:
-            yield Shard(file.path, (file,), self.configs, {"scratch": scratch})
+            yield Shard(file.path, (file,), self.configs, {"scratch": raw.scratch})
 
     def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
         """Reads one file's cards in the order of note and card number.
@@ -78,31 +74,24 @@ class Flashcards(Builder):
             RawFileError: The file is damaged, hostile, newer than known, or no deck at all.
         """
         file = shard.files[0]
-        if file.suffix == ".txt":
-            for record in text_cards(file):
-                yield self._row(record, file.path)
-            return
-        scratch = shard.args.get("scratch")
-        with open_collection(file, Path(scratch) if scratch else None) as collection:
-            for record in collection.cards():
-                yield self._row(record, file.path)
+        is_text = file.suffix == ".txt"
+        yield from map(
+            self._row, text_cards(file) if is_text else collection_cards(file, shard.args["scratch"])
+        )
 
-    def _row(self, record: Card | Stray, path: str) -> Example | Rejected:
-        if isinstance(record, Stray):
-            remedy = "" if path.endswith(".txt") else _CHECK
-            return Rejected(record.reason, f"{path}: {record.id}", "", remedy, readable(record.excerpt)[:500])
+    def _row(self, record: Card | Rejected) -> Example | Rejected:
+        if isinstance(record, Rejected):
+            return record
         row_id = f"{self.name}/{record.guid}/{record.ord}"
         try:
-            text = read_card(record)
-        except UnusableRecordError as problem:
-            return Rejected(
-                problem.reason, readable(row_id), problem.detail, problem.remedy or "", problem.excerpt[:500]
-            )
+            question, answer, is_cloze = read_card(record)
+        except UnusableRecordError as why:
+            return Rejected(why.reason, readable(row_id), why.detail, why.remedy or "", why.excerpt[:500])
         return Example(
             id=row_id,
-            instruction=CLOZE if text.cloze else QUESTION,
-            input=text.question,
-            output=text.answer,
+            instruction=CLOZE if is_cloze else QUESTION,
+            input=question,
+            output=answer,
             group=record.guid,
             extra={
                 "deck": record.deck,

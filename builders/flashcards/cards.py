@@ -1,45 +1,106 @@
-"""A card as a question and an answer, or why it cannot be one."""
+"""A card of a collection or a text export, as a question and an answer; or why it cannot be one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from meadow import Rejected
 from meadow.parse.records import UnusableRecordError
 
 from .cardtext import Side, answer_text, dependence, has_text, read_side
-from .notes import Card, NoteType
 from .templates import CardFront, CardTemplate, TemplateError, clean
 
+#: What to do where a collection does not hold together.
+CHECK = 'In Anki, run "Check Database" and export the deck again.'
 #: A whole book chapter on a card is some 50,000 characters; beyond this something else was pasted in.
 MAX_CARD = 200_000
 # Pictures written into a field instead of beside it; what they hold is never text.
 _DATA_URI = re.compile(r"\bdata:[^\"'\s<>]{500,}")
 _FIX_TEMPLATE = "Open the deck in Anki, correct the note type's card template, and export it again."
-_CHECK = 'In Anki, run "Check Database" and export the deck again.'
+
+
+@dataclass(frozen=True)
+class NoteType:
+    """A note type: its fields by name, its card templates, and what it is for.
+
+    Attributes:
+        name: As people see it.
+        cloze: Whether its cards are cloze numbers of its one template, not templates.
+        fields: Field names in order.
+        sides: (template name, front, back) in order.
+        is_stock_occlusion: Whether it is Anki's own for images with hidden parts, under whatever name.
+        problem: What is wrong with the note type itself; empty where nothing is.
+    """
+
+    name: str
+    cloze: bool
+    fields: tuple[str, ...]
+    sides: tuple[tuple[str, str, str], ...]
+    is_stock_occlusion: bool = False
+    problem: str = ""
+
+    @property
+    def occlusion(self) -> bool:
+        """Whether its cards hide parts of an image: Anki's own, or by its name an older add-on's."""
+        name = "".join(c for c in self.name.lower() if c.isalnum())
+        return self.is_stock_occlusion or "imageocclusion" in name
+
+    @cached_property
+    def templates(self) -> tuple[CardTemplate | TemplateError, ...]:
+        """The parsed templates; an error stands where one cannot be parsed."""
+        parsed: list[CardTemplate | TemplateError] = []
+        for _, front, back in self.sides:
+            try:
+                parsed.append(CardTemplate(front, back))
+            except TemplateError as error:
+                parsed.append(error)
+        return tuple(parsed)
 
 
 @dataclass(frozen=True, slots=True)
-class CardText:
-    """A card that reads without its media.
+class Card:
+    """A card with its note.
 
     Attributes:
-        question: The front.
-        answer: What the back adds; for a cloze card the hidden words first.
-        cloze: Whether the front has blanks to fill.
+        guid: The note's identifier, which stays the same wherever the deck travels.
+        ord: Which card of the note: the template, or the cloze number less one.
+        note_type: None where the collection has no such note type.
+        fields: The note's fields, as HTML.
+        tags: The note's tags.
+        deck: The card's own deck, its path joined with ``::``.
+        flag: The coloured flag, 0 for none.
     """
 
-    question: str
-    answer: str
-    cloze: bool
+    guid: str
+    ord: int
+    note_type: NoteType | None
+    fields: tuple[str, ...]
+    tags: tuple[str, ...]
+    deck: str
+    flag: int = 0
 
 
-def read_card(card: Card) -> CardText:
-    """Renders a card and decides whether it can stand as text.
+def readable(text: str) -> str:
+    """Makes text of a damaged file fit for a report."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x1f", " / ")
+
+
+def stray(reason: str, path: str, where: str, fields: str = "", remedy: str = "") -> Rejected:
+    """A record that belongs to no card: a note without cards, or a card whose note is gone."""
+    return Rejected(reason, f"{path}: {where}", "", remedy, readable(fields)[:500])
+
+
+def read_card(card: Card) -> tuple[str, str, bool]:
+    """Renders a card that reads without its media.
+
+    Returns:
+        The front; what the back adds, for a cloze card the hidden words first; and whether it is one.
 
     Raises:
-        UnusableRecordError: It cannot.
+        UnusableRecordError: It cannot stand as text.
     """
     from bs4.exceptions import ParserRejectedMarkup  # late: listing datasets needs no parser
 
@@ -51,20 +112,13 @@ def read_card(card: Card) -> CardText:
         problem.excerpt = readable(problem.excerpt or " / ".join(card.fields))
         raise
     except TemplateError as error:
-        excerpt = readable(" / ".join(card.fields))
-        raise UnusableRecordError(
-            "card template is faulty", readable(f"{where}: {error}"), _FIX_TEMPLATE, excerpt
-        ) from error
+        detail, fields = readable(f"{where}: {error}"), readable(" / ".join(card.fields))
+        raise UnusableRecordError("card template is faulty", detail, _FIX_TEMPLATE, fields) from error
     except ParserRejectedMarkup as error:
-        raise UnusableRecordError("markup cannot be read", readable(f"{where}: {error}"), "", "") from error
+        raise UnusableRecordError("markup cannot be read", readable(f"{where}: {error}")) from error
 
 
-def readable(text: str) -> str:
-    """Makes text of a damaged file fit for a report."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x1f", " / ")
-
-
-def _read(card: Card) -> CardText:
+def _read(card: Card) -> tuple[str, str, bool]:
     kind = _note_type(card)
     at = 0 if kind.cloze else card.ord
     template, number = kind.templates[at], card.ord + 1
@@ -76,7 +130,7 @@ def _read(card: Card) -> CardText:
         raise UnusableRecordError("cloze is not on the front", f"the front shows no cloze number {number}")
     question = read_side(front.html, front=True)
     answer = _answer(template, fields, number, front, question)
-    media = {name: side for name in kind.fields if (side := read_side(fields[name], front=False)).has_media}
+    media = {name: side for name in kind.fields if (side := read_side(fields[name], front=False)).media}
     asked = question.text
     if media:
         bare = {**fields, **{name: "" for name, side in media.items() if not side.has_text}}
@@ -86,13 +140,13 @@ def _read(card: Card) -> CardText:
         literal = read_side(blank_front.html, front=True).text.split()
         asked = " ".join(word for word in asked.split() if word not in literal)
         if not front.hidden:
-            reason = dependence(Side("", *question.media), answer)
-            if reason and question.has_media and not bare_front.has_field:
+            reason = dependence(Side("", question.media), answer)
+            if reason and question.media and not bare_front.has_field:
                 raise UnusableRecordError(reason, excerpt=question.text)
             rest = read_side(template.back(bare, number, bare_front), front=False).text
             same = read_side(template.back(blank, number, blank_front), front=False).text
-            reason = dependence(question, Side("", *answer.media))
-            if reason and answer.has_media and rest.split() == same.split():
+            reason = dependence(question, Side("", answer.media))
+            if reason and answer.media and rest.split() == same.split():
                 raise UnusableRecordError(reason, excerpt=question.text)
     if reason := dependence(question, answer, asked, list(media.values())):
         raise UnusableRecordError(reason, excerpt=question.text or answer.text)
@@ -100,26 +154,28 @@ def _read(card: Card) -> CardText:
         raise UnusableRecordError("empty front", excerpt=answer.text)
     if not answer.has_text:
         raise UnusableRecordError("empty back", excerpt=question.text)
-    return CardText(question.text, answer.text, bool(front.hidden))
+    return question.text, answer.text, bool(front.hidden)
 
 
 def _note_type(card: Card) -> NoteType:
     """The card's note type, if that and the card fit each other and can be read."""
     kind = card.note_type
     if kind is None:
-        raise UnusableRecordError("unknown note type", remedy=_CHECK)
+        raise UnusableRecordError("unknown note type", remedy=CHECK)
     if kind.problem:
-        raise UnusableRecordError("unreadable note type", kind.problem, _CHECK)
+        raise UnusableRecordError("unreadable note type", kind.problem, CHECK)
     if kind.occlusion or any("image-occlusion:" in value for value in card.fields):
         raise UnusableRecordError("image occlusion")
     if len(card.fields) != len(kind.fields):
         detail = f"the note has {len(card.fields)} fields, its note type {len(kind.fields)}"
-        raise UnusableRecordError("fields do not match the note type", detail, _CHECK)
+        raise UnusableRecordError("fields do not match the note type", detail, CHECK)
     if (0 if kind.cloze else card.ord) >= len(kind.sides):
         detail = f"card {card.ord + 1} of {len(kind.sides)} templates"
-        raise UnusableRecordError("card without a template", detail, _CHECK)
-    if _is_broken("".join((card.guid, card.deck, kind.name, *card.tags, *card.fields))):
-        raise UnusableRecordError("invalid UTF-8", "a field, tag or name is no UTF-8 text", _CHECK)
+        raise UnusableRecordError("card without a template", detail, CHECK)
+    try:
+        "".join((card.guid, card.deck, kind.name, *card.tags, *card.fields)).encode()
+    except UnicodeEncodeError as error:  # decoding has left lone surrogates
+        raise UnusableRecordError("invalid UTF-8", "a field, tag or name is no UTF-8 text", CHECK) from error
     return kind
 
 
@@ -147,26 +203,17 @@ def _answer(
     back = read_side(template.back(fields, number, front), front=False)
     extra = answer_text(back.text, stub.text)
     if not front.hidden:
-        return Side(extra, *back.media)
+        return Side(extra, back.media)
     hidden = [read_side(html, front=False) for html in front.hidden]
-    if not any(side.has_text or side.has_media for side in hidden):
+    if not any(side.has_text or side.media for side in hidden):
         raise UnusableRecordError("cloze hides nothing", f"cloze number {number}")
     # A blank that only a picture or sound fills leaves the card without its answer, whatever the back adds.
-    lost = any(side.has_media and not side.has_text for side in hidden)
+    lost = any(side.media and not side.has_text for side in hidden)
     words = list(dict.fromkeys(side.text for side in hidden if side.has_text))
-    media = (any(kind) for kind in zip(*(side.media for side in (back, *hidden)), strict=True))
-    return Side("" if lost else _join(words, extra), *media)
+    media = back.media.union(*(side.media for side in hidden))
+    return Side("" if lost else _join(words, extra), media)
 
 
 def _join(words: list[str], extra: str) -> str:
     separator = "\n\n" if any("\n" in word for word in words) else "; "
     return "\n\n".join(part for part in (separator.join(words), extra) if has_text(part))
-
-
-def _is_broken(text: str) -> bool:
-    """Whether text was no UTF-8: decoding has left lone surrogates in it."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from meadow.parse.htmltext import html_to_text
+from meadow.parse.wordlists import read_lists
 
 from .templates import ANSWER_RULE, REPEATED_CLOZE
 
@@ -58,73 +60,26 @@ _BLANK = re.compile(r"\[\.\.\.\]")
 # Symbols that html_to_text writes as layout and that say nothing by themselves.
 _LAYOUT = frozenset("|`^<>~$")
 
-_PICTURE = (
-    r"(?:image|picture|photo(?:graph|micrograph)?|figure|diagram|illustration|drawing|micrograph|radiograph|"
-    r"x-?\s?ray|film|scan|slide|graph|angiogram|ultrasound|sonogram|ct|mri|ecg|ekg|eeg|tracing)"
-)
-_STRUCTURE = (
-    r"(?:structure|muscle|bone|nerve|vessel|artery|vein|organ|ligament|tendon|gland|cell|organism|bacterium|"
-    r"parasite|lesion|rash|finding|sign|view|pattern|region|area|abnormality|device|instrument|molecule|"
-    r"compound|murmur|rhythm|stain|tissue|tumou?r|feature|disease|disorder|condition)s?"
-)
-# These words need a picture even where the export has lost it.
-_NEEDS_PICTURE = re.compile(
-    r"\b(?:this|the (?:following|above|attached|accompanying|given)|in the|on the) "
-    r"(?:image|photo(?:graph|micrograph)?|figure|diagram|illustration)\b"
-    # Not "this picture", which is as often the clinical one.
-    r"|\b(?:in|on) (?:this|the) picture\b"
-    r"|\b(?:shown|pictured|depicted|seen|label+ed|marked|indicated|illustrated) (?:in|on|by) (?:the|this) "
-    r"(?:image|picture|photo(?:graph|micrograph)?|figure|diagram|illustration|arrow)\b"
-    r"|\b(?:image|picture|photo(?:graph)?|figure|diagram|illustration) (?:above|below|shown|on the (?:left|right))\b"
-    r"|\b(?:shown|pictured|depicted|illustrated) (?:here|below|above)\b"
-    r"|\bsee (?:the )?(?:image|picture|photo|figure|diagram)\b",
-    re.IGNORECASE,
-)
-# These point at a picture where there is one, and mean something else where there is none.
-_POINTS_AT_PICTURE = re.compile(
-    r"\bshown\b(?! to\b| that\b)"
-    r"|\b(?:pictured|depicted|illustrated|displayed|highlighted|circled|outlined|arrow(?:s|ed|heads?)?)\b"
-    r"|\b(?:label+ed|marked) (?:with|by|in|as|[A-Z0-9?*]\b)"
-    rf"|\b(?:identify|name|label) (?:this|these|that|the (?:\w+ )?{_STRUCTURE})\b"
-    r"|\bwhat (?:is|are|was|were|does|do) (?:this|these|that|it|you see)\b"
-    rf"|\b(?:this|these|the following) (?:\w+ )?(?:{_STRUCTURE}|{_PICTURE})\b"
-    rf"|\b(?:what|which) {_STRUCTURE} (?:is|are) (?:this|these|that|it|seen|here)\b"
-    rf"|\b(?:in|on) (?:this|the) (?:\w+ )?{_PICTURE}\b"
-    rf"|\bsee (?:the )?{_PICTURE}\b",
-    re.IGNORECASE,
-)
-_POINTS_AT_SOUND = re.compile(
-    r"\blisten (?:to|and)\b|\blisten ?[:.!]|\b(?:do )?you hear\b|\bwhat (?:is|are) (?:this|these|that)\b"
-    r"|\b(?:this|these|the following) (?:\w+ )?(?:sounds?|murmurs?|recording|audio|clip|rhythm|word)\b"
-    r"|\b(?:what|which) (?:\w+ )?(?:sounds?|murmurs?|rhythm) (?:is|are) (?:this|these|that|it|heard)\b",
-    re.IGNORECASE,
-)
-# Words of which alone a question can consist only if the medium beside it says what is asked about.
-_GENERIC_WORDS = """
-    a an the of in on at to for with is are was be this that these those it its what which who where how
-    why name identify describe give state label diagnose recognize diagnosis dx most likely condition
-    disease disorder syndrome structure finding findings sign signs image picture photo figure diagram
-    shown here seen abnormality pathology organ organism cell cells type kind view called do does you
-    see hear can following best and or patient bone muscle nerve artery vein ligament lesion rash
-    feature features interpretation interpret ecg ekg xray ct mri scan sound murmur rhythm heart breath
-    lung listen hear heard valve
-"""
-_GENERIC = frozenset(_GENERIC_WORDS.split())
-# An answer of these words alone points at what is beside it.
-_POINTING = frozenset(
-    "here there this that these those it above below see shown as in the image picture".split()
-)
-# Of these words one has to be there, or a question mark: "Heart" beside a picture names what it is about.
-_ASKING = frozenset(
-    ("what", "which", "who", "where", "name", "identify", "describe", "label", "diagnose", "diagnosis", "dx")
-)
-# (pictures, videos) to the reason; where neither was there, it was a sound.
-_DEPENDS = {
-    (True, True): "depends on an image",
-    (True, False): "depends on an image",
-    (False, True): "depends on a video",
-    (False, False): "depends on a sound",
+_PHRASES = read_lists(Path(__file__).with_name("phrases.tsv"))
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    pattern = "|".join(_PHRASES[name])
+    pattern = pattern.replace("PICTURE", f"(?:{'|'.join(_PHRASES['picture'])})")
+    return re.compile(pattern.replace("STRUCTURE", f"(?:{'|'.join(_PHRASES['structure'])})s?"), re.IGNORECASE)
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(" ".join(_PHRASES[name]).split())
+
+
+_NEEDS_PICTURE = _pattern("needs_picture")
+_POINTS = {
+    "an image": _pattern("points_at_picture"),
+    "a video": _pattern("points_at_picture"),
+    "a sound": _pattern("points_at_sound"),
 }
+_GENERIC, _POINTING, _ASKING = _words("generic"), _words("pointing"), _words("asking")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -134,30 +89,16 @@ class Side:
 
     Attributes:
         text: Readable text; formulas as ``$...$``.
-        images: Whether pictures were dropped.
-        sounds: Whether sounds or spoken text were dropped.
-        videos: Whether videos were dropped.
+        media: What was dropped: ``an image``, ``a video``, ``a sound``, which spoken text is too.
     """
 
     text: str
-    images: bool = False
-    sounds: bool = False
-    videos: bool = False
-
-    @property
-    def media(self) -> tuple[bool, bool, bool]:
-        """Whether pictures, sounds and videos were dropped."""
-        return self.images, self.sounds, self.videos
+    media: frozenset[str] = frozenset()
 
     @property
     def has_text(self) -> bool:
         """Whether anything is left to read: a letter, a digit or a symbol such as an arrow, blanks aside."""
         return has_text(self.text)
-
-    @property
-    def has_media(self) -> bool:
-        """Whether a picture, sound or video was left behind."""
-        return self.images or self.sounds or self.videos
 
 
 def has_text(text: str) -> bool:
@@ -174,25 +115,25 @@ def read_side(html: str, *, front: bool) -> Side:
         html: The side, as its template gives it.
         front: Whether it is the front, where closed parts (``display: none``) stay closed.
     """
-    images = sounds = videos = False
+    media: set[str] = set()
     if "<" in html:
         html = _STRAY.sub("&lt;", _UNSEEN.sub("", html))
     if "[" in html or "<" in html:
         html, speeches = _SPEECH.subn(" ", html)
+        if speeches:
+            media.add("a sound")
         for match in _SOUND.finditer(html):
-            if _VIDEO_FILE.search(match[1] or ""):
-                videos = True
-            else:
-                sounds = True
-        sounds = sounds or speeches > 0
-        videos = videos or _VIDEO.search(html) is not None
-        images = _IMAGE.search(html) is not None
+            media.add("a video" if _VIDEO_FILE.search(match[1] or "") else "a sound")
+        if _VIDEO.search(html):
+            media.add("a video")
+        if _IMAGE.search(html):
+            media.add("an image")
         html = _SOUND_MARK.sub(" ", _MEDIA_BODY.sub(" ", html))
     html = _HEADING.sub(r"<\1p>", _MATH.sub(_formula, html))
     html = _UNREAD.sub(" ", html)
     if front and _CLOSED.search(html):
         html = _without_closed(html)
-    return Side(html_to_text(html), images, sounds, videos)
+    return Side(html_to_text(html), frozenset(media))
 
 
 def dependence(front: Side, back: Side, asked: str | None = None, note: Sequence[Side] = ()) -> str | None:
@@ -215,30 +156,27 @@ def dependence(front: Side, back: Side, asked: str | None = None, note: Sequence
         A reason for the funnel.
     """
     for side in (front, back):
-        if not side.has_text and side.has_media:
-            return _DEPENDS[side.images, side.videos]
+        if not side.has_text and side.media:
+            return _reason(side.media)
     texts = (front.text, back.text)
     if any(_NEEDS_PICTURE.search(text) for text in texts):
-        return "depends on an image"
-    sides = (front, back, *note)
-    images, sounds, videos = (any(kind) for kind in zip(*(side.media for side in sides), strict=True))
-    if not (images or sounds or videos):
-        return None
+        return _reason({"an image"})
+    media = frozenset().union(*(side.media for side in (front, back, *note)))
     if not front.has_text or not back.has_text:
         return None  # nothing was on the side: it is empty for another reason
-    if images and any(_POINTS_AT_PICTURE.search(text) for text in texts):
-        return "depends on an image"
-    if videos and any(_POINTS_AT_PICTURE.search(text) for text in texts):
-        return "depends on a video"
-    if sounds and any(_POINTS_AT_SOUND.search(text) for text in texts):
-        return "depends on a sound"
-    if back.has_media and _POINTING.issuperset(_WORD.findall(back.text.lower())):
-        return _DEPENDS[back.images, back.videos]
-    if (front.has_media or note) and _names_nothing(front.text if asked is None else asked):
-        if front.has_media:
-            return _DEPENDS[front.images, front.videos]
-        return _DEPENDS[images, videos] if not back.has_media else None
+    for medium, pattern in _POINTS.items():
+        if medium in media and any(pattern.search(text) for text in texts):
+            return _reason({medium})
+    if back.media and _POINTING.issuperset(_WORD.findall(back.text.lower())):
+        return _reason(back.media)
+    beside = front.media or (frozenset() if back.media else media)
+    if beside and _names_nothing(front.text if asked is None else asked):
+        return _reason(beside)
     return None
+
+
+def _reason(media: Set[str]) -> str:
+    return f"depends on {next(medium for medium in _POINTS if medium in media)}"
 
 
 def _names_nothing(text: str) -> bool:

@@ -55,54 +55,50 @@ def read_clozes(text: str) -> list[str | Cloze]:
 
 def reveal(nodes: list[str | Cloze], number: int, *, question: bool) -> str | None:
     """The field as HTML; for the question the clozes of this number are blanks. None where it has none of them."""
-    out: list[str] = []
-    return "".join(out) if _reveal(nodes, number, question, out) else None
+    html, found = _reveal(nodes, number, question)
+    return html if found else None
 
 
-def _reveal(nodes: list[str | Cloze], number: int, question: bool, out: list[str]) -> bool:
-    found = False
+def _reveal(nodes: list[str | Cloze], number: int, question: bool) -> tuple[str, bool]:
+    html, found = "", False
     for node in nodes:
         if isinstance(node, str):
-            out.append(node)
+            html += node
             continue
         active = number in node.numbers
-        found = found or active
-        if active and question:
-            out.append(f"[{node.hint or '...'}]")
-        else:
-            found = _reveal(node.nodes, number, question, out) or found
-    return found
-
-
-def _inner(nodes: list[str | Cloze]) -> str:
-    return "".join(node if isinstance(node, str) else _inner(node.nodes) for node in nodes)
+        inner, below = _reveal(node.nodes, number, question)
+        html += f"[{node.hint or '...'}]" if active and question else inner
+        found = found or active or below
+    return html, found
 
 
 def hidden(nodes: list[str | Cloze], number: int) -> list[str]:
     """The HTML behind each blank; what was cut out of a formula is made a formula again."""
     found: list[str] = []
-    _find_hidden(nodes, number, [], found)
+    _find_hidden(nodes, number, "", found)
     return found
 
 
-def _find_hidden(nodes: list[str | Cloze], number: int, before: list[str], found: list[str]) -> None:
+def _find_hidden(nodes: list[str | Cloze], number: int, before: str, found: list[str]) -> str:
+    """Adds to `found`, and returns `before` with what these nodes show."""
     for node in nodes:
         if isinstance(node, str):
-            before.append(node)
+            before += node
         elif number in node.numbers:
-            inner = _inner(node.nodes)
-            formula = _open_formula("".join(before))
-            found.append(f"{formula[0]}{inner}{formula[1]}" if formula and inner.strip() else inner)
-            before.append(inner)
+            inner, _ = _reveal(node.nodes, number, question=False)
+            opening, closing = _open_formula(before) if inner.strip() else ("", "")
+            found.append(f"{opening}{inner}{closing}")
+            before += inner
         else:
-            _find_hidden(node.nodes, number, before, found)
+            before = _find_hidden(node.nodes, number, before, found)
+    return before
 
 
-def _open_formula(before: str) -> tuple[str, str] | None:
+def _open_formula(before: str) -> tuple[str, str]:
     for opening, closing in _FORMULAS:
         if before.rfind(opening) > before.rfind(closing):
             return opening, closing
-    return None
+    return "", ""
 
 
 def hints(nodes: list[str | Cloze], number: int) -> list[str]:
@@ -116,13 +112,13 @@ def hints(nodes: list[str | Cloze], number: int) -> list[str]:
 
 def has_cloze(text: str, number: int) -> bool:
     """Whether a field holds a cloze of this number."""
-    return f"c{number}" in _names(text)
+    return str(number) in _numbers(text)
 
 
-def _names(text: str) -> set[str]:
-    return {f"c{n}" for match in _CLOZE.finditer(text) if match[1] for n in match[1].split(",")}
+def _numbers(text: str) -> set[str]:
+    return {n for match in _CLOZE.finditer(text) if match[1] for n in match[1].split(",")}
 
 
 def cloze_numbers(text: str) -> list[int]:
     """The cloze numbers that a field holds, in ascending order; Anki makes a card for each."""
-    return sorted({int(name[1:]) for name in _names(text) if 1 < len(name) < 6} - {0})
+    return sorted({int(n) for n in _numbers(text) if 0 < len(n) < 5} - {0})

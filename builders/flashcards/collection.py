@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from meadow import MAX_LINE, RawFile, RawFileError, damaged
+from meadow import MAX_LINE, RawFile, RawFileError, Rejected, damaged
 
 from . import protobuf
-from .notes import Card, NoteType, Stray, is_occlusion
-from .package import EXPORT_AGAIN, database
+from .cards import CHECK, Card, NoteType, stray
+from .package import EXPORT_AGAIN, EXPORT_OR_UPDATE, database
 
 #: Schema versions: 11 is what every package for older Ankis has, 18 what Anki has written since 2.1.28.
 #: Those between were short-lived steps of the same upgrade.
@@ -30,204 +30,164 @@ _PLACEHOLDER = "Please update to the latest Anki version"
 _STOCK_OCCLUSION = 6
 
 
-@contextmanager
-def open_collection(file: RawFile, scratch: Path | None = None) -> Iterator[Collection]:
-    """Opens a package or a bare collection.
+def collection_cards(file: RawFile, scratch: Path | None = None) -> Iterator[Card | Rejected]:
+    """Reads the cards of a package or a bare collection, by note id and card number; then those without a note.
 
     Args:
         file: ``.apkg``, ``.colpkg``, ``.anki2``, ``.anki21`` or ``.anki21b``.
-        scratch: Where temporary files may lie; None for the system's folder.
-
-    Yields:
-        The collection; it closes, and its temporary file goes, with the context.
+        scratch: Where temporary files may lie while it is read; None for the system's folder.
 
     Raises:
-        RawFileError: The file is damaged, hostile, or newer than this code; also while reading, if the
-            damage shows only then.
+        RawFileError: The file is damaged, hostile, a placeholder, or of a schema this code does not know; also
+            while reading, if the damage shows only then.
     """
     with tempfile.TemporaryDirectory(prefix="meadow-anki-", dir=scratch) as folder:
         path = database(file, Path(folder))
         # immutable: no lock, journal or shared-memory file appears beside the raw file.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         try:
-            with closing(sqlite3.connect(uri, uri=True)) as connection:
-                yield Collection(file, connection)
+            with closing(sqlite3.connect(uri, uri=True)) as db:
+                _distrust(db)
+                yield from _cards(file, db, *_note_types_and_decks(file, db))
         except sqlite3.Error as error:
             raise damaged(file, f"the collection cannot be read: {error}") from error
 
 
-class Collection:
-    """A collection opened by `open_collection`.
+def _distrust(db: sqlite3.Connection) -> None:
+    # Text that is no UTF-8 must cost its row, not the file.
+    db.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    db.create_collation("unicase", _unicase)
+    db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LINE)
+    for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON", "mmap_size=0"):
+        db.execute(f"PRAGMA {pragma}")
 
-    Raises:
-        RawFileError: It is damaged, a placeholder, or of a schema this code does not know.
-    """
 
-    def __init__(self, file: RawFile, connection: sqlite3.Connection) -> None:
-        self._file, self._db = file, connection
-        # Text that is no UTF-8 must cost its row, not the file.
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        connection.create_collation("unicase", _unicase)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LINE)
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON", "mmap_size=0"):
-            connection.execute(f"PRAGMA {pragma}")
-        self._check_tables(("col", "notes", "cards"))
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found is None or found[0] != "ok":
-            raise damaged(file, f"the database fails its integrity check: {found and found[0]}")
-        row = connection.execute("SELECT ver FROM col").fetchone()
-        self.schema = row[0] if row else None
-        if not isinstance(self.schema, int) or self.schema < OLDEST_SCHEMA:
-            raise RawFileError(
-                "schema too old",
-                f"collection schema {self.schema}, the oldest known is {OLDEST_SCHEMA}",
-                EXPORT_AGAIN,
-                file.path,
-            )
-        if self.schema > NEWEST_SCHEMA:
-            raise RawFileError(
-                "schema newer than known",
-                f"collection schema {self.schema}, the newest known is {NEWEST_SCHEMA}",
-                f"{EXPORT_AGAIN} If that does not help, update Meadow.",
-                file.path,
-            )
-        if self._is_placeholder():
-            raise RawFileError(
-                "placeholder collection",
-                "its one note only asks to update Anki; the cards are in the package's newer collection",
-                "Use the whole package, or its newest collection file.",
-                file.path,
-            )
-        try:
-            if self.schema >= _TABLES_SCHEMA:
-                self._check_tables(("notetypes", "fields", "templates", "decks"))
-                self.note_types, self.decks = self._read_tables()
-            else:
-                self.note_types, self.decks = self._read_json()
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise damaged(
-                file, f"note types or decks cannot be read: {type(error).__name__}: {error}"
-            ) from error
+def _note_types_and_decks(
+    file: RawFile, db: sqlite3.Connection
+) -> tuple[dict[int, NoteType], dict[int, str]]:
+    """Checks the collection as a whole, and reads the note types and the names of the decks."""
+    _check_tables(file, db, "col", "notes", "cards")
+    found = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise damaged(file, f"the database fails its integrity check: {found and found[0]}")
+    row = db.execute("SELECT ver FROM col").fetchone()
+    schema = row[0] if row else None
+    if not isinstance(schema, int) or schema < OLDEST_SCHEMA:
+        detail = f"collection schema {schema}, the oldest known is {OLDEST_SCHEMA}"
+        raise RawFileError("schema too old", detail, EXPORT_AGAIN, file.path)
+    if schema > NEWEST_SCHEMA:
+        detail = f"collection schema {schema}, the newest known is {NEWEST_SCHEMA}"
+        raise RawFileError("schema newer than known", detail, EXPORT_OR_UPDATE, file.path)
+    notes = db.execute("SELECT CAST(flds AS TEXT) FROM notes LIMIT 2").fetchall()
+    if len(notes) == 1 and (notes[0][0] or "").startswith(_PLACEHOLDER):
+        detail = "its one note only asks to update Anki; the cards are in the package's newer collection"
+        remedy = "Use the whole package, or its newest collection file."
+        raise RawFileError("placeholder collection", detail, remedy, file.path)
+    try:
+        if schema < _TABLES_SCHEMA:
+            return _read_json(db)
+        _check_tables(file, db, "notetypes", "fields", "templates", "decks")
+        return _read_tables(db)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = f"note types or decks cannot be read: {type(error).__name__}: {error}"
+        raise damaged(file, what) from error
 
-    def cards(self) -> Iterator[Card | Stray]:
-        """Reads all cards in the order of note id and card number, then cards without a note."""
-        # LEFT JOIN keeps notes outermost: rows stream by rowid, nothing is sorted but one note's cards.
-        rows = self._db.execute(
-            "SELECT n.id, CAST(n.guid AS TEXT), n.mid, CAST(n.tags AS TEXT), CAST(n.flds AS TEXT), "
-            "c.id, c.ord, CASE WHEN c.odid THEN c.odid ELSE c.did END, c.flags "
-            "FROM notes n LEFT JOIN cards c ON c.nid = n.id ORDER BY n.id, c.ord, c.id"
+
+def _check_tables(file: RawFile, db: sqlite3.Connection, *wanted: str) -> None:
+    # A view or virtual table would run queries of the file's choosing.
+    for name in wanted:
+        row = db.execute(
+            "SELECT type, sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')",
+            (name,),
+        ).fetchone()
+        if row is None:
+            raise damaged(file, f"no Anki collection: it has no table {name!r}")
+        if row[0] != "table" or "virtual" in str(row[1]).lower().split("(")[0]:
+            remedy = "Do not use this file; fetch or export it again."
+            raise RawFileError("unsafe database", f"{name!r} is no ordinary table", remedy, file.path)
+
+
+def _cards(
+    file: RawFile, db: sqlite3.Connection, kinds: dict[int, NoteType], decks: dict[int, str]
+) -> Iterator[Card | Rejected]:
+    # LEFT JOIN keeps notes outermost: rows stream by rowid, nothing is sorted but one note's cards.
+    rows = db.execute(
+        "SELECT n.id, CAST(n.guid AS TEXT), n.mid, CAST(n.tags AS TEXT), CAST(n.flds AS TEXT), "
+        "c.id, c.ord, CASE WHEN c.odid THEN c.odid ELSE c.did END, c.flags "
+        "FROM notes n LEFT JOIN cards c ON c.nid = n.id ORDER BY n.id, c.ord, c.id"
+    )
+    for note, guid, kind, tags, fields, card, ord_, deck, flags in rows:
+        guid, fields = guid or "", fields or ""
+        if card is None:
+            yield stray("note without a card", file.path, f"note {guid or note}", fields, CHECK)
+        elif not guid:
+            yield stray("note without a guid", file.path, f"note {note}, card {card}", fields, CHECK)
+        elif not isinstance(ord_, int) or ord_ < 0:
+            yield stray("card without a template", file.path, f"note {guid}, card {card}", fields, CHECK)
+        else:
+            yield Card(
+                guid,
+                ord_,
+                kinds.get(kind),
+                tuple(fields.split("\x1f")),
+                tuple((tags or "").replace("\u3000", " ").split()),
+                decks.get(deck, ""),
+                flags & 7 if isinstance(flags, int) else 0,
+            )
+    for (card,) in db.execute(
+        "SELECT c.id FROM cards c WHERE NOT EXISTS (SELECT 1 FROM notes n WHERE n.id = c.nid) ORDER BY c.id"
+    ):
+        yield stray("card without its note", file.path, f"card {card}", remedy=CHECK)
+
+
+def _read_json(db: sqlite3.Connection) -> tuple[dict[int, NoteType], dict[int, str]]:
+    models, decks = db.execute("SELECT models, decks FROM col").fetchone()
+    kinds = {}
+    for key, model in json.loads(models or "{}").items():
+        fields = sorted(model["flds"], key=lambda f: f.get("ord") or 0)
+        sides = sorted(model["tmpls"], key=lambda t: t.get("ord") or 0)
+        kinds[int(key)] = NoteType(
+            str(model["name"]),
+            model.get("type") == 1,
+            tuple(str(f["name"]) for f in fields),
+            tuple((str(t["name"]), str(t["qfmt"]), str(t["afmt"])) for t in sides),
+            model.get("originalStockKind") == _STOCK_OCCLUSION,
         )
-        for note, guid, kind, tags, fields, card, ord_, deck, flags in rows:
-            guid, fields = guid or "", fields or ""
-            if card is None:
-                yield Stray("note without a card", f"note {guid or note}", fields)
-            elif not guid:
-                yield Stray("note without a guid", f"note {note}, card {card}", fields)
-            elif not isinstance(ord_, int) or ord_ < 0:
-                yield Stray("card without a template", f"note {guid}, card {card}", fields)
-            else:
-                yield Card(
-                    guid,
-                    ord_,
-                    self.note_types.get(kind),
-                    tuple(fields.split("\x1f")),
-                    tuple((tags or "").replace("\u3000", " ").split()),
-                    self.decks.get(deck, ""),
-                    flags & 7 if isinstance(flags, int) else 0,
-                )
-        for (card,) in self._db.execute(
-            "SELECT c.id FROM cards c WHERE NOT EXISTS (SELECT 1 FROM notes n WHERE n.id = c.nid) ORDER BY c.id"
-        ):
-            yield Stray("card without its note", f"card {card}")
-
-    def _check_tables(self, wanted: tuple[str, ...]) -> None:
-        # A view or virtual table would run queries of the file's choosing.
-        for name in wanted:
-            row = self._db.execute(
-                "SELECT type, sql FROM sqlite_master WHERE lower(name) = ? AND type IN ('table', 'view')",
-                (name,),
-            ).fetchone()
-            if row is None:
-                raise damaged(self._file, f"no Anki collection: it has no table {name!r}")
-            if row[0] != "table" or "virtual" in str(row[1]).lower().split("(")[0]:
-                raise RawFileError(
-                    "unsafe database",
-                    f"{name!r} is no ordinary table",
-                    "Do not use this file; fetch or export it again.",
-                    self._file.path,
-                )
-
-    def _is_placeholder(self) -> bool:
-        notes = self._db.execute("SELECT CAST(flds AS TEXT) FROM notes LIMIT 2").fetchall()
-        return len(notes) == 1 and (notes[0][0] or "").startswith(_PLACEHOLDER)
-
-    def _read_json(self) -> tuple[dict[int, NoteType], dict[int, str]]:
-        models, decks = self._db.execute("SELECT models, decks FROM col").fetchone()
-        kinds = {}
-        for key, model in json.loads(models or "{}").items():
-            fields = sorted(model["flds"], key=lambda f: f.get("ord") or 0)
-            sides = sorted(model["tmpls"], key=lambda t: t.get("ord") or 0)
-            name = str(model["name"])
-            kinds[int(key)] = NoteType(
-                name,
-                model.get("type") == 1,
-                model.get("originalStockKind") == _STOCK_OCCLUSION or is_occlusion(name),
-                tuple(str(f["name"]) for f in fields),
-                tuple((str(t["name"]), str(t["qfmt"]), str(t["afmt"])) for t in sides),
-            )
-        return kinds, {
-            int(key): _deck_name(str(deck["name"])) for key, deck in json.loads(decks or "{}").items()
-        }
-
-    def _read_tables(self) -> tuple[dict[int, NoteType], dict[int, str]]:
-        fields: dict[int, list[str]] = {}
-        for kind, name in self._db.execute("SELECT ntid, name FROM fields ORDER BY ntid, ord"):
-            fields.setdefault(kind, []).append(str(name))
-        sides: dict[int, list[tuple[str, str, str]]] = {}
-        broken: dict[int, str] = {}
-        for kind, name, config in self._db.execute(
-            "SELECT ntid, name, config FROM templates ORDER BY ntid, ord"
-        ):
-            front = back = ""
-            try:
-                # Template.Config: 1 q_format, 2 a_format.
-                message = protobuf.read_fields(_bytes(config))
-                front, back = protobuf.text(message, 1), protobuf.text(message, 2)
-            except ValueError as error:
-                broken[kind] = f"template {name}: {error}"
-            sides.setdefault(kind, []).append((str(name), front, back))
-        kinds = {}
-        for kind, name, config in self._db.execute("SELECT id, name, config FROM notetypes"):
-            cloze = occlusion = False
-            try:
-                # Notetype.Config: 1 kind (1 is cloze), 9 original_stock_kind.
-                message = protobuf.read_fields(_bytes(config))
-                cloze = protobuf.number(message, 1) == 1
-                occlusion = protobuf.number(message, 9) == _STOCK_OCCLUSION
-            except ValueError as error:
-                broken[kind] = str(error)
-            kinds[kind] = NoteType(
-                str(name),
-                cloze,
-                occlusion or is_occlusion(str(name)),
-                tuple(fields.get(kind, ())),
-                tuple(sides.get(kind, ())),
-                broken.get(kind, ""),
-            )
-        decks = {key: _deck_name(str(name)) for key, name in self._db.execute("SELECT id, name FROM decks")}
-        return kinds, decks
+    return kinds, {int(key): _deck_name(deck["name"]) for key, deck in json.loads(decks or "{}").items()}
 
 
-def _deck_name(name: str) -> str:
-    return name.replace("\x1f", "::")
+def _read_tables(db: sqlite3.Connection) -> tuple[dict[int, NoteType], dict[int, str]]:
+    fields: defaultdict[int, list[str]] = defaultdict(list)
+    for kind, name in db.execute("SELECT ntid, name FROM fields ORDER BY ntid, ord"):
+        fields[kind].append(str(name))
+    sides: defaultdict[int, list[tuple[str, str, str]]] = defaultdict(list)
+    broken: dict[int, str] = {}
+    for kind, name, config in db.execute("SELECT ntid, name, config FROM templates ORDER BY ntid, ord"):
+        front = back = ""
+        try:
+            # Template.Config: 1 q_format, 2 a_format.
+            front, back = protobuf.read(config, {1: str, 2: str})
+        except ValueError as error:
+            broken[kind] = f"template {name}: {error}"
+        sides[kind].append((str(name), front, back))
+    kinds = {}
+    for key, name, config in db.execute("SELECT id, name, config FROM notetypes"):
+        kind = stock = 0
+        try:
+            # Notetype.Config: 1 kind (1 is cloze), 9 original_stock_kind.
+            kind, stock = protobuf.read(config, {1: int, 9: int})
+        except ValueError as error:
+            broken[key] = str(error)
+        has_fields, has_sides = tuple(fields[key]), tuple(sides[key])
+        problem, is_occlusion = broken.get(key, ""), stock == _STOCK_OCCLUSION
+        kinds[key] = NoteType(str(name), kind == 1, has_fields, has_sides, is_occlusion, problem)
+    return kinds, {key: _deck_name(name) for key, name in db.execute("SELECT id, name FROM decks")}
+
+
+def _deck_name(name: object) -> str:
+    return str(name).replace("\x1f", "::")
 
 
 def _unicase(a: str, b: str) -> int:
     a, b = a.casefold(), b.casefold()
     return (a > b) - (a < b)
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueError("config is no blob")
-    return value

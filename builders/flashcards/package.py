@@ -6,7 +6,7 @@ SQLite cannot read from a stream, so a member of a package is written to a tempo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from meadow import RawFile, RawFileError, ZipArchive, check_ratio, damaged
 
@@ -25,6 +25,7 @@ _CHUNK = 2**20
 EXPORT_AGAIN = (
     'Open the deck in Anki 2.1.28 or newer and export it again, with "Support older Anki versions".'
 )
+EXPORT_OR_UPDATE = f"{EXPORT_AGAIN} If that does not help, update Meadow."
 
 
 def database(file: RawFile, folder: Path) -> Path:
@@ -40,96 +41,67 @@ def database(file: RawFile, folder: Path) -> Path:
     Raises:
         RawFileError: The file is damaged, hostile, or newer than this code.
     """
-    target = folder / "collection"
-    if file.suffix not in (".apkg", ".colpkg"):
+    path = folder / "collection"
+    if file.suffix in (".apkg", ".colpkg"):
+        with ZipArchive(file) as archive, archive.open(_newest(archive)) as stream:
+            _unpack(file, stream, path)
+    else:
         with file.local.open("rb") as stream:
-            head = stream.read(len(_SQLITE))
-            if head == _SQLITE:
-                _check_size(file, file.local)
-                return file.local
-            if not head.startswith(_ZSTD):
+            head = stream.peek(len(_SQLITE))
+            if head.startswith(_SQLITE):
+                path = file.local
+            elif head.startswith(_ZSTD):
+                _unpack(file, stream, path)
+            else:
                 raise damaged(file, "neither an SQLite database nor a zstd-compressed one")
-            stream.seek(0)
-            _unpack(file, stream, file.bytes, target)
-        return target
-    with ZipArchive(file) as archive:
-        names = set(archive.names())
-        announced = _package_version(archive) if "meta" in names else 0
-        member = next((name for name in MEMBERS if name in names), None)
-        if member is None:
-            raise damaged(file, "the package holds no collection")
-        if announced > NEWEST_PACKAGE:
-            raise RawFileError(
-                "package newer than known",
-                f"package version {announced}, the newest known is {NEWEST_PACKAGE}",
-                f"{EXPORT_AGAIN} If that does not help, update Meadow.",
-                file.path,
-            )
-        if announced > 1 and MEMBERS.index(member) > NEWEST_PACKAGE - announced:
-            raise damaged(
-                file, f"{MEMBERS[NEWEST_PACKAGE - announced]} is missing, what is left is a placeholder"
-            )
-        with archive.open(member) as stream:
-            _unpack(file, stream, 0, target)
-    return target
+    _check_size(file, path)
+    return path
 
 
-def _package_version(archive: ZipArchive) -> int:
-    with archive.open("meta") as stream:
-        data = stream.read(_CHUNK)
-    try:
-        return protobuf.number(protobuf.read_fields(data), 1)
-    except ValueError as error:
-        raise damaged(archive.file, f"meta: {error}") from error
+def _newest(archive: ZipArchive) -> str:
+    """The name of the collection to read."""
+    file, names = archive.file, set(archive.names())
+    announced = 0
+    if "meta" in names:
+        with archive.open("meta") as stream:
+            data = stream.read(_CHUNK)
+        try:
+            [announced] = protobuf.read(data, {1: int})
+        except ValueError as error:
+            raise damaged(file, f"meta: {error}") from error
+    member = next((name for name in MEMBERS if name in names), None)
+    if member is None:
+        raise damaged(file, "the package holds no collection")
+    if announced > NEWEST_PACKAGE:
+        detail = f"package version {announced}, the newest known is {NEWEST_PACKAGE}"
+        raise RawFileError("package newer than known", detail, EXPORT_OR_UPDATE, file.path)
+    if announced > 1 and MEMBERS.index(member) > NEWEST_PACKAGE - announced:
+        missing = MEMBERS[NEWEST_PACKAGE - announced]
+        raise damaged(file, f"{missing} is missing, what is left is a placeholder")
+    return member
 
 
-def _unpack(file: RawFile, stream: BinaryIO, packed: int, target: Path) -> None:
-    """Writes a database to `target`, decompressing it if need be; `packed` is 0 where `stream` guards itself."""
+def _unpack(file: RawFile, stream: Any, target: Path) -> None:
+    """Writes a database to `target`, decompressing it if need be."""
     import zstandard
 
-    counted: Any = _Counted(stream)  # no more of a stream than is needed here
-    source = counted
-    if counted.peek(len(_ZSTD)) == _ZSTD:
+    if stream.peek(len(_ZSTD)).startswith(_ZSTD):
         # A reader, not a decompressobj: one call of that may inflate its input 30,000 times at once. The
-        # reader takes a cut-off frame for the end; the size check below and quick_check catch that.
-        source = zstandard.ZstdDecompressor().stream_reader(counted, read_size=_CHUNK // 8)
+        # reader takes a cut-off frame for the end; the check of the size and quick_check catch that.
+        stream = zstandard.ZstdDecompressor().stream_reader(stream, read_size=_CHUNK // 8)
     size = 0
     with target.open("wb") as out:
-        while True:
-            try:
-                data = source.read(_CHUNK)
-            except zstandard.ZstdError as error:
-                raise damaged(file, f"collection: {error}") from error
-            if not data:
-                break
-            size += len(data)
-            check_ratio(file, size, max(packed, counted.taken))
-            if size > MAX_COLLECTION:
-                raise RawFileError(
-                    "collection too large",
-                    f"the collection unpacks to more than {MAX_COLLECTION >> 30} GiB",
-                    "Export the decks one by one.",
-                    file.path,
-                )
-            out.write(data)
-    _check_size(file, target)
-
-
-class _Counted:
-    """A stream that knows how much was taken from it, and can look at its beginning."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._ahead, self.taken = stream, b"", 0
-
-    def peek(self, size: int) -> bytes:
-        self._ahead = self._ahead or self._stream.read(size)
-        return self._ahead
-
-    def read(self, size: int = -1) -> bytes:
-        data, self._ahead = self._ahead, b""
-        data = data or self._stream.read(size)
-        self.taken += len(data)
-        return data
+        try:
+            while data := stream.read(_CHUNK):
+                size += len(data)
+                check_ratio(file, size, file.bytes)
+                if size > MAX_COLLECTION:
+                    detail = f"the collection unpacks to more than {MAX_COLLECTION >> 30} GiB"
+                    remedy = "Export the decks one by one."
+                    raise RawFileError("collection too large", detail, remedy, file.path)
+                out.write(data)
+        except zstandard.ZstdError as error:
+            raise damaged(file, f"collection: {error}") from error
 
 
 def _check_size(file: RawFile, path: Path) -> None:

@@ -1,27 +1,29 @@
-"""Just enough of the protobuf wire format to read what Anki keeps in its ``config`` columns.
-
-A message is read without its ``.proto``: callers ask for field numbers. Nothing is generated or executed.
-"""
+"""Just enough of protobuf's wire format for Anki's ``config`` columns: fields by number, without a ``.proto``."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 #: A protobuf varint holds 64 bits in at most ten groups of seven.
 _MAX_VARINT = 10
 
 
-def read_fields(data: bytes) -> dict[int, int | bytes]:
-    """Reads the fields of one message, without knowing its type.
+def read(data: Any, wanted: Mapping[int, type]) -> list[Any]:
+    """Reads some fields of one message. Of a repeated field the last value counts, as protobuf wants it for scalars.
 
     Args:
         data: The serialized message.
+        wanted: By field number, what is there: `int` or `str`.
 
     Returns:
-        Field number to value: an int for varints, raw bytes for everything else. Of a repeated field the last
-        value stays, as protobuf wants it for scalars.
+        The values in that order, 0 or an empty text for those that are absent.
 
     Raises:
-        ValueError: The bytes are no protobuf message.
+        ValueError: The bytes are no such message.
     """
+    if not isinstance(data, bytes):
+        raise ValueError("config is no blob")
     fields: dict[int, int | bytes] = {}
     at = 0
     while at < len(data):
@@ -42,41 +44,19 @@ def read_fields(data: bytes) -> dict[int, int | bytes]:
             raise ValueError("protobuf message ends inside a field")
         fields[number] = data[at : at + size]
         at += size
-    return fields
-
-
-def text(fields: dict[int, int | bytes], number: int) -> str:
-    """Returns a string field, empty where it is absent (proto3 leaves empty ones out).
-
-    Raises:
-        ValueError: It is no UTF-8 string.
-    """
-    value = fields.get(number, b"")
-    if not isinstance(value, bytes):
-        raise ValueError(f"protobuf field {number} is no string")
-    return value.decode("utf-8")
-
-
-def number(fields: dict[int, int | bytes], field: int) -> int:
-    """Returns an integer or enum field, 0 where it is absent.
-
-    Raises:
-        ValueError: It is no varint.
-    """
-    value = fields.get(field, 0)
-    if not isinstance(value, int):
-        raise ValueError(f"protobuf field {field} is no number")
-    return value
+    found = []
+    for number, wanted_type in wanted.items():
+        value = fields.get(number, b"" if wanted_type is str else 0)
+        if isinstance(value, int) is not (wanted_type is int):
+            raise ValueError(f"protobuf field {number} is no {'number' if wanted_type is int else 'string'}")
+        found.append(value.decode("utf-8") if isinstance(value, bytes) else value)
+    return found
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for index in range(_MAX_VARINT):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
+    for index, byte in enumerate(data[at : at + _MAX_VARINT]):
         value |= (byte & 0x7F) << (7 * index)
         if byte < 0x80:
-            return value, at
+            return value, at + index + 1
     raise ValueError("protobuf varint is cut off or too long")

@@ -36,6 +36,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _BREAKING_TAG = re.compile(r"</?(?:br|div|p|li|ul|ol|tr|td|th|table|h[1-6])\b[^<>]*>", re.IGNORECASE)
 # Readings are short; without the bounds a long word would be tried from each of its letters.
 _FURIGANA = re.compile(r" ?([^ >\[\]]{1,40}?)\[(?!sound:)([^\[\]]{1,40})\]")
+_READINGS = {"kanji": r"\1", "kana": r"\2", "furigana": r"\1(\2)"}
 _RULE = re.compile(r"<hr\b[^<>]*\bid\s*=\s*[\"']?answer\b[^<>]*>", re.IGNORECASE)
 
 
@@ -59,7 +60,7 @@ class _Section:
 _Node = str | _Field | _Section
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CardFront:
     """A rendered front.
 
@@ -71,11 +72,11 @@ class CardFront:
         typed: The HTML that ``{{type:...}}`` boxes expect.
     """
 
-    html: str
-    has_field: bool
-    hidden: tuple[str, ...]
-    clozes: frozenset[str]
-    typed: tuple[str, ...]
+    html: str = ""
+    has_field: bool = False
+    hidden: list[str] = field(default_factory=list)
+    clozes: set[str] = field(default_factory=set)
+    typed: list[str] = field(default_factory=list)
 
 
 def clean(value: str) -> str:
@@ -105,14 +106,13 @@ class CardTemplate:
         Raises:
             TemplateError: A field that the note type does not have is named.
         """
-        run = _Rendering(fields, number, back=False)
-        html = run.render(self._front)
-        return CardFront(html, run.has_field, tuple(run.hidden), frozenset(run.clozes), tuple(run.typed))
+        front = CardFront()
+        front.html = _Rendering(fields, number, front).render(self._front)
+        return front
 
     def front_stub(self, fields: Mapping[str, str], number: int) -> str:
-        """Renders the front with `REPEATED_CLOZE` for each cloze field, as `back` writes it."""
-        run = _Rendering(fields, number, back=False, stub=True)
-        return run.render(self._front)
+        """Renders the front as the back repeats it: `REPEATED_CLOZE` stands for the cloze fields in it."""
+        return _Rendering(fields, number, CardFront(), stub=True).render(self._front)
 
     def back(self, fields: Mapping[str, str], number: int, front: CardFront) -> str:
         """Renders what the back adds to `front`.
@@ -124,7 +124,7 @@ class CardTemplate:
         Raises:
             TemplateError: A field that the note type does not have is named.
         """
-        run = _Rendering(fields, number, back=True, shown=front.clozes)
+        run = _Rendering(fields, number, front, back=True)
         html = _RULE.sub(f"<p>{ANSWER_RULE}</p>", run.render(self._back))
         if run.front_side and front.typed and not _TAG.sub("", html).strip(ANSWER_RULE + " \n\t"):
             # The typing box that FrontSide brings along shows the expected answer there.
@@ -136,31 +136,23 @@ class CardTemplate:
 class _Rendering:
     fields: Mapping[str, str]
     number: int
-    back: bool
+    front: CardFront  # filled in while it is rendered, asked while the back is
+    back: bool = False
     stub: bool = False
-    shown: frozenset[str] = frozenset()
-    has_field: bool = False
     front_side: bool = False
-    hidden: list[str] = field(default_factory=list)
-    clozes: set[str] = field(default_factory=set)
-    typed: list[str] = field(default_factory=list)
 
     def render(self, nodes: list[_Node]) -> str:
-        out: list[str] = []
-        self._render(nodes, out)
-        return "".join(out)
+        return "".join(map(self._node, nodes))
 
-    def _render(self, nodes: list[_Node], out: list[str]) -> None:
-        for node in nodes:
-            if isinstance(node, str):
-                out.append(node)
-            elif isinstance(node, _Section):
-                if self._holds(node.name) is not node.negated:
-                    self._render(node.children, out)
-            elif node.name == "FrontSide":
-                self.front_side = True
-            else:
-                out.append(self._field(node))
+    def _node(self, node: _Node) -> str:
+        if isinstance(node, str):
+            return node
+        if isinstance(node, _Section):
+            return self.render(node.children) if self._holds(node.name) is not node.negated else ""
+        if node.name == "FrontSide":
+            self.front_side = True
+            return ""
+        return self._field(node)
 
     def _holds(self, name: str) -> bool:
         if name in self.fields:
@@ -175,20 +167,24 @@ class _Rendering:
                 return ""
             raise TemplateError(f"there is no field called {node.name!r}")
         text = self.fields[node.name]
-        if not _BLANK.fullmatch(text):
-            self.has_field = True
+        if not self.back and not _BLANK.fullmatch(text):
+            self.front.has_field = True
         if "type" in node.filters:
             return self._typed(node, text)
         for name in node.filters:
             text = self._filter(name, node.name, text)
         return text
 
+    def _is_repeated(self, key: str) -> bool:
+        return self.back and key in self.front.clozes
+
     def _typed(self, node: _Field, text: str) -> str:
         if "cloze" in node.filters:
-            text = "" if node.name in self.shown else "; ".join(hidden(read_clozes(text), self.number))
+            blanks = [] if self._is_repeated(node.name) else hidden(read_clozes(text), self.number)
+            text = "; ".join(blanks)
         if self.back:
             return text
-        self.typed.append(text)
+        self.front.typed.append(text)
         return ""
 
     def _filter(self, name: str, key: str, text: str) -> str:
@@ -197,7 +193,7 @@ class _Rendering:
         if name == "cloze-only":
             nodes = read_clozes(text)
             if self.back:
-                return "" if key in self.shown else ", ".join(hidden(nodes, self.number))
+                return "" if self._is_repeated(key) else ", ".join(hidden(nodes, self.number))
             self._remember(key, nodes)
             return ", ".join(f"[{hint}]" for hint in hints(nodes, self.number))
         if name == "text":
@@ -206,17 +202,13 @@ class _Rendering:
             return f"<div>{text}</div>" if self.back and text.strip() else ""
         if name.startswith("tts "):
             return f"[anki:tts]{text}[/anki:tts]"
-        if name == "kanji":
-            return _FURIGANA.sub(r"\1", text)
-        if name == "kana":
-            return _FURIGANA.sub(r"\2", text)
-        if name == "furigana":
-            return _FURIGANA.sub(r"\1(\2)", text)
+        if name in _READINGS:
+            return _FURIGANA.sub(_READINGS[name], text)
         # Filters of add-ons; Anki without the add-on shows the text as it is.
         return text
 
     def _cloze(self, key: str, text: str) -> str:
-        if (self.back and key in self.shown) or (self.stub and has_cloze(text, self.number)):
+        if self._is_repeated(key) or (self.stub and has_cloze(text, self.number)):
             return REPEATED_CLOZE
         nodes = read_clozes(text)
         html = reveal(nodes, self.number, question=not self.back)
@@ -225,9 +217,10 @@ class _Rendering:
         return html or ""
 
     def _remember(self, key: str, nodes: list[str | Cloze]) -> None:
-        if key not in self.clozes and (found := hidden(nodes, self.number)):
-            self.clozes.add(key)
-            self.hidden += found
+        front = self.front
+        if key not in front.clozes and (found := hidden(nodes, self.number)):
+            front.clozes.add(key)
+            front.hidden += found
 
 
 def _parse(source: str, side: str) -> list[_Node]:

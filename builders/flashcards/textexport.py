@@ -10,23 +10,16 @@ import csv
 import hashlib
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from meadow import MAX_LINE, RawFile, RawFileError
+from meadow import MAX_LINE, RawFile, RawFileError, Rejected
 
+from .cards import Card, NoteType, stray
 from .cloze import cloze_numbers
-from .notes import Card, NoteType, Stray, is_occlusion
 
-_SEPARATORS = {
-    "tab": "\t",
-    "comma": ",",
-    "semicolon": ";",
-    "colon": ":",
-    "space": " ",
-    "pipe": "|",
-}
+_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "colon": ":", "space": " ", "pipe": "|"}
 _HEADER = re.compile(r"#([a-z][a-z ]*):(.*)", re.IGNORECASE | re.DOTALL)
 _COLUMN = ("guid", "notetype", "deck", "tags")
 _HTML = re.compile(r"</?[a-z][^<>]*>|&(?:#\d+|#x[0-9a-f]+|[a-z]+);", re.IGNORECASE)
@@ -37,74 +30,58 @@ _FRONT_SIDE = "{{FrontSide}}<hr id=answer>"
 
 @dataclass(frozen=True, slots=True)
 class _Headers:
+    path: str
     separator: str
-    html: bool | None
+    html: bool
     columns: tuple[str, ...]
     fixed: dict[str, str]  # notetype, deck, tags for the whole file
     column: dict[str, int]  # guid, notetype, deck, tags: index from 0
 
 
-def text_cards(file: RawFile) -> Iterator[Card | Stray]:
+def text_cards(file: RawFile) -> Iterator[Card | Rejected]:
     """Reads a text export.
 
     Yields:
-        A card for each that the note gives; `Stray` for a record that cannot be read.
+        A card for each that the note gives; `meadow.Rejected` for a record that cannot be read.
 
     Raises:
         RawFileError: It has no ``#separator`` header, so it is no export of Anki's.
     """
     with file.open() as stream:
         headers, first = _read_headers(file, stream)
-        is_html = headers.html
-        if is_html is None:
-            is_html = _looks_like_html(file)
         for line, row in _records(stream, first, headers.separator):
             if isinstance(row, str):
-                yield Stray("record cannot be read", f"line {line}", row)
+                yield stray("record cannot be read", file.path, f"line {line}", row)
             else:
-                yield from _cards(headers, is_html, line, row)
+                yield from _cards(headers, line, row)
 
 
 def _read_headers(file: RawFile, stream: BinaryIO) -> tuple[_Headers, tuple[int, bytes]]:
     found: dict[str, str] = {}
-    number = 0
-    while True:
+    number = 1
+    line = stream.readline(MAX_LINE).removeprefix(b"\xef\xbb\xbf")
+    while match := _HEADER.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n")):
+        found[match[1].lower()] = match[2]
         line = stream.readline(MAX_LINE)
         number += 1
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        match = _HEADER.fullmatch(line.decode("utf-8", "replace").rstrip("\r\n"))
-        if not match:
-            break
-        found[match[1].lower()] = match[2]
     if "separator" not in found:
-        raise RawFileError(
-            "no Anki text export",
-            "its first lines have no #separator header",
-            'Export from Anki as "Notes in Plain Text", or move the file out of the folder.',
-            file.path,
-        )
+        detail = "its first lines have no #separator header"
+        remedy = 'Export from Anki as "Notes in Plain Text", or move the file out of the folder.'
+        raise RawFileError("no Anki text export", detail, remedy, file.path)
     name = found["separator"]
     separator = _SEPARATORS.get(name.strip().lower()) or (name if len(name) == 1 else name.strip())
     if len(separator) != 1:
-        raise RawFileError(
-            "no Anki text export",
-            f"unknown separator {name!r}",
-            f"Use one of {', '.join(_SEPARATORS)}, or a single character.",
-            file.path,
-        )
-    column = {}
-    for kind in _COLUMN:
-        value = found.get(f"{kind} column", "").strip()
-        if value.isdigit() and int(value) > 0:
-            column[kind] = int(value) - 1
+        remedy = f"Use one of {', '.join(_SEPARATORS)}, or a single character."
+        raise RawFileError("no Anki text export", f"unknown separator {name!r}", remedy, file.path)
+    places = {kind: found.get(f"{kind} column", "").strip() for kind in _COLUMN}
     flag = found.get("html", "").strip().lower()
     headers = _Headers(
+        file.path,
         separator,
-        {"true": True, "false": False}.get(flag),
+        flag == "true" if flag in ("true", "false") else _looks_like_html(file),
         tuple(c.strip() for c in next(csv.reader([found.get("columns", "")], delimiter=separator), [])),
         {kind: found.get(kind, "").strip() for kind in ("notetype", "deck", "tags")},
-        column,
+        {kind: int(place) - 1 for kind, place in places.items() if place.isdigit() and int(place) > 0},
     )
     return headers, (number, line)
 
@@ -149,13 +126,13 @@ def _records(
             yield start, row
 
 
-def _cards(headers: _Headers, is_html: bool, line: int, row: list[str]) -> Iterator[Card | Stray]:
+def _cards(headers: _Headers, line: int, row: list[str]) -> Iterator[Card | Rejected]:
     special = {kind: row[at] if at < len(row) else "" for kind, at in headers.column.items()}
     rest = [at for at in range(len(row)) if at not in headers.column.values()]
-    values = tuple(row[at] if is_html else html.escape(row[at]).replace("\n", "<br>") for at in rest)
+    values = tuple(row[at] if headers.html else html.escape(row[at]).replace("\n", "<br>") for at in rest)
     guid = special.get("guid", "").strip()
     if not any(value.strip() for value in values):
-        yield Stray("record without fields", guid or f"line {line}")
+        yield stray("record without fields", headers.path, guid or f"line {line}")
         return
     if not guid:
         # The fields are the only natural key that there is.
@@ -170,14 +147,8 @@ def _cards(headers: _Headers, is_html: bool, line: int, row: list[str]) -> Itera
         yield Card(guid, ord_, note_type, values, tuple(tags), deck)
 
 
-def _note_type(
-    kind: str, names: tuple[str, ...], values: tuple[str, ...]
-) -> tuple[NoteType, tuple[int, ...]]:
-    """Stands in for the note type that a text export lacks.
-
-    Returns:
-        The note type, and which of its cards the note has.
-    """
+def _note_type(kind: str, names: tuple[str, ...], values: tuple[str, ...]) -> tuple[NoteType, Sequence[int]]:
+    """Stands in for the note type that a text export lacks; also tells which of its cards the note has."""
     fields = tuple(str(at) for at in range(len(values)))
     clozes = [at for at in range(len(values)) if cloze_numbers(values[at])]
     if clozes:
@@ -185,7 +156,7 @@ def _note_type(
         others = "".join(_line(at, "") for at in range(len(values)) if at not in clozes)
         numbers = sorted({n for at in clozes for n in cloze_numbers(values[at])})
         sides = (("Cloze", asked, f"{asked}{others}"),)
-        return NoteType(kind, True, is_occlusion(kind), fields, sides), tuple(n - 1 for n in numbers)
+        return NoteType(kind, True, fields, sides), [n - 1 for n in numbers]
     stock = re.sub(r"[^a-z]", "", kind.lower())
     label = "basic" not in stock and len(values) > 2
     # "Basic (optional reversed card)" keeps its switch in the third field.
@@ -195,7 +166,7 @@ def _note_type(
     sides = (("Card 1", "{{0}}", _FRONT_SIDE + answer),)
     if len(values) > 1 and ("basicandreversed" in stock or (switch and "".join(values[2:3]).strip())):
         sides += (("Card 2", "{{1}}", _FRONT_SIDE + "{{0}}"),)
-    return NoteType(kind, False, is_occlusion(kind), fields, sides), tuple(range(len(sides)))
+    return NoteType(kind, False, fields, sides), range(len(sides))
 
 
 def _line(at: int, label: str) -> str:
