@@ -8,9 +8,12 @@ option and with MetaMap's phrases. Both come in ``data_clean.zip``, which is rea
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 from meadow import (
@@ -19,6 +22,7 @@ from meadow import (
     Builder,
     Example,
     Quality,
+    RawFile,
     RawFileError,
     RawPattern,
     RawSource,
@@ -29,9 +33,7 @@ from meadow import (
     licenses,
 )
 from meadow.parse.options import INSTRUCTION, as_options, question_text, read_options
-from meadow.parse.records import UnusableRecordError, excerpt
-
-from .places import choose
+from meadow.parse.records import UnusableRecordError, excerpt, second_copy, unusable_file
 
 #: The publisher's names of the splits, in order, and ours.
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -40,6 +42,13 @@ _CONFIGS = {
     "medqa": ("{split}.jsonl", "medqa/us/"),
     "medqa_4_options": ("4_options/phrases_no_exclude_{split}.jsonl", "medqa/us-4/"),
 }
+#: A file of ours, loose or in an archive, below whatever folder; the rest of the archive (textbooks,
+#: Mainland China, Taiwan, the unsplit US_qbank.jsonl) does not match.
+_PATH = re.compile(
+    r"(?:.*/)?questions/US/(?P<four>4_options/phrases_no_exclude_)?(?P<split>train|dev|test)\.jsonl(?P<packed>\.\w+)?",
+    re.IGNORECASE,
+)
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
 _REPOSITORY = "https://github.com/jind11/MedQA"
 _COMPILERS = Author(
     "Di Jin, Eileen Pan, Nassim Oufattole, Wei-Hung Weng, Hanyi Fang and Peter Szolovits (MedQA)", _REPOSITORY
@@ -91,7 +100,7 @@ class MedQA(Builder):
 
     def configs_of(self, raw: RawSource) -> tuple[str, ...]:
         """The datasets that at least one file is there for; both where no file can be used."""
-        chosen, _ = choose(raw)
+        chosen, _ = _choose(raw)
         return tuple(c for c in self.configs if any(config == c for config, _ in chosen)) or self.configs
 
     def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
@@ -103,20 +112,16 @@ class MedQA(Builder):
             The shards; and `Rejected` for archives that cannot be opened or hold no file of ours, and for
             second copies of a split.
         """
-        chosen, rejected = choose(raw)
+        chosen, rejected = _choose(raw)
         yield from rejected
+        # The sample was not written by the people who compiled MedQA.
+        authors = () if raw.sample else (_COMPILERS,)
         for config, (_, prefix) in _CONFIGS.items():
             for split in sorted(_SPLITS, key=lambda name: _SPLITS[name] != "test"):
                 place = chosen.get((config, split))
                 if place is not None:
-                    args = {
-                        "member": place.member,
-                        "path": place.path,
-                        "split": _SPLITS[split],
-                        "prefix": prefix,
-                        # The sample was not written by the people who compiled MedQA.
-                        "authors": () if raw.sample else (_COMPILERS,),
-                    }
+                    row = {"split": _SPLITS[split], "prefix": prefix, "authors": authors}
+                    args = {"member": place.member, "path": place.path, "row": row}
                     yield Shard(f"{config}/{_SPLITS[split]}", (place.file,), (config,), args)
 
     def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
@@ -126,23 +131,74 @@ class MedQA(Builder):
             RawFileError: The file or the member is damaged; it names the member, so that an archive's
                 other members are still read.
         """
-        args, file = shard.args, shard.files[0]
+        file, member, path = shard.files[0], shard.args["member"], shard.args["path"]
         try:
             with ExitStack() as stack:
-                if args["member"]:
-                    archive = stack.enter_context(ZipArchive(file))
-                    stream = stack.enter_context(archive.open(args["member"]))
-                else:
-                    stream = stack.enter_context(file.open())
-                for number, record in json_lines(stream):
+                opened = stack.enter_context(ZipArchive(file)).open(member) if member else file.open()
+                for number, record in json_lines(stack.enter_context(opened)):
                     try:
-                        yield _example(record, **{k: args[k] for k in ("split", "prefix", "authors")})
+                        yield _example(record, **shard.args["row"])
                     except UnusableRecordError as why:
-                        line = f"{args['path']}:{number}"
                         text = record.excerpt if isinstance(record, BadRecord) else excerpt(record)
-                        yield Rejected(why.reason, line, why.detail, _LOOK, text)
+                        yield Rejected(why.reason, f"{path}:{number}", why.detail, _LOOK, text)
         except RawFileError as error:
-            raise RawFileError(error.reason, error.detail, error.remedy, args["path"]) from error
+            raise RawFileError(error.reason, error.detail, error.remedy, path) from error
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class _Place:
+    """Where a split's file lies; of several, the least is read.
+
+    A loose file is what a person put there on purpose, after the archive.
+    """
+
+    in_archive: bool
+    packed: bool
+    path: str  # in the raw store, a member after an exclamation mark
+    file: RawFile = field(compare=False)
+    member: str = field(default="", compare=False)
+
+
+def _choose(raw: RawSource) -> tuple[dict[tuple[str, str], _Place], list[Rejected]]:
+    """Finds the file to read for each dataset and the publisher's name of the split, and why others are not read."""
+    places: defaultdict[tuple[str, str], list[_Place]] = defaultdict(list)
+    rejected: list[Rejected] = []
+
+    def add(match: re.Match[str], file: RawFile, member: str = "") -> None:
+        config = "medqa_4_options" if match["four"] else "medqa"
+        path = f"{file.path}!{member}" if member else file.path
+        place = _Place(bool(member), file.name.lower().endswith(_PACKED), path, file, member)
+        places[config, match["split"].lower()].append(place)
+
+    def strange(file: RawFile, detail: str) -> None:
+        remedy = "Use the publisher's files under their own names, or take this one away."
+        rejected.append(Rejected("no MedQA questions in the file", file.path, detail, remedy, file=file.path))
+
+    for file in raw.files:
+        if file.suffix == ".zip":
+            try:
+                with ZipArchive(file) as archive:
+                    # A name that an archive holds twice reads as its last member either way.
+                    names = dict.fromkeys(archive.names())
+            except RawFileError as error:
+                rejected.append(unusable_file(error, path=file.path))
+                continue
+            found = {name: m for name in names if (m := _PATH.fullmatch(name)) and not m["packed"]}
+            for name, match in found.items():
+                add(match, file, name)
+            if not found:
+                strange(file, "it holds no questions/US/{train,dev,test}.jsonl")
+        elif (match := _PATH.fullmatch(file.path)) and (match["packed"] or ".gz").lower() in _PACKED:
+            add(match, file)
+        else:
+            strange(file, f"known endings are .jsonl and .jsonl{'/'.join(_PACKED)}")
+    chosen = {}
+    for key, candidates in places.items():
+        chosen[key], *others = sorted(candidates)
+        detail = f"{chosen[key].path} holds the same split and is read instead"
+        remedy = "Nothing, if they are the same; otherwise keep the one you want."
+        rejected += [second_copy(other.path, detail, remedy, other.file, key[:1]) for other in others]
+    return chosen, rejected
 
 
 def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) -> Example:
@@ -155,9 +211,8 @@ def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) 
         raise UnusableRecordError("missing field", "options")
     options = read_options(record["options"])
     if letter not in options:
-        raise UnusableRecordError(
-            "answer is no option", f"answer_idx {letter[:20]!r} is none of {', '.join(options)}"
-        )
+        detail = f"answer_idx {letter[:20]!r} is none of {', '.join(options)}"
+        raise UnusableRecordError("answer is no option", detail)
     if answer != options[letter]:
         detail = f"answer is {answer[:80]!r}, option {letter} is {options[letter][:80]!r}"
         raise UnusableRecordError("answer text does not match its option", detail)

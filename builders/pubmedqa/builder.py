@@ -28,7 +28,7 @@ from meadow import (
     licenses,
 )
 from meadow.parse.jsonfile import json_entries, read_json
-from meadow.parse.records import UnusableRecordError, unusable_file
+from meadow.parse.records import UnusableRecordError, second_copy, unusable_file
 
 #: The publisher's file of each dataset, with what stands between source and PMID in its row ids.
 _FILES = {
@@ -122,25 +122,16 @@ class PubMedQA(Builder):
                 yield unusable_file(error, present)
         for config, (name, _) in _FILES.items():
             files = raw.matching(*_patterns(name))
-            for copy in files[1:]:
-                yield _second_copy(copy, files[0], (config,))
+            yield from _second_copies(files, (config,))
             if not files:
                 continue
             if config == "pubmedqa" and not test:
-                path = files[0].path
-                yield Rejected(
-                    "test ids missing",
-                    path,
-                    f"no usable {_TEST_IDS} beside it",
-                    _FETCH_TEST_IDS,
-                    file=path,
-                    configs=(config,),
-                )
+                path, detail = files[0].path, f"no usable {_TEST_IDS} beside it"
+                yield Rejected("test ids missing", path, detail, _FETCH_TEST_IDS, "", path, (config,))
                 continue
             companions = tuple(lists[:1]) if test else ()
             yield Shard(config, (files[0], *companions), (config,), {"test": test})
-        for copy in lists[1:]:
-            yield _second_copy(copy, lists[0], present)
+        yield from _second_copies(lists, present)
 
     def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
         """Reads one file, record by record, in its order.
@@ -151,36 +142,24 @@ class PubMedQA(Builder):
         config = shard.configs[0]
         test: dict[str, str] = shard.args["test"]
         prefix = f"{self.name}/{_FILES[config][1]}"
-        seen = set()
+        missing = dict(test) if config == "pubmedqa" else {}
         for pmid, record in json_entries(shard.files[0], keys="PMID"):
-            if pmid in test:
-                seen.add(pmid)
+            missing.pop(pmid, None)
             try:
                 yield _example(prefix, config, pmid, record, test)
             except UnusableRecordError as why:
                 text = record.get("QUESTION") if isinstance(record, dict) else record
                 yield Rejected(why.reason, f"{prefix}{pmid}", why.detail, excerpt=str(text or "")[:500])
-        if config == "pubmedqa":
-            for pmid in test:
-                if pmid not in seen:
-                    yield Rejected(
-                        "test id without a record",
-                        f"{prefix}{pmid}",
-                        f"{shard.files[1].path} lists it, {shard.files[0].path} does not hold it",
-                        "Fetch both files again from the same release.",
-                        file=shard.files[1].path,
-                    )
+        for pmid in missing:
+            paths = [file.path for file in shard.files]
+            detail = f"{paths[1]} lists it, {paths[0]} does not hold it"
+            remedy = "Fetch both files again from the same release."
+            yield Rejected("test id without a record", f"{prefix}{pmid}", detail, remedy, file=paths[1])
 
 
-def _second_copy(copy: RawFile, kept: RawFile, configs: tuple[str, ...]) -> Rejected:
-    return Rejected(
-        "second copy of a file",
-        copy.path,
-        f"{kept.path} is read instead",
-        "Keep one of them.",
-        file=copy.path,
-        configs=configs,
-    )
+def _second_copies(files: list[RawFile], configs: tuple[str, ...]) -> Iterator[Rejected]:
+    for copy in files[1:]:
+        yield second_copy(copy.path, f"{files[0].path} is read instead", "Keep one of them.", copy, configs)
 
 
 def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, str]) -> Example:
@@ -195,18 +174,15 @@ def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, s
     if config != "pubmedqa_unlabeled":
         decision = record.get("final_decision")
         if decision not in _ANSWERS:
-            raise UnusableRecordError(
-                "final_decision is not yes, no or maybe", f"final_decision is {str(decision)[:80]!r}"
-            )
+            detail = f"final_decision is {str(decision)[:80]!r}"
+            raise UnusableRecordError("final_decision is not yes, no or maybe", detail)
     if pmid in test:
         # The machine-made files may not repeat a question that models are scored on.
         if config != "pubmedqa":
             raise UnusableRecordError("belongs to the official test set", f"PMID {pmid} is in {_TEST_IDS}")
         if test[pmid] != decision:
-            raise UnusableRecordError(
-                "test answer differs from final_decision",
-                f"{_TEST_IDS} says {test[pmid][:80]!r}, final_decision is {decision!r}",
-            )
+            detail = f"{_TEST_IDS} says {test[pmid][:80]!r}, final_decision is {decision!r}"
+            raise UnusableRecordError("test answer differs from final_decision", detail)
     published = _YEAR.match(str(record.get("YEAR") or ""))
     year = published.group() if published else None
     url = f"https://pubmed.ncbi.nlm.nih.gov/{pmid}/"

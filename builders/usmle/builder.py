@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from meadow import (
@@ -85,7 +84,7 @@ class USMLE(Builder):
             numbers then stand in for it), and for solutions whose questions are not there.
         """
         files = {file.path.split("/", 1)[1].lower(): file for file in raw.files}
-        excluded: Mapping[str, list[int]] = _published_exclusions()
+        excluded = json.loads((self.folder() / "excluded.json").read_text(encoding="utf-8"))
         images = files.get(_IMAGES)
         companions: tuple[RawFile, ...] = ()
         if images is not None:
@@ -96,23 +95,23 @@ class USMLE(Builder):
                 yield Rejected(error.reason, images.path, detail, error.remedy, file=images.path)
         for step in _STEPS:
             questions, solutions = files.get(f"{step}.json"), files.get(f"{step}_solutions.json")
-            if questions is None:
-                if solutions is not None:
-                    remedy = f"Put {step}.json beside it."
-                    detail = f"there is no {step}.json"
-                    yield Rejected(
-                        "solutions without questions", solutions.path, detail, remedy, file=solutions.path
-                    )
-                continue
-            args = {
-                "step": step,
-                "solutions": solutions is not None,
-                "excluded": tuple(excluded.get(step, ())),
-                # The sample was not written by the owners of the exam.
-                "authors": () if raw.sample else (_OWNERS,),
-            }
-            read = (questions, solutions) if solutions is not None else (questions,)
-            yield Shard(step, (*read, *companions), self.configs, args)
+            if questions is not None:
+                args = {
+                    "step": step,
+                    "solutions": solutions is not None,
+                    "excluded": tuple(excluded.get(step, ())),
+                    # The sample was not written by the owners of the exam.
+                    "authors": () if raw.sample else (_OWNERS,),
+                }
+                read = (questions, solutions) if solutions is not None else (questions,)
+                yield Shard(step, (*read, *companions), self.configs, args)
+            elif solutions is not None:
+                path, detail, remedy = (
+                    solutions.path,
+                    f"there is no {step}.json",
+                    f"Put {step}.json beside it.",
+                )
+                yield Rejected("solutions without questions", path, detail, remedy, file=path)
 
     def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
         """Reads one step in the order of its file.
@@ -159,11 +158,6 @@ def _solutions(file: RawFile) -> dict[int, str]:
     return solutions
 
 
-def _published_exclusions() -> dict[str, list[int]]:
-    text = (Path(__file__).parent / "excluded.json").read_text(encoding="utf-8")
-    return {step: json.loads(text)[step] for step in _STEPS}
-
-
 def _exclusions(file: RawFile) -> dict[str, list[int]]:
     """Reads the numbers of a step from the keys ``step1``, ``Step 1``, ``step_1`` or ``1``."""
     expected = 'an object like {"step1": [4, 7], "step2": [25]}'
@@ -198,13 +192,11 @@ def _check_number(record: Any, number: int, same: Mapping[int, list[Any]]) -> No
     first, *others = same[number]
     if any(other != first for other in others):
         # One published letter cannot be told to belong to either of them.
-        raise UnusableRecordError(
-            "duplicate number", f"{len(others) + 1} different questions are number {number}"
-        )
+        detail = f"{len(others) + 1} different questions are number {number}"
+        raise UnusableRecordError("duplicate number", detail)
     if record is not first:
-        raise UnusableRecordError(
-            "duplicate number", f"question {number} is there {len(others) + 1} times", ""
-        )
+        detail = f"question {number} is there {len(others) + 1} times"
+        raise UnusableRecordError("duplicate number", detail, remedy="")
 
 
 def _example(
@@ -224,9 +216,8 @@ def _example(
         raise UnusableRecordError("no published answer", detail, f"Add the letter to {step}_solutions.json.")
     letter = solutions[number]
     if letter not in options:
-        raise UnusableRecordError(
-            "answer is no option", f"the answer {letter[:20]!r} is none of {', '.join(options)}"
-        )
+        detail = f"the answer {letter[:20]!r} is none of {', '.join(options)}"
+        raise UnusableRecordError("answer is no option", detail)
     return Example(
         id=row_id,
         instruction=INSTRUCTION,
