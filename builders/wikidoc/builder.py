@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 
@@ -21,23 +23,8 @@ from meadow import (
 )
 from meadow.parse.records import unusable_file
 
-from .pages import (
-    BOARD_REVIEW,
-    PATIENT,
-    WIKIDOC,
-    Page,
-    is_board_review,
-    why_not,
-    without_patient_suffix,
-)
-from .questions import (
-    is_overview,
-    is_references,
-    patient_question,
-    question,
-    siblings,
-    split_title,
-)
+from .pages import BOARD_REVIEW, PATIENT, WIKIDOC, Page, is_board_review, why_not, without_patient_suffix
+from .questions import is_overview, is_references, patient_question, question, siblings, split_title
 from .reading import read_pages
 
 #: JSON lines are cut into ranges of this many bytes: several hundred pages, a few seconds of work.
@@ -48,16 +35,6 @@ PAGES_PER_SHARD = 64
 MIN_CHARACTERS = 40
 #: An overview's section repeats the page where this share of its words stands in sentences that the page has.
 REPEATED_SHARE = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A section of a page with its place in the dataset; `reason` says why it is left out."""
-
-    anchor: str
-    heading: str
-    text: str
-    reason: str
 
 
 class WikiDoc(Builder):
@@ -149,43 +126,36 @@ class WikiDoc(Builder):
         topic, chapter = _topic(page)
         try:
             pieces = list(_pieces(page, topic))
-        except (
-            Exception
-        ) as error:  # the parsers of HTML and wikitext fail in ways of their own on hostile pages
-            yield rejected(
-                "page that cannot be parsed",
-                page.id,
-                f"{page.title!r}: {type(error).__name__}: {error}",
-                "Fetch the page again.",
-            )
+        except Exception as error:  # the parsers fail in ways of their own on hostile pages
+            detail = f"{page.title!r}: {type(error).__name__}: {error}"
+            yield rejected("page that cannot be parsed", page.id, detail, "Fetch the page again.")
             return
         if not pieces:
             yield rejected("page without text", page.id, f"{page.title!r}")
         repeated = frozenset(said.get(topic.casefold(), ())) if chapter == "overview" else frozenset()
         ask = patient_question if page.config == PATIENT else partial(question, chapter=chapter)
         led = False
-        for piece in pieces:
-            row = f"{page.id}/{piece.anchor}"
-            reason = piece.reason
-            if not reason and repeated and _repeats(piece.text, repeated):
+        for anchor, heading, text, reason in pieces:
+            row = f"{page.id}/{anchor}"
+            if not reason and repeated and _repeats(text, repeated):
                 reason = "overview repeats the page"
             if reason:
-                where = f"section {piece.heading!r}" if piece.heading else "text before the first heading"
-                yield rejected(reason, row, f"{page.title!r}, {where}", excerpt=piece.text[:500])
+                where = f"section {heading!r}" if heading else "text before the first heading"
+                yield rejected(reason, row, f"{page.title!r}, {where}", excerpt=text[:500])
                 continue
-            brief = led and is_overview(piece.heading)
-            led = led or not piece.heading
+            brief = led and is_overview(heading)
+            led = led or not heading
             yield Example(
                 id=row,
                 instruction="Answer this question truthfully",
-                input=ask(piece.heading, topic, brief=brief),
-                output=piece.text,
+                input=ask(heading, topic, brief=brief),
+                output=text,
                 group=topic.casefold(),
                 source_url=page.url,
                 source_date=page.date,
                 authors=(Author("WikiDoc contributors", page.history_url),),
                 configs=(page.config,),
-                extra={"page": page.title, "section": piece.heading, "revision": page.revision},
+                extra={"page": page.title, "section": heading, "revision": page.revision},
             )
 
 
@@ -212,7 +182,8 @@ def _topic(page: Page) -> tuple[str, str]:
     return topic, chapter
 
 
-def _pieces(page: Page, topic: str) -> Iterator[_Piece]:
+def _pieces(page: Page, topic: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yields each section's place in its row's id, heading, text, and why it is left out or nothing."""
     from .sections import sections
 
     html = page.body
@@ -220,26 +191,24 @@ def _pieces(page: Page, topic: str) -> Iterator[_Piece]:
         from .wikitext import to_html
 
         html = to_html(page.body, page.title)
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     for section in sections(html, page.title, topic):
-        anchor = re.sub(r"[^\w-]+", "_", section.heading).strip("_") or (
-            "section" if section.heading else "lead"
-        )
+        heading = section.heading
+        anchor = re.sub(r"[^\w-]+", "_", heading).strip("_") or ("section" if heading else "lead")
         # MediaWiki's anchors are case-sensitive, people's file systems are not.
-        seen = taken[anchor.casefold()] = taken.get(anchor.casefold(), 0) + 1
-        if seen > 1:
-            anchor += f"-{seen}"
-        if is_references(section.heading):
+        taken[anchor.casefold()] += 1
+        if taken[anchor.casefold()] > 1:
+            anchor += f"-{taken[anchor.casefold()]}"
+        reason = ""
+        if is_references(heading):
             reason = "references and links"
-        elif is_board_review(section.heading):
+        elif is_board_review(heading):
             reason = BOARD_REVIEW
         elif section.only_links:
             reason = "section is only a link"
         elif len(section.text) < MIN_CHARACTERS:
             reason = f"stub under {MIN_CHARACTERS} characters"
-        else:
-            reason = ""
-        yield _Piece(anchor, section.heading, section.text, reason)
+        yield anchor, heading, section.text, reason
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -260,35 +229,29 @@ def _repeats(text: str, said: frozenset[int]) -> bool:
 
 
 def _overviews(shard: Shard) -> frozenset[str]:
-    """The topics, in small letters, that a shard holds overviews of."""
+    """The topics, in small letters, that a shard holds overviews of; none for a damaged file, which is left out."""
     found = set()
-    try:
+    with suppress(RawFileError):
         for page in _pages(shard):
             if isinstance(page, Page) and page.config == WIKIDOC:
                 topic, chapter = split_title(page.title)
                 if chapter == "overview":
                     found.add(topic.casefold())
-    except RawFileError:
-        # All rows of a damaged file are left out, so there is no overview to judge.
-        return frozenset()
-    return frozenset(found)
+        return frozenset(found)
+    return frozenset()
 
 
 def _said(shard: Shard, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
     """What a shard's pages on the wanted topics say, as hashes of the sentences of usable sections."""
     found: dict[str, set[int]] = {}
-    try:
+    with suppress(RawFileError):
         for page in _pages(shard):
             if isinstance(page, Rejected) or page.title.casefold() not in wanted or why_not(page):
                 continue
             hashes = found.setdefault(page.title.casefold(), set())
-            try:
-                for piece in _pieces(page, page.title):
-                    if not piece.reason:
-                        hashes.update(sentence for sentence, _ in _sentences(piece.text))
-            except Exception:  # the page is reported where its rows are read
-                continue
-    except RawFileError:
-        # The file is left out, so that its pages can repeat nothing.
-        return {}
-    return {topic: tuple(sorted(hashes)) for topic, hashes in found.items()}
+            with suppress(Exception):  # the page is reported where its rows are read
+                for _, _, text, reason in _pieces(page, page.title):
+                    if not reason:
+                        hashes.update(sentence for sentence, _ in _sentences(text))
+        return {topic: tuple(sorted(hashes)) for topic, hashes in found.items()}
+    return {}

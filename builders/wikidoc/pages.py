@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from meadow import RawFile, Rejected
+from meadow.parse.wordlists import read_lists
+
+#: The words that the modules of this source know, in lists of which the file tells the use.
+WORDS = read_lists(Path(__file__).with_name("words.tsv"))
 
 
-def words(text: str) -> frozenset[str]:
-    """The words of a literal: long lists read better as text."""
-    return frozenset(text.split())
+def words(name: str) -> frozenset[str]:
+    """The single words of a list."""
+    return frozenset(" ".join(WORDS[name]).split())
 
 
 WIKIDOC = "wikidoc"
@@ -32,12 +37,7 @@ OTHER_LICENSE = "page under another licence"
 _NAMESPACES = {
     **dict.fromkeys(("user", "user talk", "talk"), TALK_OR_USER),
     **dict.fromkeys(("help", "wikidoc", "project"), EDITOR_OR_HELP),
-    **dict.fromkeys(
-        words(
-            "category file image media mediawiki module portal property special template widget form concept"
-        ),
-        NO_ARTICLES,
-    ),
+    **dict.fromkeys(words("namespaces"), NO_ARTICLES),
 }
 # The site's writing for its own editors stands among the articles too.
 _EDITOR_TITLE = re.compile(

@@ -14,70 +14,19 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from .pages import words
+from .pages import WORDS, words
 
-
-def _names(text: str) -> frozenset[str]:
-    """Headings in normal form, separated by "|" or new lines."""
-    return frozenset(name.strip() for name in re.split(r"[|\n]", text)) - {""}
-
-
-_REFERENCES = _names("""
-    references|reference|reference list|sources|source|see also|external links|external link|links|notes|footnotes
-    further reading|further readings|additional reading|additional readings|suggested reading|suggested readings
-    suggested links|bibliography|related chapters|related chapter|related articles|related links|related pages
-    gallery|image gallery|images|image|pictures|videos|video|video gallery|resources|additional resources
-    online resources|acknowledgements|acknowledgments|citations|suggested links and web resources
-    resources for patients|external resources|references and external links|footnotes and references
-    """)
-
-# Titles that end in one of these are microchapters on the title's word alone ...
-_CHAPTERS = _names("""
-    overview|historical perspective|pathophysiology|causes|differential diagnosis|epidemiology and demographics
-    epidemiology|risk factors|natural history complications and prognosis|natural history|complications and prognosis
-    diagnostic study of choice|diagnostic criteria|history and symptoms|physical examination|laboratory findings
-    laboratory tests|electrocardiogram|chest x ray|echocardiography or ultrasound|other imaging findings
-    other imaging studies|other diagnostic studies|medical therapy|primary prevention|secondary prevention
-    cost effectiveness of therapy|future or investigational therapies|case study one|case studies
-    """)
-# ... while these end titles of other kinds too ("Bariatric surgery", "Newborn screening"): they are
-# microchapters only if the page leads to others of the same topic.
-_WEAK_CHAPTERS = _names("""
-    classification|screening|diagnosis|symptoms|x ray|ct|ct scan|mri|echocardiography|ultrasound|treatment
-    interventions|surgery|prevention|genetics|staging|complications|prognosis|case study|radiation therapy
-    chemotherapy|mechanism of action|indications|contraindications|adverse effects
-    """)
-# On a page about a therapy, "Complications" are those of the therapy, not of the disease.
-_THERAPIES = {
-    "medical therapy": "medical therapy for {}",
-    "surgery": "surgery for {}",
-    "interventions": "interventions for {}",
-    "treatment": "the treatment of {}",
-    "radiation therapy": "radiation therapy for {}",
-    "chemotherapy": "chemotherapy for {}",
-}
-_OF_THERAPY = _names("""
-    indications|indication|contraindications|contraindication|complications|complication|possible complications
-    adverse effects|adverse reactions|side effects|dosage|dosing|dosage and administration|mechanism of action
-    monitoring|procedure|technique|drug interactions|warnings|precautions|cost effectiveness|types|history
-""")
+_REFERENCES, _CHAPTERS, _WEAK_CHAPTERS, _OF_THERAPY = (
+    frozenset("|".join(WORDS[name]).split("|"))
+    for name in ("references", "chapters", "weak_chapters", "of_therapy")
+)
+_THERAPIES = dict(entry.split("|") for entry in WORDS["therapies"])
+_QUESTION_WORDS, _COMMON_WORDS = words("question_words"), words("common_words")
 _DIFFERENTIATING = re.compile(
     r"differentiating\s+(.+?)\s+from\s+(?:other\s+\w+|others?)(?:\s+\w+)?\s*$", re.IGNORECASE
 )
 #: MediaWiki allows titles of 255 bytes; what is longer is no title, nor a heading that a rule knows.
 _LONGEST = 255
-_QUESTION_WORDS = words(
-    "are can could do does how if is may should what when where which who whom whose why will would"
-)
-_COMMON_WORDS = words(
-    """
-    a acute additional additionally after an before care chronic clinical common coping daily diet dietary during
-    emergency exercise family follow-up home how important initial life lifestyle living long-term managing medication
-    medications new nutrition other outpatient pain personal physical possible pregnancy precautions preparing psychological
-    recent recommended recovery safety self-care side social special specific support taking the tests use using when
-    working
-    """
-)
 # Headings that have put the disease in by themselves, in whatever words.
 _HAS_OBJECT = re.compile(
     r"(?:what (?:are|is) (?:the )?(?:possible )?(?:symptoms|causes?|risks|risk factors|types|complications|treatments?) (?:of|for)"
@@ -155,15 +104,11 @@ def split_title(title: str, *, weak: bool = False) -> tuple[str, str]:
 def siblings(body: str, topic: str) -> bool:
     """Whether a page's text leads to (other) microchapters of `topic`, by link or template."""
     name = re.escape(topic).replace(r"\ ", "[ _]")
-    return (
-        re.search(
-            rf"(?:title=\"|\[\[|\{{\{{){name}(?:[ _](?:overview|causes|pathophysiology|risk|epidemiology|history|historical"
-            r"|natural|physical|laboratory|medical|primary|secondary)\b|\s*\}\})",
-            body,
-            re.IGNORECASE,
-        )
-        is not None
+    leads = (
+        rf"(?:title=\"|\[\[|\{{\{{){name}(?:[ _](?:overview|causes|pathophysiology|risk|epidemiology|history|historical"
+        r"|natural|physical|laboratory|medical|primary|secondary)\b|\s*\}\})"
     )
+    return re.search(leads, body, re.IGNORECASE) is not None
 
 
 def question(heading: str, topic: str, chapter: str = "", *, brief: bool = False) -> str:

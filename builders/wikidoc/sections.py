@@ -28,16 +28,9 @@ CONTROL = re.compile(
 )
 _SECTION, _LINK, _OWN_LINK, _END, _HEADING = "\x01", "\x02", "\x03", "\x04", "\x05"
 
-# Furniture of the skin and of templates; the words in it are no part of the article.
-_DROPPED_CLASSES = words("""
-    infobox navbox navbox-inner vertical-navbox navbar toc mw-editsection editsection reference references reflist
-    mw-references-wrap mw-cite-backlink catlinks printfooter noprint metadata ambox hatnote dablink rellink
-    mw-jump-link mw-headline-number mw-ext-cite-error sistersitebox mw-authority-control mw-indicators
-    navigation-not-searchable shortdescription thumb gallery gallerybox embedvideo mw-tmh-player
-    """)
-_DROPPED_TAGS = words("""
-    script style link meta noscript figure iframe video audio object button form input select textarea map svg
-    """)
+_DROPPED_CLASSES, _DROPPED_TAGS, _FILLER = (
+    words(name) for name in ("dropped_classes", "dropped_tags", "filler")
+)
 #: Styles that keep words off the screen.
 HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
@@ -67,11 +60,6 @@ _CLICK_HERE = re.compile(
 )
 # What is left of a line of editors' links once the links are gone.
 _DEBRIS = re.compile(r"[\s;,.:*-]+")
-_FILLER = words("""
-    a about also an and article chapter click complete detailed detail details directions find for from full further go here in
-    information is list main microchapter more of on or page pages please read refer related section see
-    separate the this to treating view hospitals you
-    """)
 
 
 @dataclass(frozen=True, slots=True)

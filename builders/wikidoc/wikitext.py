@@ -24,11 +24,7 @@ _LISTS = {"\x11": ("ul", "li"), "\x12": ("ol", "li"), "\x13": ("dl", "dt"), "\x1
 _BLOCK = re.compile(r"\x02(\d+)\x03")
 _LIST_LINE = re.compile(r"\s*([\x11-\x14]+)(.*)")
 
-_DROPPED = words("""
-    ref references gallery imagemap timeline includeonly score templatedata categorytree inputbox dpl video youtube
-    embedvideo html5media script style section
-    """)
-_BLOCKS = words("div p blockquote ul ol dl li dd dt h1 h2 h3 h4 h5 h6 table tr td th caption")
+_DROPPED, _BLOCKS, _SINGLE = (words(name) for name in ("dropped_wikitext", "blocks", "single"))
 _CELLS = frozenset(("td", "th", "caption"))
 _INLINE = frozenset(("sub", "sup", "code"))
 _ATTRIBUTES = frozenset(("class", "style", "start", "hidden", "colspan", "rowspan"))
@@ -44,8 +40,6 @@ _MAX_DEPTH = 20
 _MAX_UNCLOSED = 2000
 _OPENING = re.compile(r"<([a-z]+)(?:\s[^<>]*)?(?<!/)>", re.IGNORECASE)
 _CLOSING = re.compile(r"</([a-z]+)", re.IGNORECASE)
-# Tags that the parser expects no end of.
-_SINGLE = words("br hr img li link meta dd dt td th tr wbr")
 
 
 def to_html(wikitext: str, title: str) -> str:
