@@ -6,9 +6,8 @@ reaches. Building needs none of them.
 """
 
 from meadow.fetch.addresses import Address, AddressError
-from meadow.fetch.checking import Listed, check, listing
 from meadow.fetch.download import Patience
-from meadow.fetch.filling import fetch
+from meadow.fetch.filling import Listed, check, fetch, listing
 from meadow.fetch.outcome import Fetched, FetchError, FetchReport, FetchStoppedError, Progress, locked
 from meadow.fetch.packing import Packed, pack
 from meadow.fetch.unpacking import Unpacked, unpack

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from meadow.core.archive import safe_member
 from meadow.core.builder import Builder
 from meadow.core.errors import Error
+from meadow.fetch.outcome import replace_text
 
 #: The file that declares addresses, and the same of a mirror.
 CHECKSUMS = "checksums.tsv"
@@ -30,8 +31,6 @@ MEDIAWIKI = "mediawiki+"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LINE_END = re.compile(r"\r\n?|\n")
-_DRIVE = "drive.google.com"
 _DRIVE_PATH = re.compile(r"/file/d/([\w-]{10,})(?:/|$)")
 
 
@@ -84,13 +83,11 @@ class Address:
 def drive_id(url: str) -> str | None:
     """The file's id of an address on Google Drive, such as ``https://drive.google.com/file/d/ID/view``."""
     parts = urlsplit(url)
-    if parts.hostname != _DRIVE:
+    if parts.hostname != "drive.google.com":
         return None
-    path = _DRIVE_PATH.match(parts.path)
-    if path:
+    if path := _DRIVE_PATH.match(parts.path):
         return path[1]
-    given = parse_qs(parts.query).get("id")
-    return given[0] if given and parts.path in ("/open", "/uc") else None
+    return parse_qs(parts.query).get("id", [None])[0] if parts.path in ("/open", "/uc") else None
 
 
 def without_secrets(url: str) -> str:
@@ -129,7 +126,7 @@ def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[
     found: dict[str, Address] = {}
     header = False
     # Not splitlines(): it ends a line at U+2028, too, which a name may hold.
-    for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text.removeprefix("\ufeff")), 1):
         if not line.strip() or line.startswith("#"):
             continue
         cells = [cell.strip() for cell in line.split("\t")]
@@ -154,10 +151,9 @@ def _address(cells: list[str], source: str) -> Address:
     if len(cells) != len(COLUMNS):
         raise ValueError(f"{len(cells)} columns instead of {len(COLUMNS)}; separate them with one tab each")
     url, size, sha256, file = cells
-    wrong = check_path(file)
-    if wrong:
+    if wrong := check_path(file):
         raise ValueError(f"file {file!r} cannot be used: {wrong}")
-    if size and not (size.isascii() and size.isdigit()):
+    if not re.fullmatch("[0-9]*", size):
         raise ValueError(f"bytes {size!r} is no number; leave it empty where the size is not stable")
     if sha256 and not _SHA256.fullmatch(sha256.lower()):
         raise ValueError("sha256 is not 64 hexadecimal digits; leave it empty where the bytes are not stable")
@@ -182,8 +178,7 @@ def declared(builder: Builder | type[Builder]) -> tuple[Address, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise AddressError(f"{path}: {error}; it must be a text file in UTF-8") from None
     found = parse(text, builder.name, str(path))
-    missing = [address.file for address in found if not address.url]
-    if missing:
+    if missing := [address.file for address in found if not address.url]:
         raise AddressError(f"{path}: no url for {', '.join(missing)}")
     return found
 
@@ -206,6 +201,11 @@ def record(path: Path, source: str) -> dict[str, Address]:
         return {}
 
 
+def write_record(path: Path, noted: Mapping[str, Address]) -> None:
+    """Replaces a ``.fetched.tsv``."""
+    replace_text(path, lines(noted[file] for file in sorted(noted)))
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A source with those of its files that somebody asked for.
@@ -226,6 +226,12 @@ class Wanted:
     def name(self) -> str:
         """The source's name."""
         return self.builder.name
+
+
+def source_of(classes: Mapping[str, type[Builder]]) -> dict[str, str]:
+    """The source of each name that a source or one of its datasets has."""
+    datasets = {config: source for source, cls in classes.items() for config in cls.configs}
+    return datasets | {source: source for source in classes}
 
 
 def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[Wanted]:
@@ -262,20 +268,18 @@ def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[W
 
 def _meant(name: str, classes: Mapping[str, type[Builder]]) -> tuple[str, list[str] | None]:
     """The source that a name stands for, and the files of it that are meant; None for all of them."""
-    if name in classes:
-        return name, None
-    for cls in classes.values():
-        if name in cls.configs:
-            return cls.name, None
-    for cls in classes.values():
-        part = f"{name.removeprefix(f'{cls.name}_')}.".lower() if name.startswith(f"{cls.name}_") else None
+    sources = source_of(classes)
+    if name in sources:
+        return sources[name], None
+    for source, cls in classes.items():
         files = [address.file for address in declared(cls)]
-        some = [file for file in files if f"{cls.name}/{file}" == name]
-        some = some or [file for file in files if part and file.lower().startswith(part)]
+        part = f"{name.removeprefix(f'{source}_')}.".lower()
+        some = [file for file in files if f"{source}/{file}" == name]
+        if not some and name.startswith(f"{source}_"):
+            some = [file for file in files if file.lower().startswith(part)]
         if some:
-            return cls.name, some
-    datasets = [config for cls in classes.values() for config in cls.configs]
-    known = dict.fromkeys(("all", *classes, *datasets))
+            return source, some
+    known = dict.fromkeys(("all", *classes, *sources))
     raise AddressError(
         f"no source or dataset is named {name!r}; there are: {', '.join(known)}; "
         "and SOURCE/FILE, as `meadow fetch --list` shows them"

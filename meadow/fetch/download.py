@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from meadow.fetch import pages
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent
-from meadow.fetch.partial import SPARE, PartialFile
+from meadow.fetch.partial import ALTERED, NEWER, SPARE, Facts, PartialFile
 from meadow.fetch.transport import HttpClient, LaterError, beginning, check_status, led_off_https
+
+T = TypeVar("T")
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 
@@ -86,7 +88,7 @@ class Downloader:
             FetchStoppedError: It was told to stop.
         """
         with closing(PartialFile(folder, address)) as part:
-            if part.size and not _fits(part):
+            if part.facts and not _fits(part, part.facts):
                 part.drop()
             download = _Download(self, part)
             try:
@@ -95,8 +97,8 @@ class Downloader:
                 # Pieces of two files put together look like this; one whole download tells them apart.
                 if part.size or not download.spliced:
                     raise
-                self.progress.say(f"{address.what}: the pieces do not fit together; fetching it anew")
-                return _Download(self, part).run()
+            self.progress.say(f"{address.what}: the pieces do not fit together; fetching it anew")
+            return _Download(self, part).run()
 
     def peek(self, url: str, what: str, most: int = 0) -> tuple[int, bytes]:
         """The status and the beginning of an answer, such as a mirror's list; `most` 0 asks for no content.
@@ -104,42 +106,40 @@ class Downloader:
         Raises:
             FetchError: There is no answer, or no content and not for a clear reason (403, 404, 410).
         """
-        found: list[tuple[int, bytes]] = []
 
-        def once() -> None:
+        def once() -> tuple[int, bytes]:
             with self.http.ask(url, what, {} if most else {"Range": "bytes=0-0"}) as response:
                 if most and response.status_code not in (403, 404, 410):
                     check_status(response, what)
-                found.append((response.status_code, beginning(response.iter_bytes(), most)))
+                return response.status_code, beginning(response.iter_bytes(), most)
 
-        self.patiently(what, None, once)
-        return found[-1]
+        return self.patiently(what, once)
 
-    def patiently(self, what: str, part: PartialFile | None, attempt: Callable[[], None]) -> None:
+    def patiently(self, what: str, attempt: Callable[[], T], part: PartialFile | None = None) -> T:
         """Runs an attempt until it is through, pausing after each `LaterError`; see `Patience`.
 
         Args:
             what: What errors call the matter.
-            part: What grows while there is progress.
             attempt: Ends when all is there.
+            part: What grows while there is progress.
         """
-        patience, barren = self.patience, 0
-        for number in range(1, patience.attempts + 1):
+        patience, barren, number = self.patience, 0, 0
+        while True:
             before = part.size if part else 0
             try:
-                attempt()
-                return
+                return attempt()
             except LaterError as error:
-                problem = error
+                problem, wait = error, error.wait
+            number += 1
             barren = 1 if part and part.size > before else barren + 1
-            tries = patience.tries if problem.reached else patience.unreachable
-            if number == patience.attempts or barren >= tries:
+            if number == patience.attempts or barren >= (
+                patience.tries if problem.reached else patience.unreachable
+            ):
                 remedy = "Try again later; what is there is gone on with."
                 if not problem.reached:
                     remedy = "Without a way to that host, use a mirror (--mirror) or a pack (--unpack)."
                 said = problem.detail or "its host does not give it in one piece"
                 raise FetchError(what, f"{said}; tried {number} times" if number > 1 else said, remedy)
-            wait = problem.wait
             if wait is None:
                 # So many do not come back at once.
                 jitter = random.uniform(0.75, 1.25)  # noqa: S311
@@ -174,8 +174,7 @@ class Downloader:
             self.progress(what, part.size, total or most)
             if most is not None and part.size > most:
                 part.drop()
-                remedy = "Its publisher has changed it, or something on the way has."
-                raise FetchError(what, f"more came than the declared {most:,} bytes", remedy)
+                raise FetchError(what, f"more came than the declared {most:,} bytes", ALTERED)
             passed = time.monotonic() - since
             if passed > self.patience.window:
                 if (part.size - mark) / passed < self.patience.slowest:
@@ -197,11 +196,10 @@ class _Download:
         self._url = part.address.download
         self.spliced = part.size > 0
         self._ranges = True
-        self._followed = False
 
     def run(self) -> Fetched:
         """Gets all of it; see `Downloader.get`."""
-        self._downloader.patiently(self._address.what, self._part, self._once)
+        self._downloader.patiently(self._address.what, self._once, self._part)
         return self._part.settle()
 
     def _once(self) -> None:
@@ -210,8 +208,8 @@ class _Download:
         if part.size and part.size == (address.bytes or part.total):
             return  # the last run ended between the last byte and the rename
         headers = {}
-        if part.size and self._ranges:
-            validator = _validator(part.facts)
+        if part.facts and part.size and self._ranges:
+            validator = part.facts.validator
             headers = {"Range": f"bytes={part.size}-", **({"If-Range": validator} if validator else {})}
         with self._downloader.http.ask(self._url, what, headers) as response:
             if response.status_code == 416 and headers:
@@ -234,8 +232,12 @@ class _Download:
             else:
                 start = self._look(chunks, response)
                 total = None if encoded else self._total(response)
-                facts = {"etag": told.get("ETag"), "modified": told.get("Last-Modified"), "total": total}
-                part.begin({"url": without_secrets(address.download), **facts})
+                url, etag, modified = (
+                    without_secrets(address.download),
+                    told.get("ETag"),
+                    told.get("Last-Modified"),
+                )
+                part.begin(Facts(url=url, etag=etag, modified=modified, total=total))
                 part.write(start)
             self._downloader.receive(chunks, part, total)
 
@@ -253,8 +255,8 @@ class _Download:
         wrong = pages.wrong_start(start, name)
         if not name.endswith((".html", ".htm")) and (pages.is_page(start) or (typed and wrong)):
             page = pages.explain(start + beginning(chunks, pages.LOOKED_AT - len(start)), str(response.url))
-            if page.follow and not self._followed:
-                self._url, self._followed = page.follow, True
+            if page.follow and self._url == self._address.download:
+                self._url = page.follow
                 raise LaterError(wait=0)
             raise FetchError(what, page.detail, page.remedy)
         if not start:
@@ -271,28 +273,17 @@ class _Download:
             total = int(told)
         if declared is not None and total is not None and total != declared:
             said = f"its host has {total:,} bytes of it, declared are {declared:,}"
-            remedy = "Its publisher has changed it: a newer release of Meadow may declare the new file."
-            raise FetchError(self._address.what, said, remedy)
+            raise FetchError(self._address.what, said, f"Its publisher has changed it: a {NEWER}")
         return total
 
 
-def _fits(part: PartialFile) -> bool:
+def _fits(part: PartialFile, facts: Facts) -> bool:
     """Whether what an earlier run left can be gone on with."""
     address = part.address
     if address.bytes is not None and part.size > address.bytes:
         return False
-    if address.sha256:
-        return True  # whatever is put together is checked at the end
-    return part.facts.get("url") == without_secrets(address.download) and bool(_validator(part.facts))
-
-
-def _validator(facts: dict[str, Any]) -> str | None:
-    """What ``If-Range`` may hold: a strong ETag, else the date of the last change."""
-    etag, modified = facts.get("etag"), facts.get("modified")
-    # Some servers send letters that no request can send back.
-    if isinstance(etag, str) and etag.startswith('"') and etag.isascii():
-        return etag
-    return modified if isinstance(modified, str) and modified.isascii() else None
+    # What is put together is checked at the end where a hash is declared.
+    return bool(address.sha256 or (facts.url == without_secrets(address.download) and facts.validator))
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,7 @@
-"""Filling the raw store: what was asked for is brought side by side, and each file that fails costs itself."""
+"""Filling the raw store, looking what is there, and whether it is what was declared and noted.
+
+What was asked for is brought side by side, and each file that fails costs itself. `check` and `listing` ask no network.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from meadow.core.builder import available
+from meadow.core.rawstore import find
 from meadow.core.store import default_raw
-from meadow.fetch import mediawiki, terms
-from meadow.fetch.addresses import RECORD, Address, Wanted, lines, record, wanted, without_secrets
-from meadow.fetch.checking import put_by_hand, there
+from meadow.fetch import mediawiki, pages, terms
+from meadow.fetch.addresses import RECORD, Address, Wanted, record, wanted, without_secrets, write_record
 from meadow.fetch.download import Downloader, Patience
 from meadow.fetch.mirror import Mirror, open_mirror
 from meadow.fetch.outcome import (
@@ -27,10 +30,13 @@ from meadow.fetch.outcome import (
     Progress,
     Silent,
     locked,
+    sha256_of,
 )
+from meadow.fetch.partial import PartialFile
 
 #: Downloads at once, and from one host: what browsers allow themselves is six; publishers give for nothing.
 CONNECTIONS, PER_HOST = 4, 2
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 
 def fetch(
@@ -71,17 +77,15 @@ def fetch(
         if copy is None:
             downloader.http.open()  # what is wrong with a proxy's variable is said once, not for each file
         for source in chosen:
-            asking = terms.needed(source.builder, raw)
-            if asking:
+            if asking := terms.needed(source.builder, raw):
                 report.terms.append(terms.shown(source.builder))
                 report.refused.append(terms.refusal(asking))
                 continue
             try:
-                found = (
-                    _from_mirror(source, raw, report, copy)
-                    if copy
-                    else _from_publisher(source, raw, report, downloader)
-                )
+                if copy:
+                    found = _from_mirror(source, report, copy)
+                else:
+                    found = _from_publisher(source, report, downloader)
             except FetchError as error:
                 report.files.append(Fetched(source.name, "", "failed", detail=str(error)))
                 continue
@@ -97,46 +101,32 @@ def fetch(
 
 @dataclass(frozen=True, slots=True)
 class _FetchJob:
-    """One file to get.
-
-    Attributes:
-        address: What, with the address it comes from.
-        folder: The source's folder.
-        get: Gets it.
-        host: What is asked for it, so that no host is asked too often at once.
-        otherwise: How to get it otherwise.
-    """
+    """One file to get: how, from which host (none is asked too often at once), and how to get it otherwise."""
 
     address: Address
-    folder: Path
     get: Callable[[Address, Path], Fetched]
     host: str
     otherwise: str
 
 
-def _from_publisher(
-    source: Wanted, raw: Path, report: FetchReport, downloader: Downloader
-) -> list[_FetchJob]:
-    folder, jobs = raw / source.name, []
+def _from_publisher(source: Wanted, report: FetchReport, downloader: Downloader) -> list[_FetchJob]:
+    folder, jobs = report.raw / source.name, []
     if not source.addresses:
-        report.notes.append(terms.by_hand(source.builder, raw))
-        report.files.append(put_by_hand(source, raw))
+        report.notes.append(terms.by_hand(source.builder, report.raw))
+        report.files.append(_put_by_hand(source, report.raw))
     for address in source.addresses:
         if address.wiki:
             get = partial(mediawiki.fetch, progress=downloader.progress, stop=downloader.stop)
             otherwise = mediawiki.by_hand(address, folder)
         else:
             page = f" (published at {source.builder.homepage})" if source.builder.homepage else ""
-            get = downloader.get
-            otherwise = (
-                f"By hand: get {without_secrets(address.url)} with a browser{page} and put it here: "
-                f"{folder / address.file}"
-            )
-        jobs.append(_FetchJob(address, folder, get, urlsplit(address.url).hostname or "", otherwise))
+            get, where = downloader.get, without_secrets(address.url)
+            otherwise = f"By hand: get {where} with a browser{page} and put it here: {folder / address.file}"
+        jobs.append(_FetchJob(address, get, urlsplit(address.url).hostname or "", otherwise))
     return jobs
 
 
-def _from_mirror(source: Wanted, raw: Path, report: FetchReport, copy: Mirror) -> list[_FetchJob]:
+def _from_mirror(source: Wanted, report: FetchReport, copy: Mirror) -> list[_FetchJob]:
     found = copy.addresses(source.name, source.addresses, source.whole)
     if found is None:
         said = f"{source.name}: the mirror {copy.shown} has nothing of it"
@@ -146,7 +136,7 @@ def _from_mirror(source: Wanted, raw: Path, report: FetchReport, copy: Mirror) -
             report.notes.append(said)
         return []
     otherwise = f"See that {copy.shown}/{source.name}/ is whole, or ask those who keep the mirror."
-    return [_FetchJob(address, raw / source.name, copy.get, copy.shown, otherwise) for address in found]
+    return [_FetchJob(address, copy.get, copy.shown, otherwise) for address in found]
 
 
 def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> None:
@@ -167,7 +157,7 @@ def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> N
                 if stop.is_set():
                     return
                 try:
-                    done.put(_one(job, noting))
+                    done.put(_one(job, report.raw / job.address.source, noting))
                 except FetchStoppedError:
                     return
                 except Exception as error:  # a bug in one source's way must not leave the others waiting
@@ -194,36 +184,175 @@ def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> N
             thread.join(timeout=max(0.0, until - time.monotonic()))
 
 
-def _one(job: _FetchJob, noting: threading.Lock) -> Fetched:
+def _one(job: _FetchJob, folder: Path, noting: threading.Lock) -> Fetched:
     """Gets a file that is not there yet; what fails is a result, too."""
-    address, target = job.address, job.folder / job.address.file
+    address, target = job.address, folder / job.address.file
     try:
-        found = there(address, target)
-        if found is not None:
+        if found := _there(address, target):
             return found
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            result = job.get(address, job.folder)
+            result = job.get(address, folder)
+            with noting:
+                _note(folder / RECORD, result)
+            return result
         except OSError as error:
             problem = f"cannot write {error.filename or target}: {error.strerror or error}"
             remedy = "Make room, or name another folder with --raw; what is there is gone on with."
             raise FetchError(address.what, problem, remedy) from None
         except FetchError as error:
             raise FetchError(error.what, error.detail, f"{error.remedy} {job.otherwise}".strip()) from None
-        if result.state == "fetched":
-            with noting:
-                _note(job.folder, result)
     except FetchError as error:
         return Fetched(address.source, address.file, "failed", detail=str(error))
-    return result
 
 
-def _note(folder: Path, got: Fetched) -> None:
+def _note(path: Path, got: Fetched) -> None:
     """Adds a file to the source's record, by which it can be checked later."""
     # A record is read as a declaration, which holds web addresses or none.
     url = without_secrets(got.url) if got.url.startswith(("http://", "https://")) else ""
-    known = record(folder / RECORD, got.source)
-    known[got.file] = Address(got.source, got.file, url, got.bytes, got.sha256)
-    beside = folder / f"{RECORD}.new"
-    beside.write_text(lines(known[name] for name in sorted(known)), encoding="utf-8", newline="\n")
-    beside.replace(folder / RECORD)
+    noted = Address(got.source, got.file, url, got.bytes, got.sha256)
+    write_record(path, record(path, got.source) | {got.file: noted})
+
+
+def _there(address: Address, target: Path) -> Fetched | None:
+    """What lies in the raw store in place of a file, or None where it has to be fetched.
+
+    Raises:
+        FetchError: There is something else.
+    """
+    if target.is_file():
+        size = target.stat().st_size
+        # Without a declared hash, what is there is not read in full: it would be read at each fetch.
+        sha256 = sha256_of(target) if address.sha256 else ""
+        if wrong := pages.wrong_structure(target) or address.difference(size, sha256):
+            problem = f"a file of this name is there, but {wrong}"
+            raise FetchError(address.what, problem, f"Move {target} away and fetch again.")
+        return Fetched(address.source, address.file, "there", size)
+    if target.exists():
+        raise FetchError(address.what, "a folder of this name is in its place", f"Move {target} away.")
+    other = _in_another_form(target)
+    return Fetched(address.source, address.file, "there", detail=f"as {other}") if other else None
+
+
+def _in_another_form(target: Path) -> str:
+    """What holds the same: an archive's folder, or a file that was compressed since; empty where nothing does."""
+    folder = target.with_suffix("")
+    if target.suffix.lower() in (".7z", ".zip") and folder.is_dir() and any(folder.iterdir()):
+        return f"{folder.name}/"
+    packed = (target.with_name(target.name + ending) for ending in _COMPRESSED)
+    return next((path.name for path in packed if path.is_file()), "")
+
+
+def _put_by_hand(source: Wanted, raw: Path) -> Fetched:
+    """What there is of a source whose files are the user's own."""
+    files = find(source.builder, raw).files
+    count = (
+        f"{len(files)} file{'' if len(files) == 1 else 's'} of your own"
+        if files
+        else "no file of your own yet"
+    )
+    return Fetched(source.name, "", "by hand", sum(file.bytes for file in files), detail=count)
+
+
+def check(names: Iterable[str], *, raw: Path | None = None, progress: Progress | None = None) -> FetchReport:
+    """Compares the raw store with what was declared and with what was noted when it was fetched.
+
+    Returns:
+        A file's state is ``whole``, ``differs``, ``missing`` (it was fetched once, or its source was asked for by
+        name and has no file at all), ``unknown`` (nobody told its hash) or ``not there``.
+
+    Raises:
+        AddressError: A name stands for nothing, or a ``checksums.tsv`` cannot be used.
+    """
+    raw, progress = raw or default_raw(), progress or Silent()
+    classes, broken = available()
+    report = FetchReport(raw, broken=broken)
+    for source in wanted(names, classes):
+        folder = raw / source.name
+        noted = record(folder / RECORD, source.name)
+        known = {address.file: address for address in source.addresses}
+        if source.whole:
+            found = find(source.builder, raw)
+            inner = (file.path.split("/", 1)[1] for file in (*found.files, *found.unused))
+            known = {file: Address(source.name, file) for file in inner} | noted | known
+        results = [_checked(known[file], noted.get(file), folder / file, progress) for file in sorted(known)]
+        if source.named and not any(r.state in ("whole", "differs", "unknown") for r in results):
+            results = [replace(r, state="missing") if r.state == "not there" else r for r in results] or [
+                Fetched(source.name, "", "missing", detail="there is no file of it")
+            ]
+        report.files += results
+    return report
+
+
+def _checked(address: Address, noted: Address | None, path: Path, progress: Progress) -> Fetched:
+    base = Fetched(address.source, address.file, "not there", url=without_secrets(address.url))
+    if not path.is_file():
+        if other := _in_another_form(path):
+            return replace(base, state="unknown", detail=f"as {other}")
+        return replace(base, state="missing", detail="it was fetched, and is gone") if noted else base
+    size, sha256 = path.stat().st_size, None
+    progress(address.what, 0, size)
+    try:
+        sha256 = sha256_of(path)
+        wrong = pages.wrong_structure(path) or address.difference(size, sha256)
+        wrong = wrong or (noted.difference(size, sha256, "noted when it was fetched") if noted else "")
+        wrong = wrong and f"{wrong}. Move {path} away and fetch it again."
+    except OSError as error:
+        wrong = f"it cannot be read: {error.strerror or error}"
+    progress(address.what, size, size)
+    told = address.sha256 or (noted and noted.sha256)
+    state = "differs" if wrong else "whole" if told else "unknown"
+    return replace(base, state=state, bytes=size, sha256=sha256, detail=wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A declared file, and whether it is there.
+
+    Attributes:
+        address: What is declared; `url` is empty where the files are the user's own.
+        state: ``there``, ``not there``, ``there as NAME``, ``34% there``, ``120 pages there``, ``by hand``.
+        bytes: What lies in the raw store.
+        license: The source's licence.
+        asks: Whether its terms must still be accepted.
+    """
+
+    address: Address
+    state: str
+    bytes: int
+    license: str
+    asks: bool
+
+
+def listing(names: Iterable[str], *, raw: Path | None = None) -> list[Listed]:
+    """What sources declare, and what of it is there; nothing is written.
+
+    Raises:
+        AddressError: A name stands for nothing, or a ``checksums.tsv`` cannot be used.
+    """
+    raw = raw or default_raw()
+    found = []
+    for source in wanted(names, available()[0]):
+        states = [(address, *_state(address, raw / source.name)) for address in source.addresses]
+        if not states:
+            own = _put_by_hand(source, raw)
+            states = [(Address(source.name, ""), f"by hand: {own.detail}", own.bytes)]
+        licence, asks = source.builder.license.id, terms.needed(source.builder, raw) is not None
+        found += [Listed(*state, licence, asks) for state in states]
+    return found
+
+
+def _state(address: Address, folder: Path) -> tuple[str, int]:
+    target = folder / address.file
+    if target.is_file():
+        return "there", target.stat().st_size
+    if other := _in_another_form(target):
+        return f"there as {other}", 0
+    if address.wiki:
+        count = mediawiki.so_far(target)
+        return ("not there" if count is None else f"{count:,} pages there"), 0
+    part = PartialFile(folder, address)
+    if not part.size:
+        return "not there", 0
+    total = address.bytes or part.total
+    return (f"{part.size / total:.0%} there" if total else "begun"), part.size

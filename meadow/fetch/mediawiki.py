@@ -7,7 +7,7 @@ once, and a run that was cut off goes on after the last page.
 
 What comes out is what `builders/wikidoc` reads: JSON lines of ``action=parse`` results with their revision ids,
 compressed. Beside it, ``.NAME.about.json`` says from which wiki, when, under which licence, and which pages could
-not be read. The module is one idea: what is asked, what is made of each refusal, and what is kept belong together.
+not be read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,15 @@ from urllib.parse import urlsplit
 
 from meadow.core.rawfile import MAX_LINE
 from meadow.fetch.addresses import Address, without_secrets
-from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent, sha256_of
+from meadow.fetch.outcome import (
+    Fetched,
+    FetchError,
+    FetchStoppedError,
+    Progress,
+    Silent,
+    replace_text,
+    sha256_of,
+)
 from meadow.fetch.pages import printable, title_of
 from meadow.fetch.transport import AGENT, HttpClient, LaterError, beginning, led_off_https, retry_after
 
@@ -91,21 +100,15 @@ def fetch(
     target = folder / address.file
     work = _work_of(target)
     work.mkdir(parents=True, exist_ok=True)
-    wiki = _Wiki(address, progress or Silent(), patience or WikiPatience(), stop or threading.Event())
-    kept = _KeptPages(work, without_secrets(address.url))
-    try:
-        site = _read(wiki, kept)
+    with closing(_KeptPages(work, without_secrets(address.url))) as kept:
+        told = progress or Silent(), patience or WikiPatience(), stop or threading.Event()
+        with closing(_Wiki(address, kept, *told)) as wiki:
+            site = wiki.read()
         packed = kept.pack()
-    finally:
-        wiki.close()
-        kept.close()
     sha256, size = sha256_of(packed), packed.stat().st_size
     about = target.with_name(f".{target.name}.about.json")
     notes = {"api": kept.url, **site, "begun": kept.begun, "ended": _now(), "pages": kept.pages}
-    text = json.dumps({**notes, "skipped": kept.skipped, "sha256": sha256}, indent=1, ensure_ascii=True)
-    beside = work / "about.json"
-    beside.write_text(text + "\n", encoding="utf-8", newline="\n")
-    beside.replace(about)
+    replace_text(about, json.dumps({**notes, "skipped": kept.skipped, "sha256": sha256}, indent=1) + "\n")
     packed.replace(target)
     shutil.rmtree(work, ignore_errors=True)
     detail = f"{kept.pages:,} pages with their revision ids"
@@ -132,11 +135,7 @@ def agent() -> str:
 
 
 def so_far(target: Path) -> int | None:
-    """How many pages of an unfinished fetch are on disk; None where none has begun.
-
-    Args:
-        target: The file that it will become.
-    """
+    """How many pages of an unfinished fetch are on disk, which will become a file; None where none has begun."""
     try:
         with (_work_of(target) / _KeptPages.INDEX).open("rb") as stream:
             entries = [entry for entry, _ in _whole_entries(stream)]
@@ -176,34 +175,33 @@ class _KeptPages:
     def __init__(self, work: Path, url: str) -> None:
         self.url, self.begun, self.pages, self.last = url, _now(), 0, ""
         self.skipped: list[dict[str, Any]] = []
-        self._work, self._end = work, 0
+        self._work, self._end, size = work, 0, 0
         self._texts = (work / "pages.jsonl").open("ab")
         self._index = (work / self.INDEX).open("ab+")
-        size = self._take_up()
+        there = os.fstat(self._texts.fileno()).st_size
+        self._index.seek(0)
+        for entry, length in _whole_entries(self._index):
+            if entry["end"] > there or (not size and entry.get("url") != url):
+                break
+            size, self._end = size + length, entry["end"]
+            self._count(entry)
         self._index.truncate(size)
         self._texts.truncate(self._end)
         if not size:
             self._note({"url": url, "begun": self.begun})
 
-    def _take_up(self) -> int:
-        """Takes up what an earlier run left of this wiki, as far as it is whole; the length of its entries."""
-        there, size = os.fstat(self._texts.fileno()).st_size, 0
-        self._index.seek(0)
-        for entry, length in _whole_entries(self._index):
-            if entry["end"] > there or (not size and entry.get("url") != self.url):
-                break
-            size, self._end = size + length, entry["end"]
-            self.begun = entry.get("begun", self.begun)
-            self.last = entry.get("title", self.last)
-            if "reason" in entry:
-                self.skipped.append({key: entry[key] for key in ("pageid", "title", "reason")})
-            elif "title" in entry:
-                self.pages += 1
-        return size
+    def _count(self, entry: Mapping[str, Any]) -> None:
+        self.begun = entry.get("begun", self.begun)
+        self.last = entry.get("title", self.last)
+        if "reason" in entry:
+            self.skipped.append({key: entry[key] for key in ("pageid", "title", "reason")})
+        elif "title" in entry:
+            self.pages += 1
 
     def _note(self, entry: Mapping[str, Any]) -> None:
         self._index.write(json.dumps({**entry, "end": self._end}).encode() + b"\n")
         self._index.flush()
+        self._count(entry)
 
     def add(self, record: bytes, title: str) -> None:
         """Keeps a page."""
@@ -211,15 +209,12 @@ class _KeptPages:
         self._texts.flush()
         os.fsync(self._texts.fileno())  # before the entry speaks of it
         self._end += len(record) + 1
-        self.pages, self.last = self.pages + 1, title
         self._note({"title": title})
 
-    def skip(self, pages: Sequence[dict[str, Any]]) -> None:
-        """Keeps in mind that pages could not be read."""
-        for page in pages:
-            self.skipped.append(page)
-            self.last = page["title"]
-            self._note(page)
+    def skip(self, pages: list[dict[str, Any]]) -> None:
+        """Keeps in mind that pages could not be read, and empties the list."""
+        while pages:
+            self._note(pages.pop(0))
 
     def pack(self) -> Path:
         """Compresses all texts into one file; those stay."""
@@ -257,88 +252,78 @@ class _PageError(Exception):
     """A page that cannot be read, although the wiki answers."""
 
 
-def _read(wiki: _Wiki, kept: _KeptPages) -> dict[str, Any]:
-    """Reads all pages after the last one that is on disk.
-
-    Returns:
-        What the wiki says of itself.
-    """
-    wiki.there = kept.pages
-    site = wiki.site()
-    if kept.pages:
-        wiki.say(f"goes on after {kept.pages:,} pages, at {kept.last!r}")
-    total = site.pop("articles")
-    # Of pages that fail one after the other nobody knows yet whether they are at fault or the wiki is.
-    failed: list[dict[str, Any]] = []
-    wiki.progress(kept.pages + len(kept.skipped), total)
-    for pageid, title in wiki.pages(after=kept.last):
-        try:
-            record = wiki.page(pageid)
-        except _PageError as error:
-            wiki.say(f"{title!r} cannot be read: {error}")
-            failed.append({"pageid": pageid, "title": title, "reason": str(error)})
-            if len(failed) >= _MOST_IN_A_ROW:
-                said = f"{len(failed)} pages in a row cannot be read, the last is {title!r}: {error}"
-                raise wiki.failed(said) from None
-            continue
-        kept.skip(failed)
-        failed.clear()
-        kept.add(record, title)
-        wiki.there = kept.pages
-        wiki.progress(kept.pages + len(kept.skipped), total)
-    kept.skip(failed)
-    wiki.progress(kept.pages + len(kept.skipped), total)
-    if not kept.pages:
-        raise wiki.failed("names no articles that can be read", later=False)
-    return site
-
-
 class _Wiki:
     """A wiki's API over one connection."""
 
     def __init__(
         self,
         address: Address,
+        kept: _KeptPages,
         progress: Progress,
         patience: WikiPatience,
         stop: threading.Event,
     ) -> None:
-        self.address, self._progress, self._patience, self._stop = address, progress, patience, stop
+        self._address, self._kept, self._progress = address, kept, progress
+        self._patience, self._stop = patience, stop
         self._host = urlsplit(address.url).hostname or address.url
         headers = {"User-Agent": agent(), "Accept": "application/json"}
         self._http = HttpClient(30, patience.timeout, headers, connections=1)
-        #: Pages that are on disk, for what errors promise.
-        self.there = 0
         self._met = False
+        self.close = self._http.close
 
-    def close(self) -> None:
-        """Closes the connection."""
-        self._http.close()
+    def read(self) -> dict[str, Any]:
+        """Reads all pages after the last one that is on disk; what the wiki says of itself."""
+        kept, site = self._kept, self._site()
+        if kept.pages:
+            self._say(f"goes on after {kept.pages:,} pages, at {kept.last!r}")
+        total = site.pop("articles")
+        # Of pages that fail one after the other nobody knows yet whether they are at fault or the wiki is.
+        failed: list[dict[str, Any]] = []
+        self._show(total)
+        for pageid, title in self._pages(after=kept.last):
+            try:
+                record = self._page(pageid)
+            except _PageError as error:
+                self._say(f"{title!r} cannot be read: {error}")
+                failed.append({"pageid": pageid, "title": title, "reason": str(error)})
+                if len(failed) >= _MOST_IN_A_ROW:
+                    said = f"{len(failed)} pages in a row cannot be read, the last is {title!r}: {error}"
+                    raise self._failed(said) from None
+                continue
+            kept.skip(failed)
+            kept.add(record, title)
+            self._show(total)
+        kept.skip(failed)
+        self._show(total)
+        if not kept.pages:
+            raise self._failed("names no articles that can be read", later=False)
+        return site
 
-    def say(self, words: str) -> None:
-        """Tells whoever watches."""
-        self._progress.say(f"{self.address.what}: {printable(words)}")
+    def _say(self, words: str) -> None:
+        self._progress.say(f"{self._address.what}: {printable(words)}")
 
-    def progress(self, done: int, total: int | None) -> None:
+    def _show(self, total: int | None) -> None:
         """Tells how many pages are dealt with; the wiki's own count of articles is a little off."""
-        self._progress(self.address.what, done, max(total, done) if total else None, "pages")
+        done = self._kept.pages + len(self._kept.skipped)
+        self._progress(self._address.what, done, max(total, done) if total else None, "pages")
 
-    def failed(self, detail: str, *, later: bool = True) -> FetchError:
+    def _failed(self, detail: str, *, later: bool = True) -> FetchError:
         """The error that ends a fetch: what happened, and whether it can be gone on with."""
-        again = f": it goes on after {self.there:,} pages" if self.there else ""
+        again = f": it goes on after {self._kept.pages:,} pages" if self._kept.pages else ""
         remedy = f"Run the same command again later{again}." if later else ""
         shown = detail if self._host in detail else f"{self._host}: {detail}"
-        return FetchError(self.address.what, printable(shown), remedy)
+        return FetchError(self._address.what, printable(shown), remedy)
 
-    def site(self) -> dict[str, Any]:
+    def _site(self) -> dict[str, Any]:
         """What the wiki says of itself; ``articles`` is about how many pages there are to read."""
-        found = self._query(meta="siteinfo", siprop="general|statistics|rightsinfo")
+        answer = self._ask(action="query", meta="siteinfo", siprop="general|statistics|rightsinfo")
+        found = _mapping(answer, "query")
         general, rights = _mapping(found, "general"), _mapping(found, "rightsinfo")
         if not general:
-            raise self.failed("answers, but not as MediaWiki's API does", later=False)
+            raise self._failed("answers, but not as MediaWiki's API does", later=False)
         licence = {key: rights[key] for key in ("url", "text") if isinstance(rights.get(key), str)}
         named = " ".join(value for value in licence.values() if value) or "none"
-        self.say(f"{general.get('sitename') or self._host} names as its licence: {named}")
+        self._say(f"{general.get('sitename') or self._host} names as its licence: {named}")
         self._met = True
         articles = _mapping(found, "statistics").get("articles")
         return {
@@ -347,22 +332,16 @@ class _Wiki:
             "articles": articles if type(articles) is int and articles > 0 else None,
         }
 
-    def pages(self, after: str) -> Iterator[tuple[int, str]]:
+    def _pages(self, after: str) -> Iterator[tuple[int, str]]:
         """Yields (pageid, title) of all articles in the wiki's own order, those after a title."""
         going: dict[str, Any] = {"continue": ""}
         start = {"apfrom": after} if after else {}
         while True:
-            answer = self._ask(
-                action="query",
-                list="allpages",
-                apnamespace=0,
-                apfilterredir="nonredirects",
-                aplimit="max",
-                **{**start, **going},
-            )
+            asked = {"apnamespace": 0, "apfilterredir": "nonredirects", "aplimit": "max", **start, **going}
+            answer = self._ask(action="query", list="allpages", **asked)
             found = _mapping(answer, "query").get("allpages")
             if not isinstance(found, list):
-                raise self.failed("gives no list of its pages", later=False)
+                raise self._failed("gives no list of its pages", later=False)
             for page in found:
                 match page:
                     case {"pageid": int(pageid), "title": str(title)} if title != after:
@@ -371,37 +350,27 @@ class _Wiki:
             if not further:
                 return
             if not isinstance(further, dict) or further == going:
-                raise self.failed("repeats the same part of the list of its pages", later=False)
+                raise self._failed("repeats the same part of the list of its pages", later=False)
             going = further
 
-    def page(self, pageid: int) -> bytes:
+    def _page(self, pageid: int) -> bytes:
         """One rendered page, as the line of JSON to keep.
 
         Raises:
             _PageError: It cannot be read; others may.
         """
-        answer = self._ask(
-            action="parse",
-            pageid=pageid,
-            prop="text|revid|categories|displaytitle",
-            disablelimitreport=1,
-            disableeditsection=1,
-        )
-        parse = answer.get("parse")
-        text = parse.get("text") if isinstance(parse, dict) else None
-        if (
-            not isinstance(parse, dict)
-            or not isinstance(text, str | dict)
-            or not isinstance(parse.get("title"), str)
-        ):
+        wished = {
+            "prop": "text|revid|categories|displaytitle",
+            "disablelimitreport": 1,
+            "disableeditsection": 1,
+        }
+        parse = _mapping(self._ask(action="parse", pageid=pageid, **wished), "parse")
+        if not isinstance(parse.get("text"), str | dict) or not isinstance(parse.get("title"), str):
             raise _PageError("no rendered text in the answer")
         record = json.dumps({"parse": parse}, ensure_ascii=True, separators=(",", ":")).encode()
         if len(record) >= MAX_LINE:
             raise _PageError(f"larger than {MAX_LINE:,} bytes")
         return record
-
-    def _query(self, **parameters: Any) -> Mapping[str, Any]:
-        return _mapping(self._ask(action="query", **parameters), "query")
 
     def _ask(self, **parameters: Any) -> dict[str, Any]:
         """Makes a request until it is answered, with pauses.
@@ -421,31 +390,31 @@ class _Wiki:
             if not busy:
                 faults += 1
                 if faults >= _TRIES and not self._met:
-                    raise self.failed(why)
+                    raise self._failed(why)
                 if faults >= _TRIES and one_page and self._alive():
                     raise _PageError(why)
             if attempt == patience.tries:
                 break
             if asked > patience.longest:
-                raise self.failed(f"{why}; it asks to come back in {asked / 60:.0f} minutes")
+                raise self._failed(f"{why}; it asks to come back in {asked / 60:.0f} minutes")
             # What the server asks for is the least; a server that goes on refusing gets ever more time.
             pause = max(asked, wait)
-            self.say(f"{why}; waits {pause:.0f} s")
+            self._say(f"{why}; waits {pause:.0f} s")
             self._rest(pause)
             wait = min(2 * wait, patience.longest)
-        raise self.failed(f"{why}, {patience.tries} times in a row")
+        raise self._failed(f"{why}, {patience.tries} times in a row")
 
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise FetchStoppedError(self.address.what)
+            raise FetchStoppedError(self._address.what)
 
     def _get(self, query: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         self._rest(0)
         begun = time.monotonic()
-        with self._http.ask(self.address.url, self.address.what, query=query) as response:
-            astray = led_off_https(response, self.address.url)
+        with self._http.ask(self._address.url, self._address.what, query=query) as response:
+            astray = led_off_https(response, self._address.url)
             if astray:
-                raise self.failed(astray, later=False)
+                raise self._failed(astray, later=False)
             body = beginning(response.iter_bytes(), MAX_LINE + 1)
             if len(body) > MAX_LINE:  # hangs up, which costs the connection and not the fetch
                 return response.status_code, response.headers, b""
@@ -465,32 +434,27 @@ class _Wiki:
         if answer is not None and "error" not in answer and status == 200:
             return answer
         error = _mapping(answer or {}, "error")
-        code = str(error.get("code") or "")
-        if code:
+        if code := str(error.get("code") or ""):
             why = f"{code}: {' '.join(str(error.get('info') or '').split())[:300]}".rstrip(": ")
             if code in _BUSY or _FAULT.search(code):
                 raise LaterError(why, wait, busy=code in _BUSY)
             if one_page and code not in _CLOSED:
                 raise _PageError(why)
-            raise self.failed(f"refuses: {why}", later=False)
+            raise self._failed(f"refuses: {why}", later=False)
         title = title_of(body[:20_000].decode("utf-8", "replace"))
         heading = f" ({title})" if title else ""
         if status == 429 or status >= 500:
             raise LaterError(f"HTTP {status}{heading}", wait, busy=status in (429, 503))
         if status in (401, 403, 407):
-            raise self.failed(f"refuses with HTTP {status}{heading}", later=False)
+            raise self._failed(f"refuses with HTTP {status}{heading}", later=False)
         if status in (404, 410):
-            raise self.failed(
-                f"HTTP {status}: there is no API at {without_secrets(self.address.url)}", later=False
-            )
+            where = without_secrets(self._address.url)
+            raise self._failed(f"HTTP {status}: there is no API at {where}", later=False)
         if status == 200 and one_page and not body:
             raise _PageError(f"an empty answer, or one of more than {MAX_LINE:,} bytes")
         if body.lstrip()[:1] == b"<":
-            raise self.failed(
-                f"a page for people came instead of data{heading}: a login, a test for robots, or a wiki that has "
-                "moved",
-                later=False,
-            )
+            why = "a login, a test for robots, or a wiki that has moved"
+            raise self._failed(f"a page for people came instead of data{heading}: {why}", later=False)
         raise LaterError(f"HTTP {status} and no JSON", wait)
 
     def _alive(self) -> bool:
@@ -511,6 +475,6 @@ def _decoded(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _mapping(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _mapping(value: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = value.get(key)
     return found if isinstance(found, dict) else {}

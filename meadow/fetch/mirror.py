@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
 from meadow.core.errors import Error
 from meadow.fetch import pages
 from meadow.fetch.addresses import (
@@ -29,14 +32,13 @@ from meadow.fetch.addresses import (
 )
 from meadow.fetch.download import Downloader
 from meadow.fetch.outcome import Fetched, FetchError
-from meadow.fetch.partial import PartialFile
+from meadow.fetch.partial import Facts, PartialFile
 from meadow.fetch.transport import LaterError, without_addresses
 
 #: Folders within folders that are looked through; a raw store has three levels, and a link can lead back.
 _DEPTH = 8
 _CHUNK = 2**20
 _LONGEST_LIST = 4 * 2**20
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
 class Mirror(ABC):
@@ -64,7 +66,7 @@ class Mirror(ABC):
         known = {address.file: address for address in declared}
         found = []
         for address in self._listed(source, declared):
-            own = known.get(address.file, Address(source, address.file))
+            own = known.get(address.file, address)
             if whole or address.file in known:
                 size = address.bytes if own.bytes is None else own.bytes
                 url = self._url(source, address.file)
@@ -95,9 +97,9 @@ class Mirror(ABC):
     def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         """What there is where nothing is listed."""
 
-    @abstractmethod
     def _url(self, source: str, file: str) -> str:
         """The address of a file, as it is noted; empty for one that is none of the web."""
+        return ""
 
     @abstractmethod
     def get(self, address: Address, folder: Path) -> Fetched:
@@ -116,14 +118,12 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
     """
     if not where.strip():  # of a variable that is not set; it would mean the working folder
         raise FetchError("--mirror", "no place is given", "Name a folder or an address.")
-    scheme = _SCHEME.match(where)
+    address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", where) is not None
     try:
-        urlsplit(where if scheme else "")
+        web = address and urlsplit(where).scheme in ("http", "https")
     except ValueError as error:
         raise FetchError("--mirror", f"this is no address: {error}", "Name a folder or an address.") from None
-    if scheme and scheme[1].lower() in ("http", "https"):
-        return _WebMirror(where, downloader)
-    return _FileMirror(where, downloader, address=scheme is not None)
+    return _WebMirror(where, downloader) if web else _FileMirror(where, downloader, address)
 
 
 class _WebMirror(Mirror):
@@ -132,8 +132,7 @@ class _WebMirror(Mirror):
     searchable = False
 
     def __init__(self, where: str, downloader: Downloader) -> None:
-        self._downloader = downloader
-        self._base = where.rstrip("/")
+        self._downloader, self._base = downloader, where.rstrip("/")
         self.shown = without_secrets(self._base)
         parts = urlsplit(where)
         if parts.query or parts.fragment or not parts.hostname:
@@ -145,7 +144,7 @@ class _WebMirror(Mirror):
         return f"{self._base}/{quote(source)}/{quote(file)}"
 
     def _text(self, source: str, name: str) -> str | None:
-        """403 says that there is none, too: buckets say so of a missing key, servers of a name with a dot."""
+        # 403 says that there is none, too: buckets say so of a missing key, servers of a name with a dot.
         what = f"{source} on the mirror"
         status, data = self._downloader.peek(self._url(source, name), what, _LONGEST_LIST + 1)
         if len(data) > _LONGEST_LIST:
@@ -153,10 +152,8 @@ class _WebMirror(Mirror):
         return None if status in (403, 404, 410) or pages.is_page(data) else data.decode("utf-8", "replace")
 
     def _found(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
-        there = any(
-            self._downloader.peek(self._url(source, a.file), a.what)[0] not in (404, 410) for a in declared
-        )
-        return declared if there else ()
+        states = (self._downloader.peek(self._url(source, a.file), a.what)[0] for a in declared)
+        return declared if any(state not in (404, 410) for state in states) else ()
 
     def get(self, address: Address, folder: Path) -> Fetched:
         return self._downloader.get(address, folder)
@@ -166,9 +163,6 @@ class _FileMirror(Mirror):
     """A folder or bucket that fsspec reads."""
 
     def __init__(self, where: str, downloader: Downloader, address: bool) -> None:
-        from fsspec.core import url_to_fs
-        from fsspec.implementations.local import LocalFileSystem
-
         self._downloader = downloader
         self._fs: Any
         self.shown = without_secrets(where) if address else where
@@ -185,11 +179,9 @@ class _FileMirror(Mirror):
         self._root = root.rstrip("/")
         if not address and not Path(self._root).is_dir():
             shown = re.sub(r"//[^/]*@", "//", where)  # an address that is none can hold a password, too
-            problem = f"the folder {shown} does not exist"
-            raise FetchError("--mirror", problem, "It holds one folder per source.")
-
-    def _url(self, source: str, file: str) -> str:
-        return ""
+            raise FetchError(
+                "--mirror", f"the folder {shown} does not exist", "It holds one folder per source."
+            )
 
     def _listed(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         try:
@@ -197,11 +189,9 @@ class _FileMirror(Mirror):
         except Error:
             raise
         except Exception as error:  # each kind of store has errors of its own
-            raise FetchError(
-                f"{source} on the mirror",
-                f"{self.shown} cannot be read: {_words(error)}",
-                "See that the address is right and that you may read it.",
-            ) from None
+            problem = f"{self.shown} cannot be read: {_words(error)}"
+            remedy = "See that the address is right and that you may read it."
+            raise FetchError(f"{source} on the mirror", problem, remedy) from None
 
     def _text(self, source: str, name: str) -> str | None:
         try:
@@ -232,19 +222,21 @@ class _FileMirror(Mirror):
     def get(self, address: Address, folder: Path) -> Fetched:
         path = f"{self._root}/{address.what}"
         with closing(PartialFile(folder, address)) as part:
-            self._downloader.patiently(address.what, part, lambda: self._copy(path, part))
+            self._downloader.patiently(address.what, lambda: self._copy(path, part), part)
             return part.settle()
 
     def _copy(self, path: str, part: PartialFile) -> None:
         what = part.address.what
         try:
-            facts = self._facts(path)
-            if part.facts != facts or part.size > (facts["total"] or 0):
+            # What tells this state of the file from others, to go on with a copy that was cut off.
+            shown = f"{self.shown}/{part.address.what}"
+            facts = Facts(url=shown, etag=str(self._fs.ukey(path)), total=self._fs.info(path).get("size"))
+            if part.facts != facts or part.size > (facts.total or 0):
                 part.begin(facts)
             with self._fs.open(path, "rb") as stream:
                 stream.seek(part.size)
                 chunks = iter(lambda: stream.read(_CHUNK), b"")
-                self._downloader.receive(chunks, part, facts["total"])
+                self._downloader.receive(chunks, part, facts.total)
         except (Error, LaterError):
             raise
         except FileNotFoundError:
@@ -253,19 +245,6 @@ class _FileMirror(Mirror):
             problem = f"copying it from {self.shown} failed: {_words(error)}"
             remedy = "Run the command again; what is there is gone on with."
             raise FetchError(what, problem, remedy) from None
-
-    def _facts(self, path: str) -> dict[str, Any]:
-        """What tells this state of the file from others, to go on with a copy that was cut off."""
-        info = self._fs.info(path)
-        try:
-            version = str(self._fs.ukey(path))
-        except NotImplementedError:
-            version = str(info.get("ETag") or info.get("mtime") or "")
-        return {
-            "url": f"{self.shown}/{path[len(self._root) + 1 :]}",
-            "etag": version,
-            "total": info.get("size"),
-        }
 
 
 def _words(error: Exception) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from meadow.core.errors import Error
+import filelock
 
-_LOCK = ".fetch.lock"
+from meadow.core.errors import Error
 
 
 class FetchError(Error):
@@ -45,14 +45,8 @@ class Progress(Protocol):
         """Shows a line, such as why there is a pause."""
 
 
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str = "bytes") -> None:
-        """Shows nothing."""
-
-    def say(self, message: str) -> None:
-        """Shows nothing."""
+class Silent(Progress):
+    """Shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +110,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes a text file beside its place, and then in place; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8", newline="\n")
+    beside.replace(path)
+
+
 @contextlib.contextmanager
 def locked(raw: Path) -> Iterator[None]:
     """Lets one process at a time fill a raw store, which is made where it does not exist.
@@ -123,21 +125,16 @@ def locked(raw: Path) -> Iterator[None]:
     Raises:
         FetchError: Another process fills it, or it cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(raw / _LOCK)
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
+        held = filelock.FileLock(raw / ".fetch.lock").acquire(timeout=0)
+    except filelock.Timeout:
         problem = "another fetch is filling this raw store"
         raise FetchError(str(raw), problem, "Wait for it, or name another folder with --raw.") from None
     except OSError as error:
         raise unwritable(raw, error) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def unwritable(where: Path, error: OSError) -> FetchError:

@@ -7,11 +7,12 @@ begin with a dot.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+import pydantic
 
 from meadow.fetch import pages
 from meadow.fetch.addresses import Address, without_secrets
@@ -19,6 +20,24 @@ from meadow.fetch.outcome import Fetched, FetchError, sha256_of
 
 #: Kept free on disk beside the file, so that a full disk does not stop everything else.
 SPARE = 64 * 2**20
+ALTERED = "Its publisher has changed it, or something on the way has."
+NEWER = "newer release of Meadow may declare the new file."
+
+
+class Facts(pydantic.BaseModel):
+    """What is known of a file that is coming: its address, version (ETag), last change and size."""
+
+    url: str
+    etag: str | None = None
+    modified: str | None = None
+    total: pydantic.NonNegativeInt | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` may hold: a strong ETag, else the date of the last change."""
+        # Some servers send letters that no request can send back.
+        strong = self.etag if (self.etag or "").startswith('"') else None
+        return next((told for told in (strong, self.modified) if told and told.isascii()), None)
 
 
 class PartialFile:
@@ -30,34 +49,32 @@ class PartialFile:
 
     Attributes:
         size: Bytes that are there.
-        facts: `url`, `etag`, `modified` and `total` of what is being fetched; empty at the beginning.
+        facts: Of what is being fetched; None at the beginning.
     """
 
     def __init__(self, folder: Path, address: Address) -> None:
         self.address, self._target = address, folder / address.file
         self._path = self._target.with_name(f".{self._target.name}.http.part")
-        self._note = self._target.with_name(f".{self._target.name}.http.part.json")
+        self._note = self._path.with_name(f"{self._path.name}.json")
         self._stream: BinaryIO | None = None
-        self.facts: dict[str, Any] = {}
+        self.facts: Facts | None = None
         self.size = 0
         with contextlib.suppress(OSError, ValueError):
-            facts = json.loads(self._note.read_text(encoding="utf-8"))
+            facts = Facts.model_validate_json(self._note.read_bytes())
             self.size = self._path.stat().st_size
-            self.facts = facts if isinstance(facts, dict) and self.size else {}
-        self.size = self.size if self.facts else 0
+            self.facts = facts if self.size else None
 
     @property
     def total(self) -> int | None:
         """How large it will be, if that is known."""
-        total = self.facts.get("total")
-        return total if isinstance(total, int) and total > 0 else None
+        return self.facts.total if self.facts else None
 
-    def begin(self, facts: dict[str, Any]) -> None:
+    def begin(self, facts: Facts) -> None:
         """Empties the file and notes what will be in it."""
         self.drop()  # the note first: it must never speak of other bytes than those beside it
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
-        self._note.write_text(json.dumps(facts), encoding="utf-8")
+        self._note.write_text(facts.model_dump_json(), encoding="utf-8")
         self.facts = facts
 
     def write(self, data: bytes) -> None:
@@ -81,7 +98,7 @@ class PartialFile:
         self.close()
         self._note.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
-        self.facts, self.size = {}, 0
+        self.facts, self.size = None, 0
 
     def check_room(self, total: int | None) -> None:
         """Raises `FetchError` where the disk cannot hold what is still to come."""
@@ -100,14 +117,10 @@ class PartialFile:
         self.close()
         address, size, sha256 = self.address, self.size, sha256_of(self._path)
         wrong = address.difference(size, sha256)
-        remedy = (
-            "Its publisher has changed it, or something on the way has. Do not use it before you know which; "
-            "a newer release of Meadow may declare the new file."
-        )
-        if not wrong:
-            # The check looks at the name, for it knows formats by their endings.
-            wrong, remedy = pages.wrong_structure(self._path, address.file), "Try again later."
-            wrong = wrong and f"what came is no such file: {wrong}"
+        remedy = f"{ALTERED} Do not use it before you know which; a {NEWER}"
+        # The form is judged by the ending of the name that it will have.
+        if not wrong and (form := pages.wrong_structure(self._path, address.file)):
+            wrong, remedy = f"what came is no such file: {form}", "Try again later."
         if wrong:
             self.drop()
             raise FetchError(address.what, wrong, remedy)

@@ -1,27 +1,25 @@
 """The terms a source comes under: shown before anything is fetched, and accepted where the publisher asks.
 
-A publisher asks where it reserves all rights, since then nothing but what the law permits is allowed, and
-where the source declares words that the publisher wants agreed to (``asks``). What was accepted is kept in
-the raw store, ``RAW/.accepted-terms.json``: whoever shares the store shares the acceptance, and terms that
-have changed are asked for again.
+A publisher asks where it reserves all rights, and where the source declares words to agree to (``asks``). What was
+accepted is kept in the raw store: whoever shares it shares the acceptance, and changed terms are asked for again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from meadow.core.builder import Builder
-    from meadow.core.licenses import License
+import pydantic
 
-#: Kept at the top of the raw store; scans of raw files and packs pass over names that begin with a dot.
+from meadow.core.builder import Builder
+from meadow.core.licenses import License
+from meadow.fetch.outcome import replace_text
+
+#: At the top of the raw store; scans of raw files and packs pass over names that begin with a dot.
 ACCEPTED = ".accepted-terms.json"
 
 _FACTS = {
@@ -32,6 +30,10 @@ _FACTS = {
     "attribution": "credit owed",
 }
 _WORDS = {True: "yes", False: "no", None: "unsettled"}
+_RESERVED = (
+    "Its owners reserve all rights. Use it only as the law permits without a licence, such as to score a model on "
+    "your own machine, and do not pass it on."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Terms:
     Attributes:
         source: The source's name.
         license: The id of its licence, which `--accept-license` takes as well as the source's name.
-        text: What a person reads: each licence with its evidence, in lines.
+        text: Each licence with its evidence, in lines for people.
         asks: What has to be agreed to before the source is fetched; empty where nobody asks.
     """
 
@@ -59,13 +61,10 @@ class Terms:
 def of(builder: Builder | type[Builder]) -> Terms:
     """The terms of a source as it declares them."""
     text = "\n".join(_described(found) for found in (builder.license, *builder.licenses))
-    asks = str(getattr(builder, "asks", "") or "").strip()
-    if not asks and builder.license.settled and builder.license.redistribution is False:
-        asks = (
-            "Its owners reserve all rights. Use it only as the law permits without a licence, such as to score "
-            "a model on your own machine, and do not pass it on."
-        )
-    return Terms(builder.name, builder.license.id, text, asks)
+    reserved = builder.license.settled and builder.license.redistribution is False
+    return Terms(
+        builder.name, builder.license.id, text, builder.asks.strip() or (_RESERVED if reserved else "")
+    )
 
 
 def shown(builder: Builder | type[Builder]) -> str:
@@ -76,15 +75,9 @@ def shown(builder: Builder | type[Builder]) -> str:
 
 
 def needed(builder: Builder | type[Builder], raw: Path) -> Terms | None:
-    """The terms that must be accepted before this source is fetched into a raw store.
-
-    Returns:
-        None where the publisher asks for nothing, or where just these terms were accepted before.
-    """
+    """The terms to accept before this source is fetched into a raw store; None where nobody asks, or it was done."""
     terms = of(builder)
-    if not terms.asks:
-        return None
-    return None if _holds(_accepted(raw), terms) else terms
+    return terms if terms.asks and not _holds(_accepted(raw), terms) else None
 
 
 def refusal(terms: Terms) -> str:
@@ -96,12 +89,12 @@ def refusal(terms: Terms) -> str:
 
 
 def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], raw: Path) -> tuple[Terms, ...]:
-    """Remembers in the raw store that the terms of some sources are accepted.
+    """Remembers in the raw store, which need not exist yet, that the terms of some sources are accepted.
 
     Args:
         builders: The sources there are.
         names: Sources by name, or licences by id, as `--accept-license` got them.
-        raw: The raw store; it need not exist yet.
+        raw: The raw store.
 
     Returns:
         The terms accepted, in order of the names. A source whose publisher asks for nothing is none of them.
@@ -120,27 +113,21 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
                 f"--accept-license {name}: no source or licence has this name; sources that ask: {asking}"
             )
         found.update((terms.source, terms) for terms in fitting if terms.asks)
-    if found:
-        known = _accepted(raw)
-        today = datetime.now(UTC).date().isoformat()
-        for terms in found.values():
-            if not _holds(known, terms):
-                known[terms.source] = {"license": terms.license, "sha256": terms.sha256, "accepted": today}
-        _write(raw, known)
+    known, today = _accepted(raw), datetime.now(UTC).date().isoformat()
+    added = {
+        terms.source: {"license": terms.license, "sha256": terms.sha256, "accepted": today}
+        for terms in found.values()
+        if not _holds(known, terms)
+    }
+    if added:
+        text = json.dumps(known | added, indent=2, sort_keys=True, ensure_ascii=False)
+        replace_text(raw / ACCEPTED, text + "\n")
     return tuple(found.values())
 
 
 def by_hand(builder: Builder | type[Builder], raw: Path) -> str:
-    """Where the files of a source go that are put into the raw store by hand, and why they are.
-
-    Args:
-        builder: Any source; one that declares `by_hand` says in its own words why nothing is fetched.
-        raw: The raw store.
-
-    Returns:
-        Lines without a final newline, each kind of file once.
-    """
-    why = str(getattr(builder, "by_hand", "") or "").strip() or "it declares no address to fetch from."
+    """Where the files of a source go that are put into the raw store by hand, and why they are, in lines."""
+    why = builder.by_hand.strip() or "it declares no address to fetch from."
     lines = [f"{builder.name}: nothing is fetched: {why}", f"  Put its files into {raw / builder.name}:"]
     lines += [f"    {pattern.pattern}  {pattern.description}" for pattern in builder.raw_files]
     if builder.homepage:
@@ -155,24 +142,13 @@ def _described(license_: License) -> str:
     return "\n".join(f"  {line}" for line in lines if line)
 
 
-def _accepted(raw: Path) -> dict[str, Any]:
+def _accepted(raw: Path) -> dict[str, dict[str, str]]:
     """What was accepted; a file that cannot be read says nothing, so that the terms are asked for again."""
     try:
-        found = json.loads((raw / ACCEPTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return pydantic.TypeAdapter(dict[str, dict[str, str]]).validate_json((raw / ACCEPTED).read_bytes())
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
-def _holds(accepted: dict[str, Any], terms: Terms) -> bool:
-    """Whether just these terms were accepted."""
-    entry = accepted.get(terms.source)
-    return isinstance(entry, dict) and entry.get("sha256") == terms.sha256
-
-
-def _write(raw: Path, accepted: dict[str, Any]) -> None:
-    raw.mkdir(parents=True, exist_ok=True)
-    beside = raw / f"{ACCEPTED}.{os.getpid()}.new"
-    text = json.dumps(accepted, indent=2, sort_keys=True, ensure_ascii=False)
-    beside.write_text(text + "\n", encoding="utf-8", newline="\n")
-    beside.replace(raw / ACCEPTED)
+def _holds(accepted: dict[str, dict[str, str]], terms: Terms) -> bool:
+    return accepted.get(terms.source, {}).get("sha256") == terms.sha256

@@ -1,6 +1,6 @@
 """Asking over HTTP: the house's proxies and certificates, and errors in words that say what to do.
 
-Built on the library that `huggingface_hub` brings. What may pass is a `LaterError`, for whoever asks to wait; what
+What may pass is a `LaterError`, for whoever asks to wait; what
 stays is a `FetchError`. No message holds a password: neither that of an address nor that of a proxy.
 """
 
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import importlib
 import os
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,6 +26,8 @@ from meadow.fetch import pages
 from meadow.fetch.addresses import without_secrets
 from meadow.fetch.outcome import FetchError
 
+#: The library that `huggingface_hub` brings: ``httpx2``, or ``httpx`` in its older releases.
+httpx: Any = importlib.import_module("httpx2" if find_spec("httpx2") else "httpx")
 #: How requests name themselves.
 AGENT = f"meadow/{VERSION} (rebuilds medical datasets from their publishers' files)"
 #: The variables that name a private certificate authority, in the order in which they count.
@@ -33,6 +35,7 @@ CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_
 #: Answers that mean "later": RFC 9110 and 6585, and what proxies of large hosts add (509, 520 to 524).
 _LATER = {408, 425, 429, *range(500, 600)} - {501, 505}
 _PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
+_OPEN = "Open the address in a browser."
 
 
 class LaterError(Exception):
@@ -65,17 +68,14 @@ class HttpClient:
     def __init__(
         self, connect: float, read: float, headers: Mapping[str, str], connections: int | None = None
     ) -> None:
-        self.library = _library()
-        self._read = read
-        self._settings = {
+        self._read, self._client = read, None
+        self._settings: dict[str, Any] = {
             "headers": {"User-Agent": AGENT, **headers},
-            "timeout": self.library.Timeout(read, connect=connect),
-            "limits": self.library.Limits(max_connections=connections, max_keepalive_connections=connections),
+            "timeout": httpx.Timeout(read, connect=connect),
+            "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             "follow_redirects": True,
             "max_redirects": 10,
         }
-        self._client: Any = None
-        self._opening = threading.Lock()
 
     def open(self) -> Any:
         """The library's client; made when first needed, for a mirror in a folder needs no proxy that works.
@@ -83,19 +83,18 @@ class HttpClient:
         Raises:
             FetchError: A variable names a proxy, or certificates, that cannot be used.
         """
-        with self._opening:
-            if self._client is None:
-                try:
-                    self._client = self.library.Client(verify=_certificates(), **self._settings)
-                except ImportError:
-                    remedy = "Run `pip install socksio`, or name an HTTP proxy."
-                    raise FetchError(
-                        _PROXY_VARIABLES, "a SOCKS proxy needs another package", remedy
-                    ) from None
-                except (ValueError, self.library.InvalidURL):
-                    # Only what the variables say comes in from outside; the library repeats it with its password.
-                    remedy = "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special letters as %XX."
-                    raise FetchError(_PROXY_VARIABLES, "this is no address of a proxy", remedy) from None
+        if self._client is None:
+            try:
+                self._client = httpx.Client(verify=_certificates(), **self._settings)
+            except ImportError:
+                remedy = "Run `pip install socksio`, or name an HTTP proxy."
+                raise FetchError(_PROXY_VARIABLES, "a SOCKS proxy needs another package", remedy) from None
+            except (ValueError, httpx.InvalidURL):
+                # Only what the variables say comes in from outside; the library repeats it with its password.
+                remedy = (
+                    "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special letters as %XX."
+                )
+                raise FetchError(_PROXY_VARIABLES, "this is no address of a proxy", remedy) from None
         return self._client
 
     def close(self) -> None:
@@ -122,58 +121,50 @@ class HttpClient:
         parts, secret = urlsplit(url), None
         if "@" in parts.netloc:
             # Kept out of the address, which errors and logs show.
-            user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-            secret = (unquote(user), unquote(password))
+            secret = (unquote(parts.username or ""), unquote(parts.password or ""))
             url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         client = self.open()
         try:
             with client.stream("GET", url, headers=headers, params=query, auth=secret) as response:
                 yield response
-        except (self.library.HTTPError, self.library.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._explained(error, what, url) from None
 
     def _explained(self, error: Exception, what: str, url: str) -> Exception:
         """An error of the library as one of ours."""
-        library, host, proxy = self.library, urlsplit(url).hostname or url, _proxy(url)
-        if isinstance(error, library.ProxyError):
-            if "407" in str(error):
+        host, proxy = urlsplit(url).hostname or url, _proxy(url)
+        match error:
+            case httpx.ProxyError() if "407" in str(error):
                 return _asks_password(what, url)
-            return LaterError(f"the proxy does not let us through: {_cause(error)}{proxy}", reached=False)
-        if isinstance(error, library.ConnectError | library.ConnectTimeout):
-            for cause in _causes(error):
-                if isinstance(cause, ssl.SSLError):
-                    why = getattr(cause, "verify_message", "") or cause.reason or cause
-                    return FetchError(
-                        what,
-                        f"{host} shows a certificate that is not trusted: {why}{proxy}",
-                        "If your network has a certificate authority of its own, name its PEM file in SSL_CERT_FILE "
-                        "or REQUESTS_CA_BUNDLE.",
-                    )
-                if isinstance(cause, socket.gaierror):
-                    return LaterError(f"there is no host {host} to be found from here{proxy}", reached=False)
-            return LaterError(f"no connection to {host}: {_cause(error)}{proxy}", reached=False)
-        if isinstance(error, library.TimeoutException):
-            return LaterError(f"{host} has sent nothing for {self._read:g} s")
-        if isinstance(error, library.UnsupportedProtocol | library.InvalidURL):
-            led = f"{host} leads on to something that is no http or https address"
-            return FetchError(what, led, "Open the address in a browser.")
-        if isinstance(error, library.TooManyRedirects):
-            return FetchError(what, f"{host} leads round in circles", "Open the address in a browser.")
-        if isinstance(error, library.DecodingError):
-            return LaterError(f"{host} sent damaged compressed data: {error}")
-        return LaterError(f"{host} cut the connection: {_cause(error)}")
-
-
-def _library() -> ModuleType:
-    """The HTTP library that `huggingface_hub` brings: ``httpx2``, or ``httpx`` in its older releases."""
-    try:
-        import httpx2
-
-        return httpx2
-    except ImportError:
-        import httpx
-
-        return httpx
+            case httpx.ProxyError():
+                return LaterError(f"the proxy does not let us through: {_cause(error)}{proxy}", reached=False)
+            case httpx.ConnectError() | httpx.ConnectTimeout():
+                for cause in _causes(error):
+                    if isinstance(cause, ssl.SSLError):
+                        why = getattr(cause, "verify_message", "") or cause.reason or cause
+                        return FetchError(
+                            what,
+                            f"{host} shows a certificate that is not trusted: {why}{proxy}",
+                            "If your network has a certificate authority of its own, name its PEM file in "
+                            "SSL_CERT_FILE or REQUESTS_CA_BUNDLE.",
+                        )
+                    if isinstance(cause, socket.gaierror):
+                        return LaterError(
+                            f"there is no host {host} to be found from here{proxy}", reached=False
+                        )
+                return LaterError(f"no connection to {host}: {_cause(error)}{proxy}", reached=False)
+            case httpx.TimeoutException():
+                return LaterError(f"{host} has sent nothing for {self._read:g} s")
+            case httpx.UnsupportedProtocol() | httpx.InvalidURL():
+                return FetchError(
+                    what, f"{host} leads on to something that is no http or https address", _OPEN
+                )
+            case httpx.TooManyRedirects():
+                return FetchError(what, f"{host} leads round in circles", _OPEN)
+            case httpx.DecodingError():
+                return LaterError(f"{host} sent damaged compressed data: {error}")
+            case _:
+                return LaterError(f"{host} cut the connection: {_cause(error)}")
 
 
 def _certificates() -> ssl.SSLContext | bool:
@@ -183,9 +174,10 @@ def _certificates() -> ssl.SSLContext | bool:
         if not value:
             continue
         try:
-            if Path(value).is_dir():
-                return ssl.create_default_context(capath=value)
-            return ssl.create_default_context(cafile=value)
+            folder = Path(value).is_dir()
+            return ssl.create_default_context(
+                capath=value if folder else None, cafile=None if folder else value
+            )
         except OSError as error:  # ssl.SSLError is one
             problem = f"{value} cannot be used as certificates: {error.strerror or error}"
             raise FetchError(variable, problem, "Name a PEM file that is there.") from None
@@ -199,31 +191,30 @@ def check_status(response: Any, what: str) -> None:
         return
     if status in _LATER:
         word = "is busy" if status == 429 else "has trouble"
-        wait = retry_after(response.headers.get("Retry-After"))
-        raise LaterError(f"{host} {word} (HTTP {status})", wait)
+        raise LaterError(f"{host} {word} (HTTP {status})", retry_after(response.headers.get("Retry-After")))
+    if status == 407:
+        raise _asks_password(what, str(response.url))
     content = b""
-    with contextlib.suppress(_library().HTTPError):
+    with contextlib.suppress(httpx.HTTPError):
         content = beginning(response.iter_bytes(), pages.LOOKED_AT)
     said = pages.service_error(content)
     said = f" ({said})" if said else ""
-    detail, remedy = f"{status} from {host}{said}", ""
-    if status == 407:
-        raise _asks_password(what, str(response.url))
     page = pages.explain(content, str(response.url)) if pages.is_page(content) else None
+    detail, remedy = f" from {host}{said}", ""
     if page and page.telling and status not in (404, 410):
-        detail, remedy = f"{status}: {page.detail}", page.remedy
+        detail, remedy = f": {page.detail}", page.remedy
     elif "expired" in said.lower():
-        detail, remedy = f"{status}: the link has expired{said}", "Get a new link from the publisher."
+        detail, remedy = f": the link has expired{said}", "Get a new link from the publisher."
     elif status in (404, 410):
-        detail = f"{status}: it is not there (any more) at {host}{said}"
+        detail = f": it is not there (any more) at {host}{said}"
     elif status in (401, 403):
-        detail = f"{status}: {host} does not give it to everybody{said}"
+        detail = f": {host} does not give it to everybody{said}"
         remedy = (
             "Its publisher may want you to sign in or to accept its terms first; see its page in a browser."
         )
     elif status == 451:
-        detail = f"{status}: {host} may not give it for legal reasons{said}"
-    raise FetchError(what, f"HTTP {detail}", remedy)
+        detail = f": {host} may not give it for legal reasons{said}"
+    raise FetchError(what, f"HTTP {status}{detail}", remedy)
 
 
 def beginning(chunks: Iterator[bytes], most: int) -> bytes:
@@ -237,14 +228,12 @@ def beginning(chunks: Iterator[bytes], most: int) -> bytes:
 
 def retry_after(value: str | None) -> float | None:
     """Seconds that a ``Retry-After`` asks for, given as a number or a date; None where it says nothing."""
-    if not value:
-        return None
     # Not isdigit(): it takes superscripts, too, of which no number can be made.
-    if value.strip().isdecimal():
+    if value and value.strip().isdecimal():
         return float(value)
     try:
-        when = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        when = email.utils.parsedate_to_datetime(value or "")
+    except (ValueError, OverflowError):
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
@@ -258,12 +247,8 @@ def led_off_https(response: Any, asked: str) -> str:
 
 
 def _asks_password(what: str, url: str) -> FetchError:
-    """The error for a proxy that answers 407."""
-    return FetchError(
-        what,
-        f"the proxy asks for a user and a password{_proxy(url)}",
-        "Put them into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT.",
-    )
+    remedy = "Put them into the variable: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT."
+    return FetchError(what, f"the proxy asks for a user and a password{_proxy(url)}", remedy)
 
 
 def without_addresses(said: str) -> str:
@@ -272,9 +257,7 @@ def without_addresses(said: str) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 

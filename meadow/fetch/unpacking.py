@@ -7,40 +7,29 @@ stricter than the filters of `tarfile`, which judge one member at a time.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO
+
+import pydantic
+import zstandard
 
 from meadow.core.rawfile import MAX_RATIO, RATIO_FLOOR
-from meadow.fetch.addresses import RECORD, lines, record
-from meadow.fetch.outcome import FetchError, Progress, Silent, locked, sha256_of, unwritable
-from meadow.fetch.packing import (
-    FORMAT,
-    LIST,
-    LONGEST_LIST,
-    MAX_WINDOW,
-    VERSION,
-    Meter,
-    PackEntry,
-    not_allowed,
-    travels,
-)
+from meadow.core.yamlfile import mistakes
+from meadow.fetch import packing
+from meadow.fetch.addresses import RECORD, record, write_record
+from meadow.fetch.outcome import FetchError, Progress, locked, sha256_of, unwritable
+from meadow.fetch.packing import CHUNK, LIST, LONGEST_LIST, Meter, PackEntry, PackList
 
-_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
-_CHUNK = 2**20
 #: What tar may spend on the header of one member, long names included; more is an attack on memory.
 _MAX_HEADER = 2**20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _STAGING = ".unpack-"
 _MAKE_AGAIN = "Make the pack again with `meadow fetch --pack`, and compare its SHA-256 after carrying it."
 
@@ -81,11 +70,8 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
 
     Raises:
         FetchError: The pack is damaged, hostile, no pack at all or of a later format, or the raw store cannot
-            take it: no space, other files in the same places, another fetch at work. The raw store is then
-            as it was.
+            take it: no space, other files in the same places, another fetch at work. It is then as it was.
     """
-    import zstandard
-
     with locked(raw):
         for old in raw.glob(f"{_STAGING}*"):  # of a run that was killed
             shutil.rmtree(old, ignore_errors=True)
@@ -95,15 +81,12 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
             problem = f"cannot be opened: {error.strerror or error}"
             raise FetchError(str(file), problem, "Name the pack that was carried over.") from error
         with stream:
-            if stream.read(len(_MAGIC)) != _MAGIC:
+            if stream.read(4) != b"\x28\xb5\x2f\xfd":  # RFC 8878, section 3.1.1
                 raise FetchError(str(file), "is no zstd file, and so no pack", _MAKE_AGAIN)
             stream.seek(0)
             try:
-                plain = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
-                    stream, closefd=False
-                )
                 with tempfile.TemporaryDirectory(prefix=_STAGING, dir=raw) as staging:
-                    return _install(_members(plain), file, raw, Path(staging), progress or Silent())
+                    return _install(_members(packing.unzstd(stream)), file, raw, Path(staging), progress)
             except _HostileError as error:
                 problem = f"is no pack that Meadow wrote: {error}"
                 raise FetchError(str(file), problem, "Do not use it; make the pack again.") from error
@@ -129,8 +112,6 @@ class _Limited(io.RawIOBase):
 
 def _members(plain: BinaryIO) -> _Members:
     """The members of an archive with their contents; on hostile headers tarfile fails with whatever it comes upon."""
-    import zstandard
-
     limited = _Limited(plain)
     try:
         with tarfile.open(fileobj=limited, mode="r|") as tar:
@@ -161,84 +142,59 @@ def _content(members: _Members, path: str, size: int | None) -> IO[bytes]:
     return content
 
 
-def _install(members: _Members, file: Path, raw: Path, staging: Path, progress: Progress) -> Unpacked:
-    entries = _read_list(_content(members, LIST, None).read(), file)
-    total, size = sum(entry.bytes for entry in entries), file.stat().st_size
+def _install(members: _Members, file: Path, raw: Path, staging: Path, progress: Progress | None) -> Unpacked:
+    listed = _read_list(_content(members, LIST, None).read(), file)
+    total, size = sum(entry.bytes for entry in listed.files), file.stat().st_size
     if total > RATIO_FLOOR and total > MAX_RATIO * size:
-        raise _HostileError(
-            f"it claims to unpack to {total:,} bytes, {total // max(1, size):,} times its size"
-        )
-    same = _compare(entries, raw)
-    wanted = sum(entry.bytes for entry in entries if entry.path not in same)
+        claim = f"it claims to unpack to {total:,} bytes, {total // max(1, size):,} times its size"
+        raise _HostileError(claim)
+    same = _compare(listed.files, raw)
+    wanted = sum(entry.bytes for entry in listed.files if entry.path not in same)
     free = shutil.disk_usage(raw).free
     if wanted > free:
         problem = f"{wanted:,} bytes are to be unpacked and {free:,} are free"
         raise FetchError(str(raw), problem, "Free space, or choose another raw store with --raw.")
     meter = Meter(progress, file.name, total)
-    for number, entry in enumerate(entries):
+    new: dict[str, Path] = {}
+    for number, entry in enumerate(listed.files):
+        content = meter.over(_content(members, entry.path, entry.bytes))
         # Names in here are numbers: what a path means to this file system matters only at the end.
-        place = os.devnull if entry.path in same else staging / str(number)
-        digest = hashlib.sha256()
-        content = _content(members, entry.path, entry.bytes)
-        with open(place, "wb") as target:  # noqa: PTH123 - either is a path
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-                target.write(chunk)
-                meter.add(len(chunk))
-        if digest.hexdigest() != entry.sha256:
+        place = Path(os.devnull) if entry.path in same else staging / str(number)
+        with place.open("wb") as target:
+            shutil.copyfileobj(content, target, CHUNK)
+        if content.sha256 != entry.sha256:
             problem = f"{entry.path} has another SHA-256 than the pack's list says; nothing was installed"
             raise FetchError(str(file), problem, _MAKE_AGAIN)
-    further = next(members, None)
-    if further:
+        if entry.path not in same:
+            new[entry.path] = place
+    if further := next(members, None):
         raise _HostileError(f"it holds {further[0].name!r}, which its list does not name")
     # From here on all is verified. Each file appears at once, so that a kill costs only what is not there yet.
-    for number, entry in enumerate(entries):
-        if entry.path not in same:
-            _put(staging / str(number), raw / entry.path, entry.source)
-    installed = tuple(sorted(entry.path for entry in entries if entry.path not in same))
-    return Unpacked(
-        tuple(sorted({entry.source for entry in entries})), installed, tuple(sorted(same)), wanted
-    )
+    for path, place in new.items():
+        _put(place, raw / path)
+    return Unpacked(listed.sources, tuple(sorted(new)), tuple(sorted(same)), wanted)
 
 
-def _read_list(content: bytes, file: Path) -> list[PackEntry]:
-    strange = _HostileError("its list of files is not that of a pack")
+def _read_list(content: bytes, file: Path) -> PackList:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise _HostileError(f"its list of files is no JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise strange
-    if found.get("version") != VERSION:
+    if (
+        isinstance(found, dict)
+        and found.get("format") == packing.FORMAT
+        and found.get("version") != packing.VERSION
+    ):
         problem = f"is a pack of format {found.get('version')!r}, which this Meadow does not know"
         raise FetchError(str(file), problem, "Install the Meadow that made it.")
-    items = found.get("files")
-    items = items if isinstance(items, list) else []
-    entries = {entry.path: entry for entry in map(_entry, items)}
-    if not entries:
-        raise _HostileError("its list names no files")
-    if len(entries) != len(items):
-        raise _HostileError("its list names a file twice")
-    for path in entries:
-        if any(str(above) in entries for above in Path(path).parents):
-            raise _HostileError(f"{path!r} would lie below a file")
-    return list(entries.values())
+    try:
+        return PackList.model_validate(found)
+    except pydantic.ValidationError as error:
+        wrong = next(mistakes(error, PackList))
+        raise _HostileError(f"its list of files is not that of a pack: {wrong}") from error
 
 
-def _entry(item: Any) -> PackEntry:
-    match item:
-        case {"path": str(path), "bytes": int(size), "sha256": str(sha256)} if size >= 0 and size is not True:
-            wrong = not_allowed(path)
-        case _:
-            raise _HostileError("its list of files is not that of a pack")
-    if wrong:
-        raise _HostileError(f"the path {path!r}: {wrong}")
-    if not _SHA256.fullmatch(sha256):
-        raise _HostileError(f"{path!r} has no SHA-256")
-    return PackEntry(path, size, sha256)
-
-
-def _compare(entries: Sequence[PackEntry], raw: Path) -> frozenset[str]:
+def _compare(entries: list[PackEntry], raw: Path) -> set[str]:
     """The files that the raw store has already.
 
     Raises:
@@ -248,37 +204,25 @@ def _compare(entries: Sequence[PackEntry], raw: Path) -> frozenset[str]:
     for entry in entries:
         target = raw / entry.path
         try:
-            if (
-                target.is_file()
-                and target.stat().st_size == entry.bytes
-                and sha256_of(target) == entry.sha256
-            ):
+            there = target.is_file() and target.stat().st_size == entry.bytes
+            if there and sha256_of(target) == entry.sha256:
                 same.add(entry.path)
-            elif os.path.lexists(target) and not travels(target.name):  # notes are merged or replaced
+            elif os.path.lexists(target) and not packing.travels(target.name):  # notes are merged or replaced
                 others.append(entry.path)
         except OSError as error:
             raise FetchError(str(target), f"cannot be read: {error.strerror or error}") from error
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        raise FetchError(
-            str(raw),
-            f"has other files than the pack in the places of {', '.join(others[:5])}{more}",
-            "Move these away, or unpack into another raw store with --raw; nothing was changed.",
-        )
-    return frozenset(same)
+        problem = f"has other files than the pack in the places of {', '.join(others[:5])}{more}"
+        remedy = "Move these away, or unpack into another raw store with --raw; nothing was changed."
+        raise FetchError(str(raw), problem, remedy)
+    return same
 
 
-def _put(place: Path, target: Path, source: str) -> None:
+def _put(place: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.name == RECORD and target.exists():
-        merged = record(target, source) | record(place, source)
-        place.write_text(lines(merged[name] for name in sorted(merged)), encoding="utf-8", newline="\n")
-    try:
-        place.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # A source's folder may be a link to another disk.
-        beside = target.with_name(f".{target.name}.part")
-        shutil.copyfile(place, beside)
-        beside.replace(target)
+        write_record(place, record(target, "") | record(place, ""))
+    beside = target.with_name(f".{target.name}.part")
+    shutil.move(place, beside)  # a source's folder may be a link to another disk
+    beside.replace(target)

@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from meadow.fetch import Address, FetchError, FetchReport, Patience, check, fetch
-from meadow.fetch.partial import PartialFile
+from meadow.fetch.partial import Facts, PartialFile
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, records, sha256, status
 
@@ -154,11 +154,8 @@ def test_a_copy_that_was_cut_off_is_gone_on_with(tmp_path: Path, quick: Patience
     (raw / name).mkdir(parents=True)
     fs = fsspec.filesystem("file")
     part = PartialFile(raw / name, Address(name, "a.zip"))
-    facts = {
-        "url": f"{copy}/{name}/a.zip",
-        "etag": str(fs.ukey(str(copy / name / "a.zip"))),
-        "total": len(ZIP),
-    }
+    version = str(fs.ukey(str(copy / name / "a.zip")))
+    facts = Facts(url=f"{copy}/{name}/a.zip", etag=version, total=len(ZIP))
     part.begin(facts)
     part.write(ZIP[:50_000])
     part.close()
@@ -169,7 +166,7 @@ def test_a_copy_that_was_cut_off_is_gone_on_with(tmp_path: Path, quick: Patience
     # Another version of the file is begun anew.
     (raw / name / "a.zip").unlink()
     part = PartialFile(raw / name, Address(name, "a.zip"))
-    part.begin({**facts, "etag": "older"})
+    part.begin(facts.model_copy(update={"etag": "older"}))
     part.write(b"PK\x03\x04" + b"\0" * 50_000)
     part.close()
     fetch([f"{name}/a.zip"], raw=raw, mirror=str(copy), patience=quick)
