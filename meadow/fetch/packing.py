@@ -8,7 +8,6 @@ version of zstandard): no dates, owners or paths of the machine are in it. `mead
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import stat
@@ -16,7 +15,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import pydantic
 import zstandard
@@ -30,7 +29,7 @@ LIST, FORMAT, VERSION = "MEADOW-PACK.json", "meadow-pack", 1
 LONGEST_LIST = 256 * 2**20
 #: zstd's default levels use windows up to 8 MiB and its strongest 128 MiB; the reader needs that much memory.
 _MAX_WINDOW = 2**27
-CHUNK = 2**20
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +108,41 @@ class PackList(pydantic.BaseModel, strict=True):
 
 
 class Meter:
-    """Reads one stream after the other: hashes each, and shows how much of all of them is done.
-
-    Attributes:
-        size: Bytes read of the last one.
-    """
+    """Adds up the bytes of several files for one line of progress."""
 
     def __init__(self, progress: Progress | None, what: str, total: int) -> None:
         self._progress, self._what, self._total, self._done = progress or Silent(), what, total, 0
 
-    def over(self, stream: IO[bytes]) -> Meter:
-        """Begins with the next stream."""
-        self._stream, self._digest, self.size = stream, hashlib.sha256(), 0
-        return self
+    def copy(self, source: BinaryIO, target: BinaryIO | None, size: int) -> str:
+        """Reads so many bytes, and writes them somewhere; their hex SHA-256.
 
-    def read(self, size: int = -1) -> bytes:
-        """Reads from the stream."""
-        data = self._stream.read(size)
-        self._digest.update(data)
-        self.size += len(data)
-        self._done += len(data)
-        self._progress(self._what, min(self._done, self._total), self._total)
-        return data
+        Raises:
+            EOFError: There are fewer.
+        """
+        digest = hashlib.sha256()
+        while size:
+            data = source.read(min(size, _CHUNK))
+            if not data:
+                raise EOFError(f"{size:,} bytes are missing")
+            digest.update(data)
+            if target:
+                target.write(data)
+            size -= len(data)
+            self._done += len(data)
+            self._progress(self._what, self._done, self._total)
+        return digest.hexdigest()
 
-    @property
-    def sha256(self) -> str:
-        """The hash of what was read of the last one."""
-        return self._digest.hexdigest()
+
+def header(path: str, size: int) -> bytes:
+    """What stands before a file in a pack."""
+    member = tarfile.TarInfo(path)
+    member.size, member.mode = size, 0o644
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def padding(size: int, block: int = tarfile.BLOCKSIZE) -> bytes:
+    """What stands after a file of that size in a pack."""
+    return bytes(-size % block)
 
 
 def unzstd(stream: BinaryIO) -> BinaryIO:
@@ -167,8 +174,10 @@ def pack(
             remedy = "Fill the raw store first, with `meadow fetch` or by hand."
             raise FetchError(str(raw), "there is nothing to pack", remedy)
         # Each file is read twice: for the list, then for the pack.
-        meter = Meter(progress, file.name, 2 * sum(local.stat().st_size for local in found.values()))
-        listed = PackList(files=[_entry(path, local, meter) for path, local in found.items()])
+        sizes = {path: local.stat().st_size for path, local in found.items()}
+        total = sum(sizes.values())
+        meter = Meter(progress, file.name, 2 * total)
+        listed = PackList(files=[_entry(path, found[path], size, meter) for path, size in sizes.items()])
         file.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as stream:
             _write(stream, listed, found, meter)
@@ -181,8 +190,7 @@ def pack(
         raise FetchError(str(file), problem, "Make room, or choose another place.") from error
     finally:
         beside.unlink(missing_ok=True)
-    unpacked = sum(entry.bytes for entry in listed.files)
-    return Packed(file, listed.sources, len(found), unpacked, size, sha256, tuple(left_out))
+    return Packed(file, listed.sources, len(found), total, size, sha256, tuple(left_out))
 
 
 def _check_target(raw: Path, file: Path) -> None:
@@ -260,16 +268,13 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path, str]]:
             yield path, local, _not_allowed(path)
 
 
-def _entry(path: str, local: Path, meter: Meter) -> PackEntry:
+def _entry(path: str, local: Path, size: int, meter: Meter) -> PackEntry:
     try:
         with local.open("rb") as stream:
-            meter.over(stream)
-            while meter.read(CHUNK):
-                pass
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
+            return PackEntry(path=path, bytes=size, sha256=meter.copy(stream, None, size))
+    except (OSError, EOFError) as error:
+        problem = f"cannot be read: {error}"
         raise FetchError(path, problem, "See that you may read it, or remove it.") from error
-    return PackEntry(path=path, bytes=meter.size, sha256=meter.sha256)
 
 
 def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Meter) -> None:
@@ -279,27 +284,22 @@ def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Me
         raise FetchError(LIST, problem, "Pack sources one by one.")
     # One thread: with several, the bytes would be others.
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-    with (
-        compressor.stream_writer(stream, closefd=False) as packed,
-        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        tar.addfile(_member(LIST, len(content)), io.BytesIO(content))
+    with compressor.stream_writer(stream, closefd=False) as packed:
+        first = header(LIST, len(content)) + content + padding(len(content))
+        done = len(first)
+        packed.write(first)
         for entry in listed.files:
-            remedy = "Wait until whatever writes to it is done, and pack again."
-            changed = FetchError(entry.path, "changed while it was packed", remedy)
+            before, after = header(entry.path, entry.bytes), padding(entry.bytes)
+            packed.write(before)
             try:
                 with found[entry.path].open("rb") as inner:
-                    tar.addfile(_member(entry.path, entry.bytes), meter.over(inner))
-            except OSError as error:
-                # An error without a number is tarfile's for a file that ends early, one with a name that of open().
-                if error.errno is not None and error.filename is None:
-                    raise
-                raise changed from error
-            if meter.sha256 != entry.sha256:
-                raise changed
-
-
-def _member(path: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(path)
-    member.size, member.mode = size, 0o644
-    return member
+                    same = meter.copy(inner, packed, entry.bytes) == entry.sha256
+            except (EOFError, FileNotFoundError, PermissionError):
+                same = False
+            if not same:
+                remedy = "Wait until whatever writes to it is done, and pack again."
+                raise FetchError(entry.path, "changed while it was packed", remedy)
+            packed.write(after)
+            done += len(before) + entry.bytes + len(after)
+        end = bytes(2 * tarfile.BLOCKSIZE)
+        packed.write(end + padding(done + len(end), tarfile.RECORDSIZE))

@@ -1,22 +1,20 @@
 """Installing a pack, which may come from anybody.
 
-Only plain files that the pack's list names, in its order and with the size and hash that it names, are taken. They
-wait under numbers in a folder beside, and the raw store gets them when the last one has been verified: that is
-stricter than the filters of `tarfile`, which judge one member at a time.
+Of a pack, only those bytes are taken that Meadow itself writes for the files of its list: no link, no device and no
+file beside them gets as far as to be looked at, which is stricter than the filters of `tarfile`. The files wait
+under numbers in a folder beside, and the raw store gets them when the last one has been verified.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import pydantic
 import zstandard
@@ -26,14 +24,10 @@ from meadow.core.yamlfile import mistakes
 from meadow.fetch import packing
 from meadow.fetch.addresses import RECORD, record, write_record
 from meadow.fetch.outcome import FetchError, Progress, locked, sha256_of, unwritable
-from meadow.fetch.packing import CHUNK, LIST, LONGEST_LIST, Meter, PackEntry, PackList
+from meadow.fetch.packing import FORMAT, LIST, LONGEST_LIST, VERSION, PackEntry, PackList
 
-#: What tar may spend on the header of one member, long names included; more is an attack on memory.
-_MAX_HEADER = 2**20
 _STAGING = ".unpack-"
 _MAKE_AGAIN = "Make the pack again with `meadow fetch --pack`, and compare its SHA-256 after carrying it."
-
-_Members = Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,64 +80,18 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
             stream.seek(0)
             try:
                 with tempfile.TemporaryDirectory(prefix=_STAGING, dir=raw) as staging:
-                    return _install(_members(packing.unzstd(stream)), file, raw, Path(staging), progress)
+                    return _install(packing.unzstd(stream), file, raw, Path(staging), progress)
             except _HostileError as error:
                 problem = f"is no pack that Meadow wrote: {error}"
                 raise FetchError(str(file), problem, "Do not use it; make the pack again.") from error
-            except (tarfile.TarError, zstandard.ZstdError, EOFError, UnicodeError) as error:
+            except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
                 raise FetchError(str(file), f"is damaged: {error}", _MAKE_AGAIN) from error
             except OSError as error:
                 raise unwritable(raw, error) from error
 
 
-class _Limited(io.RawIOBase):
-    """The unpacked stream as tar reads it; may not give more than what the next step needs."""
-
-    def __init__(self, inner: BinaryIO) -> None:
-        self._inner, self.left = inner, _MAX_HEADER
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._inner.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise _HostileError("a member's header is larger than any header is")
-        return data
-
-
-def _members(plain: BinaryIO) -> _Members:
-    """The members of an archive with their contents; on hostile headers tarfile fails with whatever it comes upon."""
-    limited = _Limited(plain)
-    try:
-        with tarfile.open(fileobj=limited, mode="r|") as tar:
-            while (member := tar.next()) is not None:
-                # All members that it has seen would be memory without bound.
-                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
-                limited.left = member.size + 2 * _MAX_HEADER  # its content, and the next header
-                yield member, tar.extractfile(member) if member.isreg() else None
-    except (_HostileError, tarfile.TarError, zstandard.ZstdError, OSError, EOFError):
-        raise
-    except Exception as error:
-        raise _HostileError(f"a header that cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _content(members: _Members, path: str, size: int | None) -> IO[bytes]:
-    """The content of the next member, which must be that plain file."""
-    member, content = next(members, (None, None))
-    if member is None:
-        raise EOFError(f"it ends before {path}")
-    if content is None or member.type != tarfile.REGTYPE or member.sparse is not None:  # pyright: ignore
-        raise _HostileError(f"{member.name!r} is a link, a folder or a device")
-    if member.name != path:
-        raise _HostileError(f"{member.name!r} stands where its list names {path!r}")
-    if size is not None and member.size != size:
-        raise _HostileError(f"{path!r} has {member.size:,} bytes, its list says {size:,}")
-    if size is None and not 0 <= member.size <= LONGEST_LIST:
-        raise _HostileError(f"its list of files claims {member.size:,} bytes")
-    return content
-
-
-def _install(members: _Members, file: Path, raw: Path, staging: Path, progress: Progress | None) -> Unpacked:
-    listed = _read_list(_content(members, LIST, None).read(), file)
+def _install(plain: BinaryIO, file: Path, raw: Path, staging: Path, progress: Progress | None) -> Unpacked:
+    listed = _read_list(plain, file)
     total, size = sum(entry.bytes for entry in listed.files), file.stat().st_size
     if total > RATIO_FLOOR and total > MAX_RATIO * size:
         claim = f"it claims to unpack to {total:,} bytes, {total // max(1, size):,} times its size"
@@ -154,37 +102,55 @@ def _install(members: _Members, file: Path, raw: Path, staging: Path, progress: 
     if wanted > free:
         problem = f"{wanted:,} bytes are to be unpacked and {free:,} are free"
         raise FetchError(str(raw), problem, "Free space, or choose another raw store with --raw.")
-    meter = Meter(progress, file.name, total)
+    meter = packing.Meter(progress, file.name, total)
     new: dict[str, Path] = {}
     for number, entry in enumerate(listed.files):
-        content = meter.over(_content(members, entry.path, entry.bytes))
+        _expect(plain, packing.header(entry.path, entry.bytes), entry.path)
         # Names in here are numbers: what a path means to this file system matters only at the end.
         place = Path(os.devnull) if entry.path in same else staging / str(number)
         with place.open("wb") as target:
-            shutil.copyfileobj(content, target, CHUNK)
-        if content.sha256 != entry.sha256:
+            sha256 = meter.copy(plain, target, entry.bytes)
+        if sha256 != entry.sha256:
             problem = f"{entry.path} has another SHA-256 than the pack's list says; nothing was installed"
             raise FetchError(str(file), problem, _MAKE_AGAIN)
+        _expect(plain, packing.padding(entry.bytes), entry.path)
         if entry.path not in same:
             new[entry.path] = place
-    if further := next(members, None):
-        raise _HostileError(f"it holds {further[0].name!r}, which its list does not name")
+    _expect(plain, bytes(2 * tarfile.BLOCKSIZE), "what follows the last file")
+    if any(plain.read(tarfile.RECORDSIZE)) or plain.read(1):
+        raise _HostileError("it holds more than its list names")
     # From here on all is verified. Each file appears at once, so that a kill costs only what is not there yet.
     for path, place in new.items():
         _put(place, raw / path)
     return Unpacked(listed.sources, tuple(sorted(new)), tuple(sorted(same)), wanted)
 
 
-def _read_list(content: bytes, file: Path) -> PackList:
+def _take(plain: BinaryIO, size: int, what: str) -> bytes:
+    found = plain.read(size)
+    if len(found) < size:
+        raise EOFError(f"it ends at {what}")
+    return found
+
+
+def _expect(plain: BinaryIO, wanted: bytes, what: str) -> None:
+    """Reads what must come next."""
+    if _take(plain, len(wanted), what) != wanted:
+        raise _HostileError(
+            f"{what} is not the plain file, of the size and in the place, that its list names"
+        )
+
+
+def _read_list(plain: BinaryIO, file: Path) -> PackList:
+    begin = _take(plain, tarfile.BLOCKSIZE, LIST)
+    size = tarfile.TarInfo.frombuf(begin, "utf-8", "surrogateescape").size
+    if not 0 <= size <= LONGEST_LIST or begin != packing.header(LIST, size):
+        raise _HostileError(f"it does not begin with {LIST}")
     try:
-        found = json.loads(content)
+        found = json.loads(_take(plain, size, LIST))
     except (ValueError, RecursionError) as error:
         raise _HostileError(f"its list of files is no JSON: {error}") from error
-    if (
-        isinstance(found, dict)
-        and found.get("format") == packing.FORMAT
-        and found.get("version") != packing.VERSION
-    ):
+    _expect(plain, packing.padding(size), LIST)
+    if isinstance(found, dict) and found.get("format") == FORMAT and found.get("version") != VERSION:
         problem = f"is a pack of format {found.get('version')!r}, which this Meadow does not know"
         raise FetchError(str(file), problem, "Install the Meadow that made it.")
     try:
