@@ -13,6 +13,9 @@ import filelock
 
 from meadow.core.errors import Error
 
+#: What to do where a raw store cannot be written; what is there stays.
+ROOM = "Make room, or name another folder with --raw."
+
 
 class FetchError(Error):
     """Something that could not be fetched, packed or unpacked.
@@ -23,9 +26,9 @@ class FetchError(Error):
         remedy: What a person can do about it.
     """
 
-    def __init__(self, what: str, detail: str, remedy: str = "") -> None:
-        super().__init__(what, detail, remedy)
-        self.what, self.detail, self.remedy = what, detail, remedy
+    def __init__(self, what: object, detail: str, remedy: str = "") -> None:
+        super().__init__(str(what), detail, remedy)
+        self.what, self.detail, self.remedy = str(what), detail, remedy
 
     def __str__(self) -> str:
         return f"{self.what}: {self.detail.rstrip('.')}. {self.remedy}".rstrip()
@@ -119,25 +122,28 @@ def replace_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
+def explained(where: object, doing: str, remedy: str) -> Iterator[None]:
+    """Makes a `FetchError` of an error of the system: which place cannot be read or written, why, what to do."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be {doing}: {error.strerror or error}"
+        raise FetchError(error.filename or where, problem, remedy) from error
+
+
+@contextlib.contextmanager
 def locked(raw: Path) -> Iterator[None]:
     """Lets one process at a time fill a raw store, which is made where it does not exist.
 
     Raises:
         FetchError: Another process fills it, or it cannot be written.
     """
-    try:
+    with explained(raw, "written", ROOM):
         raw.mkdir(parents=True, exist_ok=True)
-        held = filelock.FileLock(raw / ".fetch.lock").acquire(timeout=0)
-    except filelock.Timeout:
-        problem = "another fetch is filling this raw store"
-        raise FetchError(str(raw), problem, "Wait for it, or name another folder with --raw.") from None
-    except OSError as error:
-        raise unwritable(raw, error) from None
+        try:
+            held = filelock.FileLock(raw / ".fetch.lock").acquire(timeout=0)
+        except filelock.Timeout:
+            problem = "another fetch is filling this raw store"
+            raise FetchError(raw, problem, "Wait for it, or name another folder with --raw.") from None
     with held:
         yield
-
-
-def unwritable(where: Path, error: OSError) -> FetchError:
-    """The error for a raw store, or something in it, that cannot be written; what is there stays."""
-    problem = f"cannot be written: {error.strerror or error}"
-    return FetchError(str(error.filename or where), problem, "Make room, or name another folder with --raw.")

@@ -22,7 +22,7 @@ import zstandard
 
 from meadow.core.builder import available
 from meadow.fetch.addresses import RECORD, check_path, source_of
-from meadow.fetch.outcome import FetchError, Progress, Silent, sha256_of
+from meadow.fetch.outcome import FetchError, Progress, Silent, explained, sha256_of
 
 LIST, FORMAT, VERSION = "MEADOW-PACK.json", "meadow-pack", 1
 #: A list of a million files; a raw store has hundreds.
@@ -167,40 +167,39 @@ def pack(
             file cannot be read or changes meanwhile.
     """
     beside = file.with_name(f".{file.name}.part")
-    try:
+    with explained(file, "written", "Make room, or choose another place."):
         _check_target(raw, file)
         found, left_out = _collect(raw, names)
         if not found:
             remedy = "Fill the raw store first, with `meadow fetch` or by hand."
-            raise FetchError(str(raw), "there is nothing to pack", remedy)
-        # Each file is read twice: for the list, then for the pack.
+            raise FetchError(raw, "there is nothing to pack", remedy)
         sizes = {path: local.stat().st_size for path, local in found.items()}
         total = sum(sizes.values())
+        # Each file is read twice: for the list, then for the pack.
         meter = Meter(progress, file.name, 2 * total)
         listed = PackList(files=[_entry(path, found[path], size, meter) for path, size in sizes.items()])
         file.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            _write(stream, listed, found, meter)
-            stream.flush()
-            os.fsync(stream.fileno())
-        sha256, size = sha256_of(beside), beside.stat().st_size
-        beside.replace(file)
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise FetchError(str(file), problem, "Make room, or choose another place.") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        try:
+            with beside.open("wb") as stream:
+                _write(stream, listed, found, meter)
+                stream.flush()
+                os.fsync(stream.fileno())
+            sha256, size = sha256_of(beside), beside.stat().st_size
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
     return Packed(file, listed.sources, len(found), total, size, sha256, tuple(left_out))
 
 
 def _check_target(raw: Path, file: Path) -> None:
     if file.is_dir():
-        raise FetchError(str(file), "is a folder", "Name the file to write, such as raw.tar.zst.")
+        raise FetchError(file, "is a folder", "Name the file to write, such as raw.tar.zst.")
     if file.resolve().is_relative_to(raw.resolve()):
-        raise FetchError(str(file), "lies in the raw store", "Write the pack to a place outside of it.")
+        raise FetchError(file, "lies in the raw store", "Write the pack to a place outside of it.")
     if file.exists() and file.stat().st_size and not _is_pack(file):
-        remedy = "Choose another name, or remove the file first."
-        raise FetchError(str(file), "is there already and is no pack", remedy)
+        raise FetchError(
+            file, "is there already and is no pack", "Choose another name, or remove the file first."
+        )
 
 
 def _is_pack(file: Path) -> bool:
@@ -269,12 +268,16 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path, str]]:
 
 
 def _entry(path: str, local: Path, size: int, meter: Meter) -> PackEntry:
-    try:
-        with local.open("rb") as stream:
+    with explained(path, "read", "See that you may read it, or remove it."), local.open("rb") as stream:
+        try:
             return PackEntry(path=path, bytes=size, sha256=meter.copy(stream, None, size))
-    except (OSError, EOFError) as error:
-        problem = f"cannot be read: {error}"
-        raise FetchError(path, problem, "See that you may read it, or remove it.") from error
+        except EOFError:
+            raise _changed(path) from None
+
+
+def _changed(path: str) -> FetchError:
+    remedy = "Wait until whatever writes to it is done, and pack again."
+    return FetchError(path, "changed while it was packed", remedy)
 
 
 def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Meter) -> None:
@@ -297,8 +300,7 @@ def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Me
             except (EOFError, FileNotFoundError, PermissionError):
                 same = False
             if not same:
-                remedy = "Wait until whatever writes to it is done, and pack again."
-                raise FetchError(entry.path, "changed while it was packed", remedy)
+                raise _changed(entry.path)
             packed.write(after)
             done += len(before) + entry.bytes + len(after)
         end = bytes(2 * tarfile.BLOCKSIZE)

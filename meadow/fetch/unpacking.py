@@ -23,7 +23,7 @@ from meadow.core.rawfile import MAX_RATIO, RATIO_FLOOR
 from meadow.core.yamlfile import mistakes
 from meadow.fetch import packing
 from meadow.fetch.addresses import RECORD, record, write_record
-from meadow.fetch.outcome import FetchError, Progress, locked, sha256_of, unwritable
+from meadow.fetch.outcome import ROOM, FetchError, Progress, explained, locked, sha256_of
 from meadow.fetch.packing import FORMAT, LIST, LONGEST_LIST, VERSION, PackEntry, PackList
 
 _STAGING = ".unpack-"
@@ -69,25 +69,20 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
     with locked(raw):
         for old in raw.glob(f"{_STAGING}*"):  # of a run that was killed
             shutil.rmtree(old, ignore_errors=True)
-        try:
+        with explained(file, "opened", "Name the pack that was carried over."):
             stream = file.open("rb")
-        except OSError as error:
-            problem = f"cannot be opened: {error.strerror or error}"
-            raise FetchError(str(file), problem, "Name the pack that was carried over.") from error
-        with stream:
+        with stream, explained(raw, "written", ROOM):
             if stream.read(4) != b"\x28\xb5\x2f\xfd":  # RFC 8878, section 3.1.1
-                raise FetchError(str(file), "is no zstd file, and so no pack", _MAKE_AGAIN)
+                raise FetchError(file, "is no zstd file, and so no pack", _MAKE_AGAIN)
             stream.seek(0)
             try:
                 with tempfile.TemporaryDirectory(prefix=_STAGING, dir=raw) as staging:
                     return _install(packing.unzstd(stream), file, raw, Path(staging), progress)
             except _HostileError as error:
                 problem = f"is no pack that Meadow wrote: {error}"
-                raise FetchError(str(file), problem, "Do not use it; make the pack again.") from error
+                raise FetchError(file, problem, "Do not use it; make the pack again.") from error
             except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-                raise FetchError(str(file), f"is damaged: {error}", _MAKE_AGAIN) from error
-            except OSError as error:
-                raise unwritable(raw, error) from error
+                raise FetchError(file, f"is damaged: {error}", _MAKE_AGAIN) from error
 
 
 def _install(plain: BinaryIO, file: Path, raw: Path, staging: Path, progress: Progress | None) -> Unpacked:
@@ -101,7 +96,7 @@ def _install(plain: BinaryIO, file: Path, raw: Path, staging: Path, progress: Pr
     free = shutil.disk_usage(raw).free
     if wanted > free:
         problem = f"{wanted:,} bytes are to be unpacked and {free:,} are free"
-        raise FetchError(str(raw), problem, "Free space, or choose another raw store with --raw.")
+        raise FetchError(raw, problem, "Free space, or choose another raw store with --raw.")
     meter = packing.Meter(progress, file.name, total)
     new: dict[str, Path] = {}
     for number, entry in enumerate(listed.files):
@@ -112,7 +107,7 @@ def _install(plain: BinaryIO, file: Path, raw: Path, staging: Path, progress: Pr
             sha256 = meter.copy(plain, target, entry.bytes)
         if sha256 != entry.sha256:
             problem = f"{entry.path} has another SHA-256 than the pack's list says; nothing was installed"
-            raise FetchError(str(file), problem, _MAKE_AGAIN)
+            raise FetchError(file, problem, _MAKE_AGAIN)
         _expect(plain, packing.padding(entry.bytes), entry.path)
         if entry.path not in same:
             new[entry.path] = place
@@ -152,7 +147,7 @@ def _read_list(plain: BinaryIO, file: Path) -> PackList:
     _expect(plain, packing.padding(size), LIST)
     if isinstance(found, dict) and found.get("format") == FORMAT and found.get("version") != VERSION:
         problem = f"is a pack of format {found.get('version')!r}, which this Meadow does not know"
-        raise FetchError(str(file), problem, "Install the Meadow that made it.")
+        raise FetchError(file, problem, "Install the Meadow that made it.")
     try:
         return PackList.model_validate(found)
     except pydantic.ValidationError as error:
@@ -169,19 +164,17 @@ def _compare(entries: list[PackEntry], raw: Path) -> set[str]:
     same, others = set(), []
     for entry in entries:
         target = raw / entry.path
-        try:
+        with explained(target, "read", "See that you may read it."):
             there = target.is_file() and target.stat().st_size == entry.bytes
             if there and sha256_of(target) == entry.sha256:
                 same.add(entry.path)
             elif os.path.lexists(target) and not packing.travels(target.name):  # notes are merged or replaced
                 others.append(entry.path)
-        except OSError as error:
-            raise FetchError(str(target), f"cannot be read: {error.strerror or error}") from error
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         problem = f"has other files than the pack in the places of {', '.join(others[:5])}{more}"
         remedy = "Move these away, or unpack into another raw store with --raw; nothing was changed."
-        raise FetchError(str(raw), problem, remedy)
+        raise FetchError(raw, problem, remedy)
     return same
 
 
