@@ -138,9 +138,8 @@ def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[
                     raise ValueError(f"{address.file} is declared twice; give each address a file of its own")
                 found[key] = address
             elif tuple(cells) != COLUMNS:
-                raise ValueError(
-                    f"the first line must be the columns {', '.join(COLUMNS)}, with tabs between"
-                )
+                columns = ", ".join(COLUMNS)
+                raise ValueError(f"the first line must be the columns {columns}, with tabs between")
         except ValueError as error:
             raise AddressError(f"{origin}:{number}: {error}") from None
         header = True
@@ -208,14 +207,7 @@ def write_record(path: Path, noted: Mapping[str, Address]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A source with those of its files that somebody asked for.
-
-    Attributes:
-        builder: The source.
-        addresses: Its declared files, or some of them.
-        whole: Whether all of the source is meant.
-        named: Whether it was asked for by name and not only by ``all``.
-    """
+    """A source with those of its declared files that somebody asked for: all, and by name or only by ``all``."""
 
     builder: type[Builder]
     addresses: tuple[Address, ...]

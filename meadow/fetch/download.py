@@ -103,8 +103,7 @@ class Downloader:
     def peek(self, url: str, what: str, most: int = 0) -> tuple[int, bytes]:
         """The status and the beginning of an answer, such as a mirror's list; `most` 0 asks for no content.
 
-        Raises:
-            FetchError: There is no answer, or no content and not for a clear reason (403, 404, 410).
+        An answer without content is a `FetchError`, unless the reason is clear (403, 404, 410).
         """
 
         def once() -> tuple[int, bytes]:
@@ -116,13 +115,7 @@ class Downloader:
         return self.patiently(what, once)
 
     def patiently(self, what: str, attempt: Callable[[], T], part: PartialFile | None = None) -> T:
-        """Runs an attempt until it is through, pausing after each `LaterError`; see `Patience`.
-
-        Args:
-            what: What errors call the matter.
-            attempt: Ends when all is there.
-            part: What grows while there is progress.
-        """
+        """Runs an attempt until it is through, pausing after each `LaterError`; `part` grows while there is progress."""
         patience, barren, number = self.patience, 0, 0
         while True:
             before = part.size if part else 0
@@ -158,7 +151,6 @@ class Downloader:
         Raises:
             LaterError: They ended early, or come too slowly.
             FetchError: More come than declared, or than the disk can hold.
-            FetchStoppedError: It was told to stop.
         """
         what, most = part.address.what, part.address.bytes
         looked = mark = part.size
@@ -185,20 +177,15 @@ class Downloader:
 
 
 class _Download:
-    """The download of one file, with what its attempts learn about the address.
-
-    Attributes:
-        spliced: Whether the file is put together from several answers.
-    """
+    """The download of one file, with what its attempts learn about the address."""
 
     def __init__(self, downloader: Downloader, part: PartialFile) -> None:
         self._downloader, self._part, self._address = downloader, part, part.address
         self._url = part.address.download
-        self.spliced = part.size > 0
+        self.spliced = part.size > 0  # put together from several answers
         self._ranges = True
 
     def run(self) -> Fetched:
-        """Gets all of it; see `Downloader.get`."""
         self._downloader.patiently(self._address.what, self._once, self._part)
         return self._part.settle()
 
@@ -232,12 +219,8 @@ class _Download:
             else:
                 start = self._look(chunks, response)
                 total = None if encoded else self._total(response)
-                url, etag, modified = (
-                    without_secrets(address.download),
-                    told.get("ETag"),
-                    told.get("Last-Modified"),
-                )
-                part.begin(Facts(url=url, etag=etag, modified=modified, total=total))
+                versions = {"etag": told.get("ETag"), "modified": told.get("Last-Modified")}
+                part.begin(Facts(url=without_secrets(address.download), total=total, **versions))
                 part.write(start)
             self._downloader.receive(chunks, part, total)
 

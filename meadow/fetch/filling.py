@@ -1,7 +1,4 @@
-"""Filling the raw store, looking what is there, and whether it is what was declared and noted.
-
-What was asked for is brought side by side, and each file that fails costs itself. `check` and `listing` ask no network.
-"""
+"""Filling the raw store, side by side, and looking what is there; `check` and `listing` ask no network."""
 
 from __future__ import annotations
 
@@ -72,24 +69,23 @@ def fetch(
     report = FetchReport(raw, broken=broken)
     with locked(raw), Downloader(patience, progress) as downloader:
         terms.accept(classes.values(), accept, raw)
-        jobs: list[_FetchJob] = []
         copy = None if mirror is None else open_mirror(mirror, downloader)
         if copy is None:
             downloader.http.open()  # what is wrong with a proxy's variable is said once, not for each file
+        jobs: list[_FetchJob] = []
         for source in chosen:
-            if asking := terms.needed(source.builder, raw):
-                report.terms.append(terms.shown(source.builder))
-                report.refused.append(terms.refusal(asking))
-                continue
+            found: list[_FetchJob] = []
+            asking = terms.needed(source.builder, raw)
             try:
-                if copy:
+                if asking:
+                    report.refused.append(terms.refusal(asking))
+                elif copy:
                     found = _from_mirror(source, report, copy)
                 else:
                     found = _from_publisher(source, report, downloader)
             except FetchError as error:
                 report.files.append(Fetched(source.name, "", "failed", detail=str(error)))
-                continue
-            if found:
+            if found or asking:
                 report.terms.append(terms.shown(source.builder))
             jobs += found
         for said in report.terms:
@@ -215,11 +211,7 @@ def _note(path: Path, got: Fetched) -> None:
 
 
 def _there(address: Address, target: Path) -> Fetched | None:
-    """What lies in the raw store in place of a file, or None where it has to be fetched.
-
-    Raises:
-        FetchError: There is something else.
-    """
+    """What lies in the raw store in place of a file, or None where it has to be fetched; else a `FetchError`."""
     if target.is_file():
         size = target.stat().st_size
         # Without a declared hash, what is there is not read in full: it would be read at each fetch.

@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
+import zstandard
+
 from meadow.core.rawfile import MAX_LINE
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import (
@@ -101,8 +103,10 @@ def fetch(
     work = _work_of(target)
     work.mkdir(parents=True, exist_ok=True)
     with closing(_KeptPages(work, without_secrets(address.url))) as kept:
-        told = progress or Silent(), patience or WikiPatience(), stop or threading.Event()
-        with closing(_Wiki(address, kept, *told)) as wiki:
+        wiki = _Wiki(
+            address, kept, progress or Silent(), patience or WikiPatience(), stop or threading.Event()
+        )
+        with closing(wiki):
             site = wiki.read()
         packed = kept.pack()
     sha256, size = sha256_of(packed), packed.stat().st_size
@@ -126,10 +130,7 @@ def by_hand(address: Address, folder: Path) -> str:
 
 
 def agent() -> str:
-    """How Meadow names itself to a wiki; ``$MEADOW_CONTACT``, an address to write to, is put in.
-
-    MediaWiki's etiquette asks for a way to reach whoever runs the program, which only they can give.
-    """
+    """How Meadow names itself to a wiki, with ``$MEADOW_CONTACT``, an address to write to, for which wikis ask."""
     contact = " ".join(re.sub(r"[^\x21-\x7e]|[()\\]", " ", os.environ.get("MEADOW_CONTACT", "")).split())
     return f"{AGENT} ({contact})" if contact else AGENT
 
@@ -161,13 +162,6 @@ class _KeptPages:
     An entry has the title by which the page was listed (it may have been moved since; to go on after its new title
     would pass over all that lies between), where the texts end with it, and for one that could not be read why.
     The first entry is about the wiki. What a kill or a power cut has left behind the last whole entry is cut off.
-
-    Attributes:
-        url: The API that they are from.
-        begun: When the first page was asked for, by this machine's clock in UTC.
-        pages: How many were read.
-        last: The title of the last one that was dealt with; empty before the first.
-        skipped: Those that could not be read: pageid, title, reason.
     """
 
     INDEX = "index.jsonl"
@@ -218,8 +212,6 @@ class _KeptPages:
 
     def pack(self) -> Path:
         """Compresses all texts into one file; those stay."""
-        import zstandard
-
         packed = self._work / "pages.jsonl.zst"
         with (self._work / "pages.jsonl").open("rb") as texts, packed.open("wb") as stream:
             zstandard.ZstdCompressor(level=9, write_checksum=True).copy_stream(texts, stream)
@@ -333,7 +325,7 @@ class _Wiki:
         }
 
     def _pages(self, after: str) -> Iterator[tuple[int, str]]:
-        """Yields (pageid, title) of all articles in the wiki's own order, those after a title."""
+        """Yields (pageid, title) of all articles after a title, in the wiki's own order."""
         going: dict[str, Any] = {"continue": ""}
         start = {"apfrom": after} if after else {}
         while True:
@@ -354,17 +346,10 @@ class _Wiki:
             going = further
 
     def _page(self, pageid: int) -> bytes:
-        """One rendered page, as the line of JSON to keep.
-
-        Raises:
-            _PageError: It cannot be read; others may.
-        """
-        wished = {
-            "prop": "text|revid|categories|displaytitle",
-            "disablelimitreport": 1,
-            "disableeditsection": 1,
-        }
-        parse = _mapping(self._ask(action="parse", pageid=pageid, **wished), "parse")
+        """One rendered page, as the line of JSON to keep."""
+        plain = {"disablelimitreport": 1, "disableeditsection": 1}
+        wished = {"pageid": pageid, "prop": "text|revid|categories|displaytitle", **plain}
+        parse = _mapping(self._ask(action="parse", **wished), "parse")
         if not isinstance(parse.get("text"), str | dict) or not isinstance(parse.get("title"), str):
             raise _PageError("no rendered text in the answer")
         record = json.dumps({"parse": parse}, ensure_ascii=True, separators=(",", ":")).encode()
@@ -373,12 +358,7 @@ class _Wiki:
         return record
 
     def _ask(self, **parameters: Any) -> dict[str, Any]:
-        """Makes a request until it is answered, with pauses.
-
-        Raises:
-            _PageError: The request is for a page, and this page cannot be had.
-            FetchError: The wiki cannot be read at all, or not now.
-        """
+        """Makes a request until it is answered, with pauses; raises as `_answer` does, once waiting does not help."""
         patience, faults, one_page = self._patience, 0, parameters["action"] == "parse"
         query = {**parameters, "format": "json", "formatversion": 2, "maxlag": MAXLAG}
         wait, why = patience.first, ""
@@ -412,8 +392,7 @@ class _Wiki:
         self._rest(0)
         begun = time.monotonic()
         with self._http.ask(self._address.url, self._address.what, query=query) as response:
-            astray = led_off_https(response, self._address.url)
-            if astray:
+            if astray := led_off_https(response, self._address.url):
                 raise self._failed(astray, later=False)
             body = beginning(response.iter_bytes(), MAX_LINE + 1)
             if len(body) > MAX_LINE:  # hangs up, which costs the connection and not the fetch
@@ -461,10 +440,9 @@ class _Wiki:
         """Whether the wiki answers at all, so that a fault is the page's."""
         query = {"action": "query", "meta": "siteinfo", "format": "json", "formatversion": 2}
         try:
-            status, _, body = self._get(query)
-        except LaterError:
+            return "query" in self._answer(query, one_page=False)
+        except (LaterError, FetchError):
             return False
-        return status == 200 and "query" in (_decoded(body) or {})
 
 
 def _decoded(body: bytes) -> dict[str, Any] | None:

@@ -42,12 +42,7 @@ _LONGEST_LIST = 4 * 2**20
 
 
 class Mirror(ABC):
-    """A copy of raw files.
-
-    Attributes:
-        shown: Where it is, without any password.
-        searchable: Whether one can look what there is.
-    """
+    """A copy of raw files; `shown` is where, without any password, `searchable` whether one can look what there is."""
 
     shown: str
     searchable = True
@@ -107,11 +102,7 @@ class Mirror(ABC):
 
 
 def open_mirror(where: str, downloader: Downloader) -> Mirror:
-    """The mirror at a place.
-
-    Args:
-        where: A folder, or an address: ``http://``, ``https://`` or one that fsspec knows.
-        downloader: What fetches over HTTP, and knows how far it is.
+    """The mirror at a place: a folder, or an address (``http://``, ``https://`` or one that fsspec knows).
 
     Raises:
         FetchError: There is nothing, or what reads such addresses is not installed.
@@ -179,9 +170,8 @@ class _FileMirror(Mirror):
         self._root = root.rstrip("/")
         if not address and not Path(self._root).is_dir():
             shown = re.sub(r"//[^/]*@", "//", where)  # an address that is none can hold a password, too
-            raise FetchError(
-                "--mirror", f"the folder {shown} does not exist", "It holds one folder per source."
-            )
+            problem = f"the folder {shown} does not exist"
+            raise FetchError("--mirror", problem, "It holds one folder per source.")
 
     def _listed(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
         try:
@@ -205,7 +195,7 @@ class _FileMirror(Mirror):
         return [Address(source, file, "", size) for file, size in found if check_path(file) is None]
 
     def _walk(self, folder: str, depth: int) -> Iterator[tuple[str, int | None]]:
-        # Not walk() of fsspec, which passes over folders below that cannot be read.
+        # Not walk() of fsspec, which passes over folders below that cannot be read, even if told not to.
         try:
             entries = self._fs.ls(folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from lxml import html as documents
+
 #: How much of a page is looked at; a login page of a large site is some 200 kB before its form.
 LOOKED_AT = 512 * 1024
 
@@ -33,26 +35,22 @@ _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml\b[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
     re.I | re.S,
 )
-_TAGS = re.compile(r"<[^<>]*>")
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,2000})", re.I)
 
-#: What the kinds of pages say, in the order in which they are asked for: a quota page offers to sign in, too. The
-#: path of the address stands before the page.
-_KINDS = (
+#: What pages say that tell more than the status they come with, in the order in which they are asked for (a quota page
+#: offers to sign in, too), with what it means and what to do. The path of the address stands before the page.
+_TELLING = (
     (
-        "quota",
         r"quota exceeded|too many users have viewed or downloaded|download quota|bandwidth limit",
         "its host has given the file to too many people lately (a quota page)",
         "Such quotas are lifted within a day or so: run the command again then.",
     ),
     (
-        "expired",
         r"link (?:has |is )?(?:expired|no longer valid)|(?:request|token|url|signature) has expired|expired link",
         "the link has expired",
         "Get a new link from the publisher.",
     ),
     (
-        "login",
         r"<input[^<>]{1,500}?type\s{0,9}=\s{0,9}[\"']?password|ServiceLogin|\b(?:sign|log) ?in to (?:continue|your)|"
         r"please (?:sign|log) ?in|you need access|request access|authentication required|"
         r"^(?:/\S*)?/(?:log|sign)-?in\b",
@@ -60,18 +58,14 @@ _KINDS = (
         "Sign in with a browser.",
     ),
     (
-        "blocked",
         r"blocked by|web ?filter|content filter|access (?:to this (?:site|page) )?(?:has been |is )?(?:blocked|denied)|"
         r"captive portal|security policy",
         "a filter between here and the host, or the host itself, refuses",
         "Ask those who run the network, or use a mirror (--mirror).",
     ),
-    (
-        "gone",
-        r"\b(?:404|410)\b|not found|does ?n.t exist|no longer (?:available|exists)|has been (?:removed|deleted)",
-        "the file is no longer there",
-        "See the publisher's page for its new place.",
-    ),
+)
+_GONE = (
+    r"\b(?:404|410)\b|not found|does ?n.t exist|no longer (?:available|exists)|has been (?:removed|deleted)"
 )
 
 
@@ -79,22 +73,14 @@ _KINDS = (
 class StrayPage:
     """A page that came instead of a file.
 
-    Attributes:
-        kind: ``quota``, ``expired``, ``login``, ``blocked``, ``gone``, ``confirm`` or ``page``.
-        detail: What it says, in words.
-        remedy: What to do; empty where only the way by hand is left.
-        follow: The address that a page before a large download leads on to; else empty.
+    What it says, what to do (empty where only the way by hand is left), the address that a page before a large
+    download leads on to, and whether it says more than the status it came with.
     """
 
-    kind: str
     detail: str
     remedy: str = ""
     follow: str = ""
-
-    @property
-    def telling(self) -> bool:
-        """Whether it says more than the status it came with."""
-        return self.kind in ("quota", "expired", "login", "blocked")
+    telling: bool = False
 
 
 def is_page(start: bytes) -> bool:
@@ -103,25 +89,25 @@ def is_page(start: bytes) -> bool:
 
 
 def explain(content: bytes, url: str) -> StrayPage:
-    """Says what a page is.
-
-    Args:
-        content: Its first `LOOKED_AT` bytes.
-        url: Where it came from, after redirects.
-    """
+    """Says what a page is, by its first `LOOKED_AT` bytes and the address that it came from, after redirects."""
     text, came = content.decode("utf-8", "replace"), "a web page came instead of the file"
-    follow = _lead(content, url)
-    if follow:
+    if follow := _lead(content, url):
         asks = f"{came}: its host asks whether to download a large file"
-        return StrayPage("confirm", asks, "Answer it in a browser.", follow)
+        return StrayPage(asks, "Answer it in a browser.", follow)
     title = title_of(text)
     said = f' ("{title}")' if title else ""
+
+    def says(pattern: str, words: str) -> bool:
+        return bool(re.search(pattern, title, re.I) or re.search(pattern, words, re.I))
+
     asked = f"{urlsplit(url).path} {text}"
-    for kind, pattern, detail, remedy in _KINDS:
-        looked_at = _TAGS.sub(" ", text)[:2000] if kind == "gone" else asked
-        if re.search(pattern, title, re.I) or re.search(pattern, looked_at, re.I):
-            return StrayPage(kind, f"{came}: {detail}{said}", remedy)
-    return StrayPage("page", f"{came}{said}")
+    for pattern, detail, remedy in _TELLING:
+        if says(pattern, asked):
+            return StrayPage(f"{came}: {detail}{said}", remedy, telling=True)
+    if says(_GONE, re.sub(r"<[^<>]*>", " ", text)[:2000]):
+        remedy = "See the publisher's page for its new place."
+        return StrayPage(f"{came}: the file is no longer there{said}", remedy)
+    return StrayPage(f"{came}{said}")
 
 
 def title_of(text: str) -> str:
@@ -140,12 +126,7 @@ def _shown(text: str) -> str:
 
 
 def _lead(content: bytes, url: str) -> str:
-    """Where a page before a large download leads on to; empty where it is none.
-
-    Only to the page's own host, or to Google's where the page is Google's.
-    """
-    from lxml import html as documents
-
+    """Where a page before a large download leads on to, on its own host or within Google's; else empty."""
     if b"download-form" not in content:
         return ""
     try:
@@ -167,21 +148,14 @@ def wrong_start(start: bytes, name: str) -> str | None:
     for ending, magics in _MAGIC.items():
         if name.endswith(ending):
             return None if start.startswith(magics) else f"it does not begin as a {ending} file does"
-    if name.endswith((".json", ".jsonl")):
-        begins = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        return (
-            None if begins in (b"{", b"[", b"") else f"it does not begin as a {Path(name).suffix} file does"
-        )
+    begins = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if name.endswith((".json", ".jsonl")) and begins not in (b"{", b"[", b""):
+        return f"it does not begin as a {Path(name).suffix} file does"
     return None
 
 
 def wrong_structure(path: Path, name: str = "") -> str | None:
-    """Why a file on disk is a page, cut off or of another format, as far as that is cheap to see; else None.
-
-    Args:
-        path: The file.
-        name: What it will be called, where that is not its name yet.
-    """
+    """Why a file, or what will have that name, is a page, cut off or of another format; None where nothing shows."""
     name, size = (name or path.name).lower(), path.stat().st_size
     if not size:
         return "it is empty"
@@ -191,8 +165,7 @@ def wrong_structure(path: Path, name: str = "") -> str | None:
         end = stream.read()
     if is_page(start) and not name.endswith((".html", ".htm", ".xml")):
         return "it is a web page"
-    wrong = wrong_start(start, name)
-    if wrong:
+    if wrong := wrong_start(start, name):
         return wrong
     if name.endswith(".7z"):
         # The signature header says where the last header lies: offset and size at bytes 12 and 20.
@@ -217,7 +190,7 @@ def service_error(content: bytes) -> str:
             value = json.loads(text)
         except (ValueError, RecursionError):
             return ""
-        found = value.get("error") or value.get("message")
-        return _shown(found) if isinstance(found, str) else ""
+        said = value.get("error") or value.get("message")
+        return _shown(said) if isinstance(said, str) else ""
     found = re.search(r"<Message>([^<]*)</Message>", text)
     return _shown(found[1]) if found else ""

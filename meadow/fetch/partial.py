@@ -41,16 +41,7 @@ class Facts(pydantic.BaseModel):
 
 
 class PartialFile:
-    """A file that is coming.
-
-    Args:
-        folder: The source's folder in the raw store.
-        address: What is declared of the file.
-
-    Attributes:
-        size: Bytes that are there.
-        facts: Of what is being fetched; None at the beginning.
-    """
+    """A file of a source's folder that is coming: the bytes that are there, and the facts of what is being fetched."""
 
     def __init__(self, folder: Path, address: Address) -> None:
         self.address, self._target = address, folder / address.file
@@ -109,11 +100,7 @@ class PartialFile:
             raise FetchError(self.address.what, said, "Make room, or name another folder with --raw.")
 
     def settle(self) -> Fetched:
-        """Checks the file, which came in full, and puts it in its place.
-
-        Raises:
-            FetchError: It is not what was declared, or no such file at all; nothing of it stays.
-        """
+        """Checks the file, which came in full, and puts it in its place; a wrong one is dropped with a `FetchError`."""
         self.close()
         address, size, sha256 = self.address, self.size, sha256_of(self._path)
         wrong = address.difference(size, sha256)

@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,7 @@ _PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
 _OPEN = "Open the address in a browser."
 
 
+@dataclass(eq=False)
 class LaterError(Exception):
     """An answer that may be another one later.
 
@@ -48,11 +50,10 @@ class LaterError(Exception):
         busy: Whether it is only that the host has too much to do.
     """
 
-    def __init__(
-        self, detail: str = "", wait: float | None = None, *, reached: bool = True, busy: bool = False
-    ) -> None:
-        super().__init__(detail)
-        self.detail, self.wait, self.reached, self.busy = detail, wait, reached, busy
+    detail: str = ""
+    wait: float | None = None
+    reached: bool = True
+    busy: bool = False
 
 
 class HttpClient:

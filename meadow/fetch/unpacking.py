@@ -89,8 +89,8 @@ def _install(plain: BinaryIO, file: Path, raw: Path, staging: Path, progress: Pr
     listed = _read_list(plain, file)
     total, size = sum(entry.bytes for entry in listed.files), file.stat().st_size
     if total > RATIO_FLOOR and total > MAX_RATIO * size:
-        claim = f"it claims to unpack to {total:,} bytes, {total // max(1, size):,} times its size"
-        raise _HostileError(claim)
+        times = total // max(1, size)
+        raise _HostileError(f"it claims to unpack to {total:,} bytes, {times:,} times its size")
     same = _compare(listed.files, raw)
     wanted = sum(entry.bytes for entry in listed.files if entry.path not in same)
     free = shutil.disk_usage(raw).free
@@ -131,7 +131,7 @@ def _expect(plain: BinaryIO, wanted: bytes, what: str) -> None:
     """Reads what must come next."""
     if _take(plain, len(wanted), what) != wanted:
         raise _HostileError(
-            f"{what} is not the plain file, of the size and in the place, that its list names"
+            f"{what} is not the plain file that its list names, of that size and in that place"
         )
 
 
@@ -156,11 +156,7 @@ def _read_list(plain: BinaryIO, file: Path) -> PackList:
 
 
 def _compare(entries: list[PackEntry], raw: Path) -> set[str]:
-    """The files that the raw store has already.
-
-    Raises:
-        FetchError: It has others in their places.
-    """
+    """The files that the raw store has already; others in their places are a `FetchError`."""
     same, others = set(), []
     for entry in entries:
         target = raw / entry.path
