@@ -10,9 +10,9 @@ from dataclasses import replace
 from html import unescape
 from typing import Any
 
-from meadow import MAX_LINE, BadRecord, RawFile, RawFileError, Rejected, damaged, json_lines
+from meadow import MAX_LINE, BadRecord, RawFile, RawFileError, Rejected, damaged
 from meadow.parse.htmltext import html_to_text
-from meadow.parse.jsonlines import LineRange
+from meadow.parse.jsonlines import json_lines_between
 
 from .pages import Page, number_of, title_of, unreadable
 
@@ -30,20 +30,16 @@ _MONTHS = tuple[str, ...](
 )
 _TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T")
 _CATEGORY = re.compile(r"\[\[\s*category\s*:([^\]|]{1,255})", re.IGNORECASE)
+# How XML is parsed: nothing is fetched, and no entity is expanded.
+_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 _CONTENT = re.compile(r"\b(?:mw-parser-output|mw-content-text|bodyContent)\b")
 
 
 def read_pages(file: RawFile, start: int = 0, end: int | None = None) -> Iterator[Page | Rejected]:
-    """Reads the pages of a raw file in its order.
+    """Reads the pages of a raw file (JSON lines, a saved page, or an XML export) in its order.
 
-    Args:
-        file: JSON lines, a saved page, or an XML export, told apart by suffix.
-        start: For JSON lines, the byte from which on lines are read; a line belongs to the range
-            that its first byte lies in.
-        end: The byte before which lines begin; None reads to the end.
-
-    Yields:
-        A `Page`, or what was wrong with a record.
+    Of JSON lines those are read that begin from byte `start` on and before byte `end`, None for all. Yields
+    pages, and what was wrong with a record.
 
     Raises:
         RawFileError: The file is damaged, as a whole or from some point on.
@@ -58,11 +54,10 @@ def read_pages(file: RawFile, start: int = 0, end: int | None = None) -> Iterato
 
 def _read_json_lines(file: RawFile, start: int, end: int | None) -> Iterator[Page | Rejected]:
     with file.open() as stream:
-        lines = LineRange(stream, start, end)
-        for _, value in json_lines(lines):
-            where = f"{file.path}#{lines.at}"
+        for at, value in json_lines_between(stream, start, end):
+            where = f"{file.path}#{at}"
             if isinstance(value, BadRecord):
-                detail = f"the line that begins at byte {lines.at}: {value.detail}"
+                detail = f"the line that begins at byte {at}: {value.detail}"
                 bad = unreadable(file, "line that is no JSON", detail, "Fetch the page again.", where)
                 yield replace(bad, excerpt=value.excerpt)
             else:
@@ -170,15 +165,7 @@ def _read_export(file: RawFile) -> Iterator[Page | Rejected]:
     root = None
     try:
         with file.open() as stream:
-            events = etree.iterparse(
-                stream,
-                events=("start", "end"),
-                resolve_entities=False,
-                no_network=True,
-                load_dtd=False,
-                huge_tree=False,
-            )
-            for event, element in events:
+            for event, element in etree.iterparse(stream, events=("start", "end"), **_SAFE):
                 if root is None:
                     root = element
                     _check_export(file, root)

@@ -26,11 +26,8 @@ __all__ = ["html_to_text", "node_to_text"]
 _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*)((?:\s+[a-zA-Z_:][-\w:.]*=\"[^\"]*\")*)\s*/?>",
 )
-# The entities that Markdown renderers write; others are looked at one by one.
-_OTHER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|nbsp);|#39;| )")
+_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|nbsp);|#39;| )")
 _ENTITY = re.compile(r"&(?:(#\d{2,6}|[A-Za-z]+\d*);|\s)?")
-_NAMED = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&nbsp;", "\xa0"), ("&amp;", "&"))
-
 _SKIPPED = frozenset("script style template title head iframe object noscript".split())
 # Tags that change no layout; the fast path takes them out before it looks at the rest.
 _INLINE = re.compile(
@@ -52,15 +49,11 @@ class _UnusualError(Error):
 
 
 def html_to_text(html: str) -> str:
-    """Renders an HTML fragment as readable text.
+    """Renders an HTML fragment, its entities still encoded, as readable text.
 
-    Args:
-        html: Markup, with its own entities still encoded (they are resolved once, here).
-
-    Returns:
-        Text with Markdown layout: ``- `` and ``1. `` lists, ``| a | b |`` tables, ``> `` quotes,
-        fenced code, ``#`` headings. Links keep their words, emphasis marks and images are dropped,
-        exponents are written ``10^3``. No leading or trailing blank lines.
+    Layout is Markdown: ``- `` and ``1. `` lists, ``| a | b |`` tables, ``> `` quotes, fenced code, ``#``
+    headings. Links keep their words, emphasis marks and images are dropped, exponents are written ``10^3``.
+    There are no blank lines at either end.
     """
     if "\x00" in html or "\r" in html:
         html = html.replace("\x00", "").replace("\r\n", "\n").replace("\r", "\n")
@@ -174,16 +167,10 @@ def _soup_tokens(root: Tag) -> list[_Token]:
 
 def _resolve(text: str) -> str:
     """Resolves entities once; for any that the two parsers might read differently, the slow one decides."""
-    if _OTHER_ENTITY.search(text):
-        for name in _ENTITY.findall(text):
-            if name[:1] == "#":
-                if not (160 <= int(name[1:]) < 0xD800 or 32 <= int(name[1:]) < 127):
-                    raise _UnusualError
-            elif name not in name2codepoint:
+    for name in _ENTITY.findall(text):
+        if name[:1] == "#":
+            if not (160 <= int(name[1:]) < 0xD800 or 32 <= int(name[1:]) < 127):
                 raise _UnusualError
-        return unescape(text)
-    if "&#" in text:
-        text = text.replace("&#39;", "'")
-    for entity, character in _NAMED:
-        text = text.replace(entity, character)
-    return text
+        elif name not in name2codepoint:
+            raise _UnusualError
+    return unescape(text)

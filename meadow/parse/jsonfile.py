@@ -14,15 +14,10 @@ _MAX_DEPTH = 16
 
 
 def read_json(file: RawFile, limit: int, *, unique: bool = False) -> Any:
-    """Reads a whole file.
-
-    Args:
-        file: The file, in UTF-8 with or without a BOM.
-        limit: The most bytes that it may hold.
-        unique: Whether an object may hold each key only once.
+    """Reads a whole file of up to `limit` bytes, in UTF-8 with or without a BOM.
 
     Raises:
-        RawFileError: It is no JSON, is larger than `limit`, or holds a key twice.
+        RawFileError: It is no JSON, is larger, or, if keys must be `unique`, an object holds one twice.
     """
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,17 +37,10 @@ def read_json(file: RawFile, limit: int, *, unique: bool = False) -> Any:
 
 
 def json_entries(file: RawFile, keys: str = "name") -> Iterator[tuple[str, Any]]:
-    """Streams the entries of the one JSON object that a file holds.
+    """Streams the (key, value) entries of the one JSON object in a file, in memory for the largest one.
 
-    Memory is that of the largest entry. A key that comes twice is given twice, so that a build can
-    see it; a dict would keep the last in silence.
-
-    Args:
-        file: The file.
-        keys: What the keys are, for the message where the file is no such object.
-
-    Yields:
-        (key, decoded value), in the order of the file.
+    A key that comes twice is given twice, so that a build can see it; a dict would keep the last in silence.
+    `keys` says what the keys are, for the message where the file is no such object.
 
     Raises:
         RawFileError: The file is no JSON object, is cut off, is not UTF-8, nests deeper than any real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 __all__ = ["BREAK", "Blocks", "Frame", "Table", "collapse"]
 
@@ -20,23 +21,21 @@ def collapse(pieces: list[str]) -> str:
     return re.sub(r"\n{3,}", "\n\n", lines) if "\n\n\n" in lines else lines
 
 
+@dataclass(slots=True, eq=False)
 class Frame:
-    """An open list item or block quote: what its lines begin with.
+    """An open list item or block quote: what its first line and the rest begin with.
 
     `depth` is how many lists an item stands in; a quote has -1.
     """
 
-    __slots__ = ("first", "rest", "depth", "used")
-
-    def __init__(self, first: str, rest: str, depth: int) -> None:
-        self.first, self.rest, self.depth = first, rest, depth
-        self.used = False
+    first: str
+    rest: str
+    depth: int
+    used: bool = False
 
 
 class Blocks:
     """Blocks laid out so far, with the frames that are open."""
-
-    __slots__ = ("parts", "frames", "gap", "last_list", "last_quotes")
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -84,8 +83,6 @@ class Blocks:
 
 class Table:
     """Cells of the table being read; nested tables fold into the cell that holds them."""
-
-    __slots__ = ("caption", "rows", "header", "row", "row_is_header")
 
     def __init__(self) -> None:
         self.caption: list[str] = []

@@ -17,8 +17,7 @@ _LETTER = re.compile(r"[A-Z]")
 def read_options(found: Any) -> dict[str, str]:
     """Checks the options of a question, an object of letters and texts, two or more.
 
-    Returns:
-        Letter to text in the order of the letters; texts are stripped outside and kept inside.
+    Returns them in the order of the letters, texts stripped outside and kept inside.
 
     Raises:
         UnusableRecordError: It is no such object, or two options have the same text.

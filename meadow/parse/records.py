@@ -13,11 +13,9 @@ from meadow.core.row import Rejected
 class UnusableRecordError(Error):
     """A record that cannot become a row; its builder yields it as `meadow.Rejected`.
 
-    Attributes:
-        reason: Short and constant, for the funnel.
-        detail: The particulars of this record.
-        remedy: What to do about it; None for what the source says of all its records.
-        excerpt: What to recognise the record by, where its builder does not know.
+    `reason` is short and constant, for the funnel, and `detail` the particulars of this record; `remedy` is
+    None for what the source says of all its records; `excerpt` is what to recognise the record by, where
+    its builder does not know.
     """
 
     def __init__(self, reason: str, detail: str = "", remedy: str | None = None, excerpt: str = "") -> None:
@@ -28,10 +26,8 @@ class UnusableRecordError(Error):
 def unusable_file(error: RawFileError, configs: Sequence[str] = (), path: str = "") -> Rejected:
     """A file that costs itself, not its source: what a builder yields for it.
 
-    Args:
-        error: What is wrong with it.
-        configs: The datasets that miss it; empty for all of the source's.
-        path: The file's path in the raw store where the error does not know it.
+    `configs` are the datasets that miss it, none for all of the source's; `path` is its path in the raw
+    store where the error does not know it.
     """
     path = error.file or path
     return Rejected(error.reason, path, error.detail, error.remedy, file=path, configs=tuple(configs))

@@ -9,15 +9,9 @@ from meadow.core.rawfile import RawFile, check_ratio, damaged
 
 
 def stream_members(file: RawFile, sinks: Mapping[str, Callable[[bytes], None]]) -> set[str]:
-    """Streams members of a 7z archive into sinks, block by block.
+    """Streams members of a 7z archive, block by block, and returns the names of those that were there.
 
-    Args:
-        file: The archive.
-        sinks: By member name (without its folder), what takes the blocks of its content; it may raise
-            `RawFileError`.
-
-    Returns:
-        The names of the members that were there.
+    `sinks` says by name (without a folder) what takes the blocks; it may raise `RawFileError`.
 
     Raises:
         RawFileError: The archive is damaged, encrypted, a bomb, or holds a path that climbs out.
@@ -26,36 +20,23 @@ def stream_members(file: RawFile, sinks: Mapping[str, Callable[[bytes], None]]) 
 
     import py7zr
     from py7zr.exceptions import ArchiveError, PasswordRequired
-    from py7zr.io import Py7zIO, WriterFactory
+    from py7zr.io import NullIO, Py7zIO, WriterFactory
 
     seen = 0
     found: set[str] = set()
 
-    class Member(Py7zIO):
+    class Member(NullIO):
         def __init__(self, name: str) -> None:
+            super().__init__()
             self._sink = sinks[name]
-            self._size = 0
             found.add(name)
 
-        def write(self, s: bytes | bytearray) -> int:
+        def write(self, data: bytes | bytearray) -> int:
             nonlocal seen
-            self._size += len(s)
-            seen += len(s)
+            seen += len(data)
             check_ratio(file, seen, file.bytes)
-            self._sink(bytes(s))
-            return len(s)
-
-        def read(self, size: int | None = None) -> bytes:
-            return b""
-
-        def seek(self, offset: int, whence: int = 0) -> int:
-            return 0
-
-        def flush(self) -> None:
-            pass
-
-        def size(self) -> int:
-            return self._size
+            self._sink(bytes(data))
+            return len(data)
 
     class Members(WriterFactory):
         def create(self, filename: str) -> Py7zIO:
