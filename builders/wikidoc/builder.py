@@ -10,17 +10,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 
-from meadow import (
-    Author,
-    Builder,
-    Example,
-    RawFileError,
-    RawPattern,
-    RawSource,
-    Rejected,
-    Shard,
-    licenses,
-)
+import meadow
 from meadow.parse.records import unusable_file
 
 from .pages import BOARD_REVIEW, PATIENT, WIKIDOC, Page, is_board_review, why_not, without_patient_suffix
@@ -37,7 +27,7 @@ MIN_CHARACTERS = 40
 REPEATED_SHARE = 0.8
 
 
-class WikiDoc(Builder):
+class WikiDoc(meadow.Builder):
     """WikiDoc's pages as questions and answers.
 
     A page's title decides its dataset: "X (patient information)" belongs to
@@ -51,16 +41,13 @@ class WikiDoc(Builder):
     description = "Sections of WikiDoc, the living medical textbook, as questions and answers."
     configs = (WIKIDOC, PATIENT)
     raw_files = (
-        RawPattern("**/*.jsonl", "rendered pages, results of the API's action=parse, one a line"),
-        RawPattern("**/*.jsonl.gz", "the same, compressed"),
-        RawPattern("**/*.jsonl.zst", "the same, compressed"),
-        RawPattern("**/*.html", "a saved page"),
-        RawPattern("**/*.xml", "MediaWiki XML export (Special:Export, dumpBackup)"),
-        RawPattern("**/*.xml.gz", "the same, compressed"),
-        RawPattern("**/*.xml.bz2", "the same, compressed"),
-        RawPattern("**/*.xml.zst", "the same, compressed"),
+        meadow.RawPattern("**/*.jsonl", "rendered pages, results of the API's action=parse, one a line"),
+        *(meadow.RawPattern(f"**/*.jsonl.{ending}", "the same, compressed") for ending in ("gz", "zst")),
+        meadow.RawPattern("**/*.html", "a saved page"),
+        meadow.RawPattern("**/*.xml", "MediaWiki XML export (Special:Export, dumpBackup)"),
+        *(meadow.RawPattern(f"**/*.xml.{ending}", "the same, compressed") for ending in ("gz", "bz2", "zst")),
     )
-    license = licenses.CC_BY_SA_30.because(
+    license = meadow.licenses.CC_BY_SA_30.because(
         "Every rendered page links rel=license to https://creativecommons.org/licenses/by-sa/3.0/ and says at its foot: "
         "'Content is available under Creative Commons Attribution/Share-Alike License unless otherwise noted; "
         "All rights reserved on Board Review content.' Board Review content is left out."
@@ -73,7 +60,7 @@ class WikiDoc(Builder):
     privacy = "flag"
     extra_features = {"page": "string", "section": "string", "revision": "int64"}
 
-    def shards(self, raw: RawSource) -> Iterable[Shard | Rejected]:
+    def shards(self, raw: meadow.RawSource) -> Iterable[meadow.Shard | meadow.Rejected]:
         """Cuts the raw files, and looks for pages that overviews repeat.
 
         "Asthma overview" may repeat "Asthma" from any other file. Two passes on the workers find
@@ -92,33 +79,35 @@ class WikiDoc(Builder):
             repeats = {topic: tuple(sorted(said[topic])) for topic in sorted(topics) if said.get(topic)}
             yield replace(shard, args={**shard.args, "said": repeats}) if repeats else shard
 
-    def _cut(self, raw: RawSource) -> Iterator[Shard]:
+    def _cut(self, raw: meadow.RawSource) -> Iterator[meadow.Shard]:
         saved = [file for file in raw.files if file.suffix == ".html"]
         for file in raw.files:
             if file.suffix == ".html":
                 continue
             if not file.name.lower().endswith(".jsonl") or file.bytes <= RANGE_BYTES:
-                yield Shard(file.path, (file,), self.configs)
+                yield meadow.Shard(file.path, (file,), self.configs)
                 continue
             for start in range(0, file.bytes, RANGE_BYTES):
                 end = min(start + RANGE_BYTES, file.bytes)
-                yield Shard(f"{file.path}#{start}", (file,), self.configs, {"start": start, "end": end})
+                yield meadow.Shard(
+                    f"{file.path}#{start}", (file,), self.configs, {"start": start, "end": end}
+                )
         for at in range(0, len(saved), PAGES_PER_SHARD):
             group = tuple(saved[at : at + PAGES_PER_SHARD])
-            yield Shard(group[0].path, group, self.configs)
+            yield meadow.Shard(group[0].path, group, self.configs)
 
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+    def examples(self, shard: meadow.Shard) -> Iterator[meadow.Example | meadow.Rejected]:
         """Yields a row, or the reason against it, for each section of each page."""
         for page in _pages(shard):
-            if isinstance(page, Rejected):
+            if isinstance(page, meadow.Rejected):
                 yield page
             else:
                 yield from self._rows(page, shard.files[0].path, shard.args.get("said", {}))
 
     def _rows(
         self, page: Page, file: str, said: Mapping[str, tuple[int, ...]]
-    ) -> Iterator[Example | Rejected]:
-        rejected = partial(Rejected, file=file, configs=(page.config,))
+    ) -> Iterator[meadow.Example | meadow.Rejected]:
+        rejected = partial(meadow.Rejected, file=file, configs=(page.config,))
         reason = why_not(page)
         if reason:
             yield rejected(reason, page.id, f"{page.title!r}")
@@ -145,7 +134,7 @@ class WikiDoc(Builder):
                 continue
             brief = led and is_overview(heading)
             led = led or not heading
-            yield Example(
+            yield meadow.Example(
                 id=row,
                 instruction="Answer this question truthfully",
                 input=ask(heading, topic, brief=brief),
@@ -153,18 +142,18 @@ class WikiDoc(Builder):
                 group=topic.casefold(),
                 source_url=page.url,
                 source_date=page.date,
-                authors=(Author("WikiDoc contributors", page.history_url),),
+                authors=(meadow.Author("WikiDoc contributors", page.history_url),),
                 configs=(page.config,),
                 extra={"page": page.title, "section": heading, "revision": page.revision},
             )
 
 
-def _pages(shard: Shard) -> Iterator[Page | Rejected]:
+def _pages(shard: meadow.Shard) -> Iterator[Page | meadow.Rejected]:
     """Reads a shard's pages. In a group of saved pages a damaged one costs itself, not the others."""
     for file in shard.files:
         try:
             yield from read_pages(file, shard.args.get("start", 0), shard.args.get("end"))
-        except RawFileError as error:
+        except meadow.RawFileError as error:
             if len(shard.files) == 1:
                 raise
             yield unusable_file(error, (WIKIDOC,), file.path)
@@ -228,10 +217,10 @@ def _repeats(text: str, said: frozenset[int]) -> bool:
     return again >= REPEATED_SHARE * total > 0
 
 
-def _overviews(shard: Shard) -> frozenset[str]:
-    """The topics, in small letters, that a shard holds overviews of; none for a damaged file, which is left out."""
+def _overviews(shard: meadow.Shard) -> frozenset[str]:
+    """The topics, in small letters, that a shard holds overviews of; none of a damaged file."""
     found = set()
-    with suppress(RawFileError):
+    with suppress(meadow.RawFileError):
         for page in _pages(shard):
             if isinstance(page, Page) and page.config == WIKIDOC:
                 topic, chapter = split_title(page.title)
@@ -241,12 +230,12 @@ def _overviews(shard: Shard) -> frozenset[str]:
     return frozenset()
 
 
-def _said(shard: Shard, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
+def _said(shard: meadow.Shard, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
     """What a shard's pages on the wanted topics say, as hashes of the sentences of usable sections."""
     found: dict[str, set[int]] = {}
-    with suppress(RawFileError):
+    with suppress(meadow.RawFileError):
         for page in _pages(shard):
-            if isinstance(page, Rejected) or page.title.casefold() not in wanted or why_not(page):
+            if isinstance(page, meadow.Rejected) or page.title.casefold() not in wanted or why_not(page):
                 continue
             hashes = found.setdefault(page.title.casefold(), set())
             with suppress(Exception):  # the page is reported where its rows are read

@@ -20,6 +20,11 @@ def words(name: str) -> frozenset[str]:
     return frozenset(" ".join(WORDS[name]).split())
 
 
+def pattern(name: str) -> re.Pattern[str]:
+    """The patterns of a list as one, for letters of either case."""
+    return re.compile("|".join(WORDS[name]), re.IGNORECASE)
+
+
 WIKIDOC = "wikidoc"
 PATIENT = "wikidoc_patient_information"
 #: MediaWiki's own URL encoding (`wfUrlencode`) leaves these as they are.
@@ -27,24 +32,17 @@ _URL_SAFE = ";@$!*(),/~:"
 _PATIENT_TITLE = re.compile(r"\s*\(?\bpatient information\)?\s*$", re.IGNORECASE)
 _PATIENT_PARENTHESIS = re.compile(r"\(patient information\)", re.IGNORECASE)
 # Why a page is no article. The phrases are keys of the funnel.
-REDIRECT = "redirect"
 TALK_OR_USER = "talk or user page"
 EDITOR_OR_HELP = "editor or help page"
 NO_ARTICLES = "namespace without articles"
 BOARD_REVIEW = "Board Review content"
-OTHER_LICENSE = "page under another licence"
 # https://www.mediawiki.org/wiki/Manual:Namespace: odd numbers are talk, 2 user, 4 project, 12 help.
 _NAMESPACES = {
     **dict.fromkeys(("user", "user talk", "talk"), TALK_OR_USER),
     **dict.fromkeys(("help", "wikidoc", "project"), EDITOR_OR_HELP),
     **dict.fromkeys(words("namespaces"), NO_ARTICLES),
 }
-# The site's writing for its own editors stands among the articles too.
-_EDITOR_TITLE = re.compile(
-    r"wikidoc|\beditors?[- ]in[- ]chief\b|^help\b|^edit(?:ors?|ing)\b|\bmicrochapters?\b|^(?:main page|sandbox)$"
-    r"|^how (?:to|do i) (?:add|create|edit|format|insert|make|search|sign|upload|write)\b|\bstyle guide\b",
-    re.IGNORECASE,
-)
+_EDITOR_TITLE = pattern("editor_title")
 _EDITOR_CATEGORY = re.compile(r"^(?:wikidoc )?(?:help|editors?)\b", re.IGNORECASE)
 # Board Review questions are pages named "WBR0001", written with the template of that name.
 _BOARD_REVIEW = re.compile(r"\bboard[ -]review\b|^WBR[\s:_-]?\d|^WBR\b", re.IGNORECASE)
@@ -59,14 +57,10 @@ class Page:
 
     Attributes:
         title: With blanks, not underscores.
-        body: Rendered HTML, or wikitext.
-        is_wikitext: Which of the two.
-        pageid: None where the raw does not tell.
-        revision: None where the raw does not tell.
+        body: Rendered HTML, or wikitext if `is_wikitext`.
         date: ISO 8601 date of the revision, where the raw tells it.
         namespace: MediaWiki's number; None where only the title tells.
         redirect: Whether the raw marks it as one.
-        categories: Names without the prefix.
         license_url: The licence that a saved page links to; empty where it links to none.
     """
 
@@ -125,12 +119,9 @@ def why_not(page: Page) -> str | None:
         kind = TALK_OR_USER if talk else EDITOR_OR_HELP if page.namespace in (4, 12) else NO_ARTICLES
     if kind:
         return kind
-    if page.redirect or (
-        _REDIRECT_WIKITEXT.match(page.body)
-        if page.is_wikitext
-        else _REDIRECT_MESSAGE.search(page.body[:2000])
-    ):
-        return REDIRECT
+    redirects = _REDIRECT_WIKITEXT.match if page.is_wikitext else _REDIRECT_MESSAGE.search
+    if page.redirect or redirects(page.body[:2000]):
+        return "redirect"
     if (
         _BOARD_REVIEW.search(page.title)
         or any(_BOARD_REVIEW.search(name) for name in page.categories)
@@ -140,7 +131,7 @@ def why_not(page: Page) -> str | None:
     if _EDITOR_TITLE.search(page.title) or any(_EDITOR_CATEGORY.search(name) for name in page.categories):
         return EDITOR_OR_HELP
     if page.license_url and "/by-sa/3.0" not in page.license_url:
-        return OTHER_LICENSE
+        return "page under another licence"
     return None
 
 

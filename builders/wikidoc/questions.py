@@ -1,11 +1,10 @@
 """Headings to questions, and page titles to topics.
 
 WikiDoc splits a disease into microchapters, which are either sections of its page ("Asthma", section
-"Causes") or pages of their own ("Asthma causes"). Both give the same question about the same topic.
-
-A heading without a rule gets a generic question that quotes it: "What is known about Landmark
-Trials in Asthma?" on a page about the disease, "What should I know about home care for Asthma?" in
-patient information, and "Asthma: Is it contagious?" where the heading is a question already.
+"Causes") or pages of their own ("Asthma causes"). Both give the same question about the same topic. A
+heading without a rule gets a generic question that quotes it: "What is known about Landmark Trials in
+Asthma?" on a page about the disease, "What should I know about home care for Asthma?" in patient
+information, and "Asthma: Is it contagious?" where the heading is a question already.
 """
 
 from __future__ import annotations
@@ -27,13 +26,8 @@ _DIFFERENTIATING = re.compile(
 )
 #: MediaWiki allows titles of 255 bytes; what is longer is no title, nor a heading that a rule knows.
 _LONGEST = 255
-# Headings that have put the disease in by themselves, in whatever words.
 _HAS_OBJECT = re.compile(
-    r"(?:what (?:are|is) (?:the )?(?:possible )?(?:symptoms|causes?|risks|risk factors|types|complications|treatments?) (?:of|for)"
-    r"|what causes|who (?:is|are) at (?:the )?(?:high|highest|increased )?\s?risk (?:for|of)|who needs"
-    r"|when to seek (?:urgent )?medical care (?:for|when i have|if i have)|what to expect if i have"
-    r"|how to know (?:you|if you|your baby|your child) (?:have|has)"
-    r"|where to (?:find|get) medical care for|where to find centers that (?:perform|do))"
+    rf"(?:{'|'.join(WORDS['has_object'])})"
     r" (?!it\b|this\b|the (?:disease|condition|procedure|test|surgery)\b)[^\s?]",
     re.IGNORECASE,
 )
@@ -75,15 +69,10 @@ def is_overview(heading: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def split_title(title: str, *, weak: bool = False) -> tuple[str, str]:
-    """Splits a microchapter's title.
+    """Splits a microchapter's title into topic and chapter, which is empty for other titles.
 
-    Args:
-        title: A page's title.
-        weak: Whether one-word chapters such as "surgery" count, see `siblings`.
-
-    Returns:
-        (topic, chapter as `_normal` writes it); the chapter is empty for other titles.
-        ``Asthma epidemiology and demographics`` gives ``("Asthma", "epidemiology and demographics")``.
+    ``Asthma epidemiology and demographics`` gives ``("Asthma", "epidemiology and demographics")``. One-word
+    chapters such as "surgery" count if `weak`, see `siblings`.
     """
     if len(title) > _LONGEST:
         return title, ""
@@ -112,16 +101,10 @@ def siblings(body: str, topic: str) -> bool:
 
 
 def question(heading: str, topic: str, chapter: str = "", *, brief: bool = False) -> str:
-    """The question that a section of the living textbook answers.
+    """The question that a section of the living textbook answers, on one line.
 
-    Args:
-        heading: The section's heading; empty for the text before the first one.
-        topic: What the page is about.
-        chapter: The microchapter that the page is, as `split_title` gives it.
-        brief: Whether the page answers the same question at length elsewhere.
-
-    Returns:
-        One line that ends in a question mark.
+    `heading` is empty for the text before the first one; `chapter` is the microchapter that the page is, as
+    `split_title` gives it; `brief` says that the page answers the same question at length elsewhere.
     """
     if chapter == "overview":
         chapter = ""

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from meadow.parse.htmltext import node_to_text
 
-from .pages import is_board_review, words
+from .pages import is_board_review, pattern, words
 from .questions import is_references, split_title
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _DROPPED_CLASSES, _DROPPED_TAGS, _FILLER = (
 )
 #: Styles that keep words off the screen.
 HIDDEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
-_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 #: A cell spans no column beyond this one; a table that is wider by its spans is a mistake or a bomb.
 _MAX_COLUMNS = 64
 # A mark in these would show: rendering looks at what stands next to them.
@@ -46,30 +46,16 @@ _MARKED_HEADING = re.compile(rf"(#+) {_HEADING}(.*)", re.DOTALL)
 _ANY_LINK = re.compile(rf"[{_LINK}{_OWN_LINK}][^{_END}]*{_END}?")
 _MARKS = re.compile(rf"[{_SECTION}-{_HEADING}]")
 
-# Lines that say who edits the page or under which words it is found, not what the disease is.
-_BYLINE = re.compile(
-    r"\W*(?:(?:co-?|associate |assistant |section )?editors?(?:\(s\))?[- ]in[- ]chief"
-    r"|associate editors?(?:\(s\))?|synonyms and keywords?|keywords and synonyms|for patient information)\b[^.]{0,40}?(?::|$|\bhere\b)",
-    re.IGNORECASE,
-)
-# One sentence, so that a paragraph which says something and then leads on keeps its words.
-_CLICK_HERE = re.compile(
-    r"\W*(?:for|to|please|click|if|see|also|you)\b[^.!?]{0,250}\bclick(?:ing)?(?: on)? (?:here|this)\b[^.!?]{0,80}\W*"
-    r"|\W*click (?:here|on)\b[^.!?]{0,200}\W*",
-    re.IGNORECASE,
-)
+_BYLINE, _CLICK_HERE = pattern("byline"), pattern("click_here")
 # What is left of a line of editors' links once the links are gone.
 _DEBRIS = re.compile(r"[\s;,.:*-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands under it.
+    """A heading (empty before the first one) with the readable text under it, and ``### Sub-heading``s.
 
-    Attributes:
-        heading: As the page has it; empty for the text before the first heading.
-        text: Readable text, sub-headings included as ``### Heading``.
-        only_links: Whether the section only leads elsewhere.
+    `only_links` says that the section only leads elsewhere.
     """
 
     heading: str
@@ -78,20 +64,13 @@ class Section:
 
 
 def sections(html: str, title: str, topic: str) -> list[Section]:
-    """Cuts a rendered page, or a whole saved document, into its sections.
+    """Cuts a rendered page, or a whole saved document, into its sections, in order.
 
-    A section begins at each `h2`; where a page has none, or only one for its references, at the
-    highest level that it has. What is deeper stays inside, except for nested lists of references and Board Review content, which are
-    sections of their own so that they can be left out by name.
-
-    Args:
-        html: The page.
-        title: The page's title.
-        topic: What it is about; links to its other microchapters count as navigation.
-
-    Returns:
-        The sections in order. Text before the first heading comes first, with an empty heading, if
-        it is more than editors' names and navigation.
+    A section begins at each `h2`; where a page has none, or only one for its references, at the highest level
+    that it has. What is deeper stays inside, except for nested lists of references and Board Review content,
+    which are sections of their own so that they can be left out by name. Text before the first heading comes
+    first, if it is more than editors' names and navigation. Links to other microchapters of `topic` count as
+    navigation.
     """
     from bs4 import BeautifulSoup
 
@@ -99,10 +78,9 @@ def sections(html: str, title: str, topic: str) -> list[Section]:
     root = _content(soup)
     _trim(root)
     _formulas(soup, root)
-    kept = _by_name(root)
-    _expand_spans(soup, kept["table"])
-    _mark_links(kept["a"], title, topic)
-    headings = _mark_headings([node for node in kept["heading"] if not node.decomposed])
+    _expand_spans(soup, root.find_all("table"))
+    _mark_links(root.find_all("a"), title, topic)
+    headings = _mark_headings(root.find_all(_HEADINGS))
     parts = _MARKED_SECTION.split(node_to_text(root))
     found = list(_section("", parts[0]))
     if found and not found[0].text and not found[0].only_links:
@@ -134,20 +112,6 @@ def _trim(root: Tag) -> None:
             or (_is_hidden(node) and not node.find_parent(class_="mwe-math-element"))
         ):
             node.decompose()
-
-
-def _by_name(root: Tag) -> dict[str, list[Tag]]:
-    """The tables, links and headings in order of the page. One walk costs less than three searches."""
-    from bs4 import Tag
-
-    found: dict[str, list[Tag]] = {"table": [], "a": [], "heading": []}
-    for node in root.descendants:
-        if isinstance(node, Tag):
-            if node.name in found:
-                found[node.name].append(node)
-            elif node.name in _HEADINGS:
-                found["heading"].append(node)
-    return found
 
 
 def _inside(node: Tag, names: frozenset[str]) -> bool:

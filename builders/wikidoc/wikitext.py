@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from html import escape
 from itertools import groupby
+from typing import Any
 
 import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Node, Tag, Text, Wikilink
@@ -20,6 +22,7 @@ from .sections import CONTROL, HIDDEN
 
 # Marks inside the flow of text: list markers at the beginning of a line, and blocks laid out already.
 _MARKERS = {"*": "\x11", "#": "\x12", ";": "\x13", ":": "\x14"}
+_PLAIN = str.maketrans({mark: plain for plain, mark in _MARKERS.items()})
 _LISTS = {"\x11": ("ul", "li"), "\x12": ("ol", "li"), "\x13": ("dl", "dt"), "\x14": ("dl", "dd")}
 _BLOCK = re.compile(r"\x02(\d+)\x03")
 _LIST_LINE = re.compile(r"\s*([\x11-\x14]+)(.*)")
@@ -31,9 +34,8 @@ _ATTRIBUTES = frozenset(("class", "style", "start", "hidden", "colspan", "rowspa
 _PAGE_NAME = re.compile(r"\{\{\s*(?:(?:FULL|BASE|SUB)?PAGENAMEE?)\s*\}\}", re.IGNORECASE)
 _NO_WORDS = re.compile(r"\s*(?:file|image|media|category|user|user[ _]talk)\s*:", re.IGNORECASE)
 _OTHER_LANGUAGE = re.compile(r"\s*(?:[a-z]{2,3}(?:-[a-z]+)?|simple)\s*:(?!\s)")
+_TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _MAGIC_WORD = re.compile(r"__[A-Z]+__")
-
-
 #: Deeper lists are laid out as if they were this deep.
 _MAX_DEPTH = 20
 #: The parser looks for the end of each of these up to the end of the page: a second or so for this many.
@@ -43,14 +45,7 @@ _CLOSING = re.compile(r"</([a-z]+)", re.IGNORECASE)
 
 
 def to_html(wikitext: str, title: str) -> str:
-    """Converts a page's source.
-
-    Args:
-        wikitext: The source.
-        title: The page's title, which ``{{PAGENAME}}`` stands for.
-
-    Returns:
-        HTML with paragraphs, headings, lists, tables, links and formulas (``$TeX$``).
+    """Converts a page's source to HTML: paragraphs, headings, lists, tables, links and formulas (``$TeX$``).
 
     Raises:
         ValueError: There are so many tags without an end that parsing would take very long.
@@ -68,48 +63,36 @@ def to_html(wikitext: str, title: str) -> str:
 
 def _layout(code: Wikicode) -> str:
     """Block structure: lists and paragraphs are made of lines, as MediaWiki does it."""
-    blocks: list[str] = []
-    out: list[str] = []
-    paragraph: list[str] = []
-    items: list[tuple[str, str]] = []
-
-    def flush() -> None:
-        if paragraph:
-            out.append("<p>" + "\n".join(paragraph) + "</p>")
-            paragraph.clear()
-        if items:
-            out.append(_list(items))
-            items.clear()
-
-    for line in _flow(code, blocks).split("\n"):
-        block, item = _BLOCK.fullmatch(line.strip()), _LIST_LINE.fullmatch(line)
-        if block:
-            flush()
-            out.append(blocks[int(block.group(1))])
-        elif item:
-            if paragraph:
-                flush()
-            marker, content = item.group(1)[-_MAX_DEPTH:], item.group(2)
-            # "; term : definition" is one line with two items.
-            term, colon, definition = content.partition("\x14")
-            items.append((marker, _unmark(term)))
-            if colon:
-                items.append((marker[:-1] + "\x14", _unmark(definition)))
-        elif not line.strip() or re.match(r"\s*(?:\{\||\|\}|\|-)", line):
-            # A table that does not end is left as text by the parser: its rules are no words.
-            flush()
-        else:
-            if items:
-                flush()
-            paragraph.append(_unmark(re.sub(r"^\s*\|+\s?", "", line)))
-    flush()
+    out = []
+    for kind, group in groupby(_lines(code), key=lambda line: line[0]):
+        found = [content for _, content in group]
+        if kind == "item":
+            out.append(_list(found))
+        elif kind == "text":
+            out.append("<p>" + "\n".join(found) + "</p>")
+        elif kind == "block":
+            out += found
     return "\n".join(out)
 
 
-def _unmark(text: str) -> str:
-    for plain, mark in _MARKERS.items():
-        text = text.replace(mark, plain)
-    return text
+def _lines(code: Wikicode) -> Iterator[tuple[str, Any]]:
+    """Yields (block, its HTML), (item, (marker, HTML)), (text, HTML) or (end, nothing) for each line."""
+    blocks: list[str] = []
+    for line in _flow(code, blocks).split("\n"):
+        if block := _BLOCK.fullmatch(line.strip()):
+            yield "block", blocks[int(block[1])]
+        elif item := _LIST_LINE.fullmatch(line):
+            marker = item[1][-_MAX_DEPTH:]
+            # "; term : definition" is one line with two items.
+            term, colon, definition = item[2].partition("\x14")
+            yield "item", (marker, term.translate(_PLAIN))
+            if colon:
+                yield "item", (marker[:-1] + "\x14", definition.translate(_PLAIN))
+        elif not line.strip() or re.match(r"\s*(?:\{\||\|\}|\|-)", line):
+            # A table that does not end is left as text by the parser: its rules are no words.
+            yield "end", ""
+        else:
+            yield "text", re.sub(r"^\s*\|+\s?", "", line).translate(_PLAIN)
 
 
 def _list(items: list[tuple[str, str]]) -> str:
@@ -162,12 +145,12 @@ def _put(html: str, blocks: list[str]) -> str:
 def _inline(code: Wikicode) -> str:
     """A flow that has no room for blocks: they are written where they stand."""
     blocks: list[str] = []
-    text = " ".join(_unmark(_flow(code, blocks)).split("\n"))
+    text = " ".join(_flow(code, blocks).translate(_PLAIN).split("\n"))
     return _BLOCK.sub(lambda found: blocks[int(found.group(1))], text)
 
 
 def _link(node: Wikilink, blocks: list[str]) -> str:
-    target = re.sub(r"\{\{.*?\}\}", "", str(node.title)).strip()
+    target = _TEMPLATE.sub("", str(node.title)).strip()
     if _NO_WORDS.match(target) or _OTHER_LANGUAGE.match(target):
         return ""
     target = target.lstrip(":").strip()
@@ -211,8 +194,7 @@ def _attributes(node: Tag) -> str:
     for attribute in node.attributes:
         name = str(attribute.name).strip().casefold()
         if name in _ATTRIBUTES:
-            value = re.sub(r"\{\{.*?\}\}", "", str(attribute.value or ""))
-            out += f' {name}="{escape(value)}"'
+            out += f' {name}="{escape(_TEMPLATE.sub("", str(attribute.value or "")))}"'
     return out
 
 
@@ -239,6 +221,6 @@ def _table(code: Wikicode | None, rows: bool) -> str:
             end_row()
             out.append(html)
         elif html:
-            row.append(f"<td>{_unmark(html)}</td>")
+            row.append(f"<td>{html.translate(_PLAIN)}</td>")
     end_row()
     return "".join(out)
