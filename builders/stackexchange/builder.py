@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from meadow import (
-    Builder,
-    Example,
-    Quality,
-    RawFile,
-    RawFileError,
-    RawPattern,
-    RawSource,
-    Rejected,
-    Shard,
-    licenses,
-)
+import meadow
 from meadow.parse.records import unusable_file
 
 _EVIDENCE = (
@@ -26,7 +15,7 @@ _EVIDENCE = (
 )
 
 
-class StackExchange(Builder):
+class StackExchange(meadow.Builder):
     """Question and answer pairs of every site whose dump is in the raw store."""
 
     name = "stackexchange"
@@ -38,19 +27,22 @@ class StackExchange(Builder):
     homepage = "https://archive.org/details/stackexchange"
     configs = ("stackexchange",)
     raw_files = (
-        RawPattern("*/Posts.xml", "a site's posts, in a folder named after the site"),
-        RawPattern("*.7z", "a site's dump as published, named after the site"),
-        RawPattern("*/Users.xml", "display names for attribution", required=False),
-        RawPattern("*/PostLinks.xml", "which questions are duplicates of one another", required=False),
+        meadow.RawPattern("*/Posts.xml", "a site's posts, in a folder named after the site"),
+        meadow.RawPattern("*.7z", "a site's dump as published, named after the site"),
+        meadow.RawPattern("*/Users.xml", "display names for attribution", required=False),
+        meadow.RawPattern("*/PostLinks.xml", "which questions are duplicates of one another", required=False),
     )
-    license = licenses.CC_BY_SA_40.because(_EVIDENCE)
-    licenses = (licenses.CC_BY_SA_25.because(_EVIDENCE), licenses.CC_BY_SA_30.because(_EVIDENCE))
+    license = meadow.licenses.CC_BY_SA_40.because(_EVIDENCE)
+    licenses = (
+        meadow.licenses.CC_BY_SA_25.because(_EVIDENCE),
+        meadow.licenses.CC_BY_SA_30.because(_EVIDENCE),
+    )
     changes = (
         "the question and one of its answers were put together and converted from HTML to plain text, without "
         "pictures; where a word in square brackets such as [EMAIL] stands, personal data was taken out"
     )
     # Posts are no pages under construction, and people end with "..." what they mean to leave open.
-    quality = Quality(editorial=False, ellipsis=False)
+    quality = meadow.Quality(editorial=False, ellipsis=False)
     extra_features = {
         "site": "string",
         "tags": "list<string>",
@@ -60,7 +52,7 @@ class StackExchange(Builder):
     }
     defaults = {"min_score": 5}
 
-    def configs_of(self, raw: RawSource) -> tuple[str, ...]:
+    def configs_of(self, raw: meadow.RawSource) -> tuple[str, ...]:
         """The dataset of all sites, and one for each site found."""
         return ("stackexchange", *(f"stackexchange_{site}" for site in sorted(_sites(raw))))
 
@@ -68,7 +60,7 @@ class StackExchange(Builder):
         """All sites share the words of one card."""
         return "stackexchange"
 
-    def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
+    def shards(self, raw: meadow.RawSource) -> Iterator[meadow.Shard | meadow.Rejected]:
         """Partitions each site by question id; a shard is one bucket of a site."""
         # Late, as below: listing datasets needs neither numpy nor lxml.
         from .partition import partition_archive, partition_folder
@@ -76,7 +68,7 @@ class StackExchange(Builder):
         folders = {_site(file) for file in raw.matching("*/Posts.xml")}
         for file in raw.matching("*.7z"):
             if _site(file) in folders:
-                yield Rejected(
+                yield meadow.Rejected(
                     "site given twice", file.path, "its Posts.xml lies beside it and was used",
                     "Remove one of the two.", file=file.path,
                 )  # fmt: skip
@@ -93,13 +85,13 @@ class StackExchange(Builder):
                         yield unusable_file(error, configs)
                 else:
                     [parts] = raw.map(partition_archive, [(site, files[0], stem, min_score)])
-            except RawFileError as error:
+            except meadow.RawFileError as error:
                 yield unusable_file(error, configs)
                 continue
             for bucket in range(parts.buckets):
-                yield Shard(f"{site}/{bucket:05d}", files, configs, {"site": parts, "bucket": bucket})
+                yield meadow.Shard(f"{site}/{bucket:05d}", files, configs, {"site": parts, "bucket": bucket})
 
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+    def examples(self, shard: meadow.Shard) -> Iterator[meadow.Example | meadow.Rejected]:
         """Joins the answers of one bucket with their questions."""
         from .pairs import Bucket
 
@@ -107,15 +99,15 @@ class StackExchange(Builder):
             yield from bucket.examples()
 
 
-def _site(file: RawFile) -> str:
+def _site(file: meadow.RawFile) -> str:
     """The site that a raw file belongs to, from its folder's or its own name."""
     folder, _, name = file.path.split("/", 1)[1].rpartition("/")
     return folder or name[: -len(".7z")]
 
 
-def _sites(raw: RawSource) -> dict[str, tuple[RawFile, ...]]:
+def _sites(raw: meadow.RawSource) -> dict[str, tuple[meadow.RawFile, ...]]:
     """The raw files of each site, the one with the posts first; a folder goes before an archive."""
-    sites: dict[str, tuple[RawFile, ...]] = {_site(file): (file,) for file in raw.matching("*.7z")}
+    sites: dict[str, tuple[meadow.RawFile, ...]] = {_site(file): (file,) for file in raw.matching("*.7z")}
     companions = raw.matching("*/Users.xml", "*/PostLinks.xml")
     for file in raw.matching("*/Posts.xml"):
         site = _site(file)

@@ -36,12 +36,9 @@ def in_lines(file: RawFile) -> bool:
         stream.seek(max(0, file.bytes - 2**12))
         tail = stream.read().rstrip()
     if b"<!ENTITY" in head or "<!ENTITY".encode("utf-16-le") in head:
-        raise RawFileError(
-            "XML entity declarations",
-            "a dump declares none; they are used to exhaust memory",
-            "Do not use this file; fetch it again from its publisher.",
-            file.path,
-        )
+        detail = "a dump declares none; they are used to exhaust memory"
+        remedy = "Do not use this file; fetch it again from its publisher."
+        raise RawFileError("XML entity declarations", detail, remedy, file.path)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return False
     if b"<" not in head:
@@ -132,14 +129,9 @@ def row_parser() -> Any:
 
 
 def read_archive(file: RawFile, sinks: Mapping[str, Callable[[int, bytes], None]]) -> set[str]:
-    """Streams members of a 7z archive into sinks, line by line, without unpacking to disk.
+    """Streams members of a 7z archive line by line, without unpacking it to disk.
 
-    Args:
-        file: The archive.
-        sinks: By member name (``Posts.xml``), what takes (offset, line).
-
-    Returns:
-        The members that were there.
+    `sinks` says by member name (``Posts.xml``) what takes (offset, line). Returns the members found.
     """
     lines = {name: _LineSplitter(file, sink) for name, sink in sinks.items()}
     found = stream_members(file, {name: splitter.feed for name, splitter in lines.items()})
@@ -154,9 +146,7 @@ class _LineSplitter:
 
     def __init__(self, file: RawFile, sink: Callable[[int, bytes], None]) -> None:
         self._file, self._sink = file, sink
-        self._rest = b""
-        self._at = 0
-        self._last = b""
+        self._at, self._rest, self._last = 0, b"", b""
 
     def feed(self, data: bytes) -> None:
         block = self._rest + data

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import lxml.etree as etree
@@ -14,22 +16,13 @@ import numpy as np
 from meadow import Author, Example, Rejected
 from meadow.parse.htmltext import html_to_text
 
-from .companions import UserIndex
 from .dump import row_parser
 from .partition import Site, read_bucket
 
 _REPAIR = "Fetch the dump again, or repair the row."
-_XML_ENTITIES = (
-    ("&lt;", "<"),
-    ("&gt;", ">"),
-    ("&quot;", '"'),
-    ("&#xA;", "\n"),
-    ("&#xD;", " "),
-    ("&amp;", "&"),
-)
+_XML_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#xA;": "\n", "&#xD;": " ", "&amp;": "&"}
 _TAG = re.compile(r"<[^>]*>?")
-#: Rows that are parsed at once.
-_ROWS = 500
+_PARSER = row_parser()
 
 
 class Bucket:
@@ -37,7 +30,11 @@ class Bucket:
 
     def __init__(self, site: Site, bucket: int, source: str) -> None:
         self._site, self._bucket, self._source = site, bucket, source
-        self._users = UserIndex(site.users) if site.users else None
+        self._users = None
+        if site.users:
+            # immutable: workers that read the same table need no locks.
+            uri = f"{Path(site.users).absolute().as_uri()}?mode=ro&immutable=1"
+            self._users = sqlite3.connect(uri, uri=True)
         self._groups = np.load(site.groups, mmap_mode="r") if site.groups else None
         self._texts: dict[str, tuple[str, Any]] = {}
 
@@ -51,60 +48,56 @@ class Bucket:
 
     def examples(self) -> Iterator[Example | Rejected]:
         """Yields a row, or the reason against it, for each post but the questions."""
-        questions: dict[bytes, bytes] = {}
-        answers: list[tuple[bytes, bytes]] = []
+        questions: dict[str, bytes] = {}
+        answers: list[tuple[str, bytes]] = []
         for record in read_bucket(self._site, self._bucket):
             head, _, line = record.partition(b"\t")
-            kind, key = head[:1], head[1:]
+            kind, (key, _, said) = head[:1], head[1:].decode().partition(" ")
             if kind == b"A":
                 answers.append((key, line))
             elif kind == b"Q":
                 if questions.setdefault(key, line) is not line:
-                    post = self._id("q", key.decode())
-                    yield self._rejected("duplicate id", post, "a question of this id stands before it", line)
+                    detail = "a question of this id stands before it"
+                    yield self._rejected("duplicate id", "q", key, detail, line)
             elif kind == b"L":
-                post, score = key.decode().split(" ")
-                yield self._rejected("score below the threshold", self._id("a", post), f"score {score}", line)
+                yield self._rejected("score below the threshold", "a", key, f"score {said}", line)
             elif kind == b"O":
-                post, number = key.decode().split(" ")
-                post = self._id("post", post)
-                yield self._rejected("not a question or answer", post, f"PostTypeId {number}", line)
+                yield self._rejected("not a question or answer", "post", key, f"PostTypeId {said}", line)
             else:
-                offset, missing = key.decode().split(" ")
-                reason = "missing attribute" if missing else "malformed row"
-                detail = f"at byte {offset}: {missing or 'no well-formed row'}"
-                yield self._rejected(reason, self._id("byte", offset), detail, line, _REPAIR)
+                reason = "missing attribute" if said else "malformed row"
+                detail = f"at byte {key}: {said or 'no well-formed row'}"
+                yield self._rejected(reason, "byte", key, detail, line, _REPAIR)
         wanted = {key for key, _ in answers}
-        lines = [(key, line) for key, line in questions.items() if key in wanted]
-        del questions
-        posts: dict[bytes, Any] = {}
-        for (key, _), found in zip(lines, _parsed([line for _, line in lines]), strict=True):
+        posts: dict[str, Any] = {}
+        for key in [key for key in questions if key in wanted]:
+            found = _parsed(questions.pop(key))
             if isinstance(found, Rejected):
-                yield replace(found, id=self._id("q", key.decode()))
+                yield replace(found, id=self._id("q", key))
             else:
                 posts[key] = found
-        del lines
-        for start in range(0, len(answers), _ROWS):
-            some = answers[start : start + _ROWS]
-            for (key, line), answer in zip(some, _parsed([line for _, line in some]), strict=True):
-                yield self._example(key, line, answer, posts.get(key))
+        del questions
+        for key, line in answers:
+            yield self._example(key, line, posts.get(key))
 
-    def _rejected(self, reason: str, post: str, detail: str, line: bytes, remedy: str = "") -> Rejected:
+    def _rejected(
+        self, reason: str, kind: str, number: str, detail: str, line: bytes, remedy: str = ""
+    ) -> Rejected:
         # An excerpt is to recognise the post by; full entity decoding is not worth its time here.
         text = line.decode("utf-8", "replace")
-        for entity, character in _XML_ENTITIES:
+        for entity, character in _XML_ENTITIES.items():
             text = text.replace(entity, character)
-        return Rejected(reason, post, detail, remedy, " ".join(_TAG.sub(" ", text).split()))
+        excerpt = " ".join(_TAG.sub(" ", text).split())
+        return Rejected(reason, self._id(kind, number), detail, remedy, excerpt)
 
-    def _example(self, key: bytes, line: bytes, answer: Any, question: Any) -> Example | Rejected:
+    def _example(self, key: str, line: bytes, question: Any) -> Example | Rejected:
+        answer = _parsed(line)
         if isinstance(answer, Rejected):
             number = re.search(rb'\sId="(\d+)"', line)
-            post = self._id("a", number[1].decode() if number else f"of-{key.decode()}")
-            return replace(answer, id=post)
+            return replace(answer, id=self._id("a", number[1].decode() if number else f"of-{key}"))
         post = self._id("a", answer["Id"])
         if question is None:
-            detail, body = f"question {key.decode()} is not in the dump", line[line.find(b' Body="') + 7 :]
-            return self._rejected("answer without its question", post, detail, body)
+            detail, body = f"question {key} is not in the dump", line[line.find(b' Body="') + 7 :]
+            return self._rejected("answer without its question", "a", answer["Id"], detail, body)
         if "Body" not in answer:
             return Rejected("missing attribute", post, "Body", "Fetch the dump again.")
         terms = _license(answer)
@@ -149,28 +142,20 @@ class Bucket:
         user, name = post.get("OwnerUserId"), post.get("OwnerDisplayName")
         if user is None:
             return Author(f"{name} (deleted user)" if name else "deleted user")
-        known = self._users.get(int(user)) if self._users and re.fullmatch(r"-?\d{1,18}", user) else None
-        return Author(known or name or f"user{user}", f"https://{self._site.name}/users/{user}")
+        known = None
+        if self._users is not None and re.fullmatch(r"-?\d{1,18}", user):
+            known = self._users.execute("SELECT name FROM users WHERE id = ?", (int(user),)).fetchone()
+        name = (known[0] if known else "") or name or f"user{user}"
+        return Author(name, f"https://{self._site.name}/users/{user}")
 
 
-def _parsed(lines: list[bytes]) -> Iterator[Any]:
-    """Parses rows; a row that is no XML comes back as `Rejected`, in its place."""
-    for start in range(0, len(lines), _ROWS):
-        some = lines[start : start + _ROWS]
-        try:
-            elements = list(etree.fromstring(b"<posts>" + b"\n".join(some) + b"</posts>", row_parser()))
-        except etree.XMLSyntaxError:
-            elements = []
-        if len(elements) == len(some):
-            for element in elements:
-                yield element.attrib
-            continue
-        for line in some:
-            try:
-                yield etree.fromstring(line, row_parser()).attrib
-            except etree.XMLSyntaxError as error:
-                excerpt = line[line.find(b' Body="') + 7 :][:400].decode("utf-8", "replace")
-                yield Rejected("malformed row", "", str(error), _REPAIR, excerpt)
+def _parsed(line: bytes) -> Any:
+    """The attributes of a row, or why it is none."""
+    try:
+        return etree.fromstring(line, _PARSER).attrib
+    except etree.XMLSyntaxError as error:
+        excerpt = line[line.find(b' Body="') + 7 :][:400].decode("utf-8", "replace")
+        return Rejected("malformed row", "", str(error), _REPAIR, excerpt)
 
 
 def _license(post: Any) -> str | None:

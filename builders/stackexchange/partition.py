@@ -8,8 +8,11 @@ of offsets in front; a bucket is then one slice of every spill file, small enoug
 
 from __future__ import annotations
 
+import html
 import os
 import re
+import sqlite3
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +24,6 @@ import numpy as np
 from meadow import RawFile, RawFileError, RawSource
 
 from . import dump
-from .companions import DuplicateLinks, UserIndexWriter, read_companion
 
 #: Bytes of Posts.xml that one partitioning task reads, and that one bucket holds on average. They
 #: grow only for sites of over 16 GB, so that spill tables stay small beside the data.
@@ -37,12 +39,8 @@ _NOT_PLAIN = re.compile(rb"[^!-~]")
 class Site:
     """One site's dump, partitioned.
 
-    Attributes:
-        name: Its folder's or archive's name, which is its host name.
-        spills: The spill files, in the order of the dump.
-        buckets: How many buckets each of them holds.
-        users: The index of display names, or None.
-        groups: File of duplicate questions' groups, or None.
+    `spills` are the spill files in the order of the dump, each with as many `buckets`; `users` is the index
+    of display names and `groups` the file of duplicate questions' groups, where there is one.
     """
 
     name: str
@@ -57,12 +55,6 @@ def buckets_for(size: int) -> int:
     return max(1, min(MAX_BUCKETS, -(-size // BUCKET_BYTES)))
 
 
-def ranges_for(size: int) -> list[tuple[int, int]]:
-    """Byte ranges of a Posts.xml, each a partitioning task."""
-    step = max(RANGE_BYTES, -(-size // MAX_RANGES))
-    return [(start, min(start + step, size)) for start in range(0, size, step)] or [(0, 0)]
-
-
 def partition_folder(
     raw: RawSource, site: str, files: tuple[RawFile, ...], stem: Path, min_score: int
 ) -> tuple[Site, list[RawFileError]]:
@@ -70,9 +62,17 @@ def partition_folder(
     posts = files[0]
     buckets = buckets_for(posts.bytes)
     if dump.in_lines(posts):
+        size, step = posts.bytes, max(RANGE_BYTES, -(-posts.bytes // MAX_RANGES))
         tasks = [
-            (posts, start, end, stem.with_name(f"{stem.name}-{number:06d}"), buckets, min_score)
-            for number, (start, end) in enumerate(ranges_for(posts.bytes))
+            (
+                posts,
+                at,
+                min(at + step, size),
+                stem.with_name(f"{stem.name}-{at // step:06d}"),
+                buckets,
+                min_score,
+            )
+            for at in range(0, size, step)
         ]
         spills = chain.from_iterable(raw.map(partition_range, tasks))
     else:
@@ -99,16 +99,14 @@ def partition_archive(task: tuple[str, RawFile, Path, int]) -> Site:
     site, file, stem, min_score = task
     # The archive's own list of sizes only sets the number of buckets; dumps shrink to about a fifth.
     buckets = buckets_for(file.bytes * 5)
-    posts, users, links = Spills(stem, buckets, min_score), UserIndexWriter(stem), DuplicateLinks()
+    posts, users, links = Spills(stem, buckets, min_score), UserNames(stem), DuplicateLinks(stem)
     sinks = {"Posts.xml": posts.add, "Users.xml": users.add, "PostLinks.xml": links.add}
     there = dump.read_archive(file, sinks)
     if "Posts.xml" not in there:
-        raise RawFileError(
-            "no posts in archive", "it holds no Posts.xml",
-            "Stack Overflow is published as several archives; take the one named -Posts.", file.path,
-        )  # fmt: skip
+        remedy = "Stack Overflow is published as several archives; take the one named -Posts."
+        raise RawFileError("no posts in archive", "it holds no Posts.xml", remedy, file.path)
     names = users.close() if "Users.xml" in there else None
-    return Site(site, tuple(posts.close()), buckets, names, links.write(stem))
+    return Site(site, tuple(posts.close()), buckets, names, links.close())
 
 
 class Spills:
@@ -204,3 +202,73 @@ def read_bucket(site: Site, bucket: int) -> Iterator[bytes]:
             while len(data) < last - first:
                 data += os.pread(stream.fileno(), last - first - len(data), first + len(data))
         yield from data.split(b"\n")[:-1]
+
+
+class UserNames:
+    """Writes display names by user id into an SQLite table, from the rows of Users.xml in any order."""
+
+    def __init__(self, stem: Path) -> None:
+        self._path = stem.with_name(f"{stem.name}-users")
+        self._path.unlink(missing_ok=True)
+        self._table = sqlite3.connect(self._path)
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
+
+    def add(self, _offset: int, line: bytes) -> None:
+        """Takes one line of the file; anything but a row with an id and a name is passed over."""
+        row = dump.any_attributes(line)
+        user, name = row.get(b"Id", b""), row.get(b"DisplayName")
+        if name is not None and dump.NUMBER.fullmatch(user):
+            text = " ".join(html.unescape(name.decode("utf-8", "replace")).split())
+            self._table.execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (int(user), text))
+
+    def close(self) -> str:
+        """Finishes the table and returns its path."""
+        self._table.commit()
+        self._table.close()
+        return str(self._path)
+
+
+class DuplicateLinks:
+    """Questions closed as duplicates of one another (LinkTypeId 3), 16 bytes a link."""
+
+    def __init__(self, stem: Path) -> None:
+        self._path, self._links = stem.with_name(f"{stem.name}-groups.npy"), array("q")
+
+    def add(self, _offset: int, line: bytes) -> None:
+        """Takes one line of PostLinks.xml."""
+        row = dump.any_attributes(line)
+        pair = row.get(b"PostId", b""), row.get(b"RelatedPostId", b"")
+        if row.get(b"LinkTypeId") == b"3" and all(dump.NUMBER.fullmatch(number) for number in pair):
+            self._links.extend(map(int, pair))
+
+    def close(self) -> str | None:
+        """Writes (question, group) pairs sorted by question, a group being its smallest question id."""
+        if not self._links:
+            return None
+        ids, index = np.unique(np.frombuffer(self._links, np.int64), return_inverse=True)
+        a, b = index.reshape(-1, 2).T
+        label = np.arange(len(ids))
+        while True:
+            least = np.minimum(label[a], label[b])
+            new = label.copy()
+            np.minimum.at(new, a, least)
+            np.minimum.at(new, b, least)
+            new = new[new]
+            if np.array_equal(new, label):
+                break
+            label = new
+        np.save(self._path, np.stack([ids, ids[label]]))
+        return str(self._path)
+
+
+def read_companion(task: tuple[RawFile, Path]) -> str | None | RawFileError:
+    """Indexes Users.xml or PostLinks.xml; a damaged one costs itself, not the site."""
+    file, stem = task
+    sink = UserNames(stem) if file.name == "Users.xml" else DuplicateLinks(stem)
+    try:
+        for offset, line in dump.rows_of(file):
+            sink.add(offset, line)
+    except RawFileError as error:
+        return error
+    return sink.close()
