@@ -55,12 +55,7 @@ class Flashcards(Builder):
     )
     # Backs are phrases, which may end in any way; only marks such as "(continued)" say that one is cut off.
     quality = Quality(ellipsis=False, announced=0, truncated_from=100)
-    extra_features = {
-        "deck": "string",
-        "tags": "list<string>",
-        "note_guid": "string",
-        "note_type": "string",
-    }
+    extra_features = {"deck": "string", "tags": "list<string>", "note_guid": "string", "note_type": "string"}
 
     def shards(self, raw: RawSource) -> Iterable[Shard]:
         """Gives one shard for each file: a collection can only be read as a whole."""

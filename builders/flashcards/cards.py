@@ -24,10 +24,9 @@ _FIX_TEMPLATE = "Open the deck in Anki, correct the note type's card template, a
 
 @dataclass(frozen=True)
 class NoteType:
-    """A note type: its fields by name, its card templates, and what it is for.
+    """A note type.
 
     Attributes:
-        name: As people see it.
         cloze: Whether its cards are cloze numbers of its one template, not templates.
         fields: Field names in order.
         sides: (template name, front, back) in order.
@@ -64,14 +63,9 @@ class NoteType:
 class Card:
     """A card with its note.
 
-    Attributes:
-        guid: The note's identifier, which stays the same wherever the deck travels.
-        ord: Which card of the note: the template, or the cloze number less one.
-        note_type: None where the collection has no such note type.
-        fields: The note's fields, as HTML.
-        tags: The note's tags.
-        deck: The card's own deck, its path joined with ``::``.
-        flag: The coloured flag, 0 for none.
+    `guid` stays the same wherever the deck travels, `ord` is the template or the cloze number less one,
+    `note_type` is None where the collection has none, `fields` are HTML, `deck` is the card's own, a path
+    joined with ``::``, and `flag` is 0 for none.
     """
 
     guid: str
@@ -94,13 +88,10 @@ def stray(reason: str, path: str, where: str, fields: str = "", remedy: str = ""
 
 
 def read_card(card: Card) -> tuple[str, str, bool]:
-    """Renders a card that reads without its media.
-
-    Returns:
-        The front; what the back adds, for a cloze card the hidden words first; and whether it is one.
+    """Renders a card: its front, what the back adds (a cloze's hidden words first), whether it is a cloze.
 
     Raises:
-        UnusableRecordError: It cannot stand as text.
+        UnusableRecordError: It does not read without its media, or cannot be read at all.
     """
     from bs4.exceptions import ParserRejectedMarkup  # late: listing datasets needs no parser
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from meadow.parse.htmltext import html_to_text
 from meadow.parse.wordlists import read_lists
 
-from .templates import ANSWER_RULE, REPEATED_CLOZE
+from .templates import ANSWER_RULE, REPEATED_CLOZE, TAG
 
 # Where something runs from an opening to a closing mark, the pattern stops at the next opening mark: a side full
 # of openings that nothing closes is then read once, not once for each.
@@ -25,7 +25,6 @@ _MATH = re.compile(
     r"|<anki-mathjax(?P<block>\b[^<>]*)>(?P<tag>(?:(?!<anki-mathjax).)*?)</anki-mathjax>",
     re.DOTALL | re.IGNORECASE,
 )
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
 # Comments, and declarations such as Word leaves behind (<![endif]>).
 _UNSEEN = re.compile(r"<!--(?:(?!<!--).)*?-->|<![^<>]*>", re.DOTALL)
 # A `<` that begins no tag. Parsers take long over many of these, and refuse some; the bounds keep the search short.
@@ -85,11 +84,9 @@ _WORD = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a card as text, with what had to be left behind.
+    """One side of a card as text, formulas as ``$...$``.
 
-    Attributes:
-        text: Readable text; formulas as ``$...$``.
-        media: What was dropped: ``an image``, ``a video``, ``a sound``, which spoken text is too.
+    `media` is what had to be left behind: ``an image``, ``a video``, ``a sound``, which spoken text is, too.
     """
 
     text: str
@@ -109,12 +106,7 @@ def has_text(text: str) -> bool:
 
 
 def read_side(html: str, *, front: bool) -> Side:
-    """Renders one side as text.
-
-    Args:
-        html: The side, as its template gives it.
-        front: Whether it is the front, where closed parts (``display: none``) stay closed.
-    """
+    """Renders one side as text; closed parts (``display: none``) stay closed on the front."""
     media: set[str] = set()
     if "<" in html:
         html = _STRAY.sub("&lt;", _UNSEEN.sub("", html))
@@ -137,7 +129,7 @@ def read_side(html: str, *, front: bool) -> Side:
 
 
 def dependence(front: Side, back: Side, asked: str | None = None, note: Sequence[Side] = ()) -> str | None:
-    """Why a card cannot stand as text, or None where it can.
+    """Why a card cannot stand as text, as a reason for the funnel; None where it can.
 
     A side with nothing left to read depends on the medium that was on it. So does a card whose words point
     at the medium ("identify the structure shown", "listen to this murmur"), and one whose front has a
@@ -149,11 +141,7 @@ def dependence(front: Side, back: Side, asked: str | None = None, note: Sequence
         front: The front.
         back: What the back adds.
         asked: The front's text without the words of its template; None for all of it.
-        note: The note's fields that hold media: a template may have shown their text alone, and words
-            that point at a medium point at those, too.
-
-    Returns:
-        A reason for the funnel.
+        note: The note's fields that hold media, which words point at even if only their text is shown.
     """
     for side in (front, back):
         if not side.has_text and side.media:
@@ -185,16 +173,12 @@ def _names_nothing(text: str) -> bool:
 
 
 def answer_text(back: str, front: str) -> str:
-    """Takes out of a back what the front has already said.
+    """Takes out of a back what the front, with `REPEATED_CLOZE` for its clozes, has already said.
 
     Templates that do without ``{{FrontSide}}`` repeat the question in other ways. Before Anki's
-    ``<hr id=answer>`` only lines that the front does not hold are kept; without that rule, the back loses
-    the front's lines where it begins with all of them. A line that holds a repeated cloze is kept for its
-    other words only.
-
-    Args:
-        back: Text that may hold `ANSWER_RULE` and `REPEATED_CLOZE`.
-        front: The front's text, with `REPEATED_CLOZE` for its clozes.
+    ``<hr id=answer>`` (`ANSWER_RULE`) only lines that the front does not hold are kept; without that rule,
+    the back loses the front's lines where it begins with all of them. A line that holds a repeated cloze is
+    kept for its other words only.
     """
     known = " ".join(front.split())
     before, rule, after = back.partition(ANSWER_RULE)
@@ -228,7 +212,7 @@ def _formula(match: re.Match[str]) -> str:
     if match["tag"] is not None and "true" in match["block"]:
         display = match["tag"]
     inner = display or match["latex"] or match["inline"] or match["jaxinline"] or match["tag"] or ""
-    inner = " ".join(_TAG.sub(" ", inner).replace("&nbsp;", " ").split()).replace("<", "&lt;")
+    inner = " ".join(TAG.sub(" ", inner).replace("&nbsp;", " ").split()).replace("<", "&lt;")
     if not inner:
         return ""
     if match["latex"] and "$" in inner:

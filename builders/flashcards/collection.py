@@ -16,9 +16,8 @@ from pathlib import Path
 
 from meadow import MAX_LINE, RawFile, RawFileError, Rejected, damaged
 
-from . import protobuf
 from .cards import CHECK, Card, NoteType, stray
-from .package import EXPORT_AGAIN, EXPORT_OR_UPDATE, database
+from .package import EXPORT_AGAIN, EXPORT_OR_UPDATE, database, read_message
 
 #: Schema versions: 11 is what every package for older Ankis has, 18 what Anki has written since 2.1.28.
 #: Those between were short-lived steps of the same upgrade.
@@ -31,15 +30,13 @@ _STOCK_OCCLUSION = 6
 
 
 def collection_cards(file: RawFile, scratch: Path | None = None) -> Iterator[Card | Rejected]:
-    """Reads the cards of a package or a bare collection, by note id and card number; then those without a note.
+    """Reads the cards of a package or a bare collection, by note id and card number.
 
-    Args:
-        file: ``.apkg``, ``.colpkg``, ``.anki2``, ``.anki21`` or ``.anki21b``.
-        scratch: Where temporary files may lie while it is read; None for the system's folder.
+    `scratch` is where temporary files may lie meanwhile, None for the system's folder.
 
     Raises:
-        RawFileError: The file is damaged, hostile, a placeholder, or of a schema this code does not know; also
-            while reading, if the damage shows only then.
+        RawFileError: The file is damaged, hostile, a placeholder, or of a schema this code does not know;
+            also while reading, if the damage shows only then.
     """
     with tempfile.TemporaryDirectory(prefix="meadow-anki-", dir=scratch) as folder:
         path = database(file, Path(folder))
@@ -166,7 +163,7 @@ def _read_tables(db: sqlite3.Connection) -> tuple[dict[int, NoteType], dict[int,
         front = back = ""
         try:
             # Template.Config: 1 q_format, 2 a_format.
-            front, back = protobuf.read(config, {1: str, 2: str})
+            front, back = read_message(config, {1: str, 2: str})
         except ValueError as error:
             broken[kind] = f"template {name}: {error}"
         sides[kind].append((str(name), front, back))
@@ -175,7 +172,7 @@ def _read_tables(db: sqlite3.Connection) -> tuple[dict[int, NoteType], dict[int,
         kind = stock = 0
         try:
             # Notetype.Config: 1 kind (1 is cloze), 9 original_stock_kind.
-            kind, stock = protobuf.read(config, {1: int, 9: int})
+            kind, stock = read_message(config, {1: int, 9: int})
         except ValueError as error:
             broken[key] = str(error)
         has_fields, has_sides = tuple(fields[key]), tuple(sides[key])

@@ -5,12 +5,11 @@ SQLite cannot read from a stream, so a member of a package is written to a tempo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from meadow import RawFile, RawFileError, ZipArchive, check_ratio, damaged
-
-from . import protobuf
 
 #: The largest shared medical decks hold some 40,000 notes in under 300 MB; 4 GiB leaves room for a person's
 #: whole collection and stops short of filling a disk.
@@ -22,6 +21,8 @@ MEMBERS = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SQLITE = b"SQLite format 3\x00"
 _CHUNK = 2**20
+#: A protobuf varint holds 64 bits in at most ten groups of seven.
+_MAX_VARINT = 10
 EXPORT_AGAIN = (
     'Open the deck in Anki 2.1.28 or newer and export it again, with "Support older Anki versions".'
 )
@@ -29,14 +30,7 @@ EXPORT_OR_UPDATE = f"{EXPORT_AGAIN} If that does not help, update Meadow."
 
 
 def database(file: RawFile, folder: Path) -> Path:
-    """Finds or unpacks the newest collection of a package, or of a bare file.
-
-    Args:
-        file: ``.apkg``, ``.colpkg``, ``.anki2``, ``.anki21`` or ``.anki21b``.
-        folder: Where it may be unpacked to.
-
-    Returns:
-        The database: the raw file itself where it is one already.
+    """The newest collection of a package, unpacked into `folder`, or a bare one where it lies.
 
     Raises:
         RawFileError: The file is damaged, hostile, or newer than this code.
@@ -66,7 +60,7 @@ def _newest(archive: ZipArchive) -> str:
         with archive.open("meta") as stream:
             data = stream.read(_CHUNK)
         try:
-            [announced] = protobuf.read(data, {1: int})
+            [announced] = read_message(data, {1: int})
         except ValueError as error:
             raise damaged(file, f"meta: {error}") from error
     member = next((name for name in MEMBERS if name in names), None)
@@ -117,3 +111,52 @@ def _check_size(file: RawFile, path: Path) -> None:
     # The page count is valid only if the change counter at 24 equals the version it was written at, at 92.
     if header[24:28] == header[92:96] and path.stat().st_size < page * int.from_bytes(header[28:32], "big"):
         raise damaged(file, "the database is shorter than its header says")
+
+
+def read_message(data: Any, wanted: Mapping[int, type]) -> list[Any]:
+    """Reads fields of one message; of a repeated one the last value counts, as protobuf wants it for scalars.
+
+    Returns:
+        The values of the `wanted` numbers, each `int` or `str` as is said there, 0 or empty where absent.
+
+    Raises:
+        ValueError: The bytes are no such message.
+    """
+    if not isinstance(data, bytes):
+        raise ValueError("config is no blob")
+    fields: dict[int, int | bytes] = {}
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, kind = key >> 3, key & 7
+        if not number:
+            raise ValueError("protobuf field number 0")
+        if kind == 0:
+            fields[number], at = _varint(data, at)
+            continue
+        if kind == 2:
+            size, at = _varint(data, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"protobuf wire type {kind}")
+        if at + size > len(data):
+            raise ValueError("protobuf message ends inside a field")
+        fields[number] = data[at : at + size]
+        at += size
+    found = []
+    for number, wanted_type in wanted.items():
+        value = fields.get(number, b"" if wanted_type is str else 0)
+        if isinstance(value, int) is not (wanted_type is int):
+            raise ValueError(f"protobuf field {number} is no {'number' if wanted_type is int else 'string'}")
+        found.append(value.decode("utf-8") if isinstance(value, bytes) else value)
+    return found
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for index, byte in enumerate(data[at : at + _MAX_VARINT]):
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, at + index + 1
+    raise ValueError("protobuf varint is cut off or too long")

@@ -32,7 +32,7 @@ _UNCLOSED = re.compile(r"\{\{")
 _UNCLOSED_BOTH = re.compile(r"\{\{|<%")
 _CLOZE_SECTION = re.compile(r"c[0-9]{1,5}")
 _BLANK = re.compile(r"(?:\s|</?(?:br|div) ?/?>)*", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _BREAKING_TAG = re.compile(r"</?(?:br|div|p|li|ul|ol|tr|td|th|table|h[1-6])\b[^<>]*>", re.IGNORECASE)
 # Readings are short; without the bounds a long word would be tried from each of its letters.
 _FURIGANA = re.compile(r" ?([^ >\[\]]{1,40}?)\[(?!sound:)([^\[\]]{1,40})\]")
@@ -64,12 +64,9 @@ _Node = str | _Field | _Section
 class CardFront:
     """A rendered front.
 
-    Attributes:
-        html: What is shown.
-        has_field: Whether any field with content is shown; a front without one is blank to Anki.
-        hidden: The HTML behind each blank of this card's number, in order.
-        clozes: The fields whose blanks are shown.
-        typed: The HTML that ``{{type:...}}`` boxes expect.
+    `has_field` says whether any field with content is shown; a front without one is blank to Anki.
+    `hidden` is the HTML behind each blank of this card's number, `clozes` the fields whose blanks are
+    shown, and `typed` the HTML that ``{{type:...}}`` boxes expect.
     """
 
     html: str = ""
@@ -81,9 +78,7 @@ class CardFront:
 
 def clean(value: str) -> str:
     """Takes the characters that this module uses for itself out of a field."""
-    if REPEATED_CLOZE in value or ANSWER_RULE in value:
-        return value.replace(REPEATED_CLOZE, "").replace(ANSWER_RULE, "")
-    return value
+    return value.replace(REPEATED_CLOZE, "").replace(ANSWER_RULE, "")
 
 
 class CardTemplate:
@@ -99,9 +94,7 @@ class CardTemplate:
     def front(self, fields: Mapping[str, str], number: int) -> CardFront:
         """Renders the front.
 
-        Args:
-            fields: Content by field name, special fields such as ``Tags`` included.
-            number: The card's cloze number, from 1; cards of ordinary note types have one, too.
+        `fields` holds special ones such as ``Tags``, too; `number` counts clozes, or templates, from 1.
 
         Raises:
             TemplateError: A field that the note type does not have is named.
@@ -117,16 +110,15 @@ class CardTemplate:
     def back(self, fields: Mapping[str, str], number: int, front: CardFront) -> str:
         """Renders what the back adds to `front`.
 
-        Returns:
-            HTML, in which `REPEATED_CLOZE` stands for a cloze field that the front has already shown, and
-            `ANSWER_RULE` for Anki's ``<hr id=answer>``.
+        In the HTML `REPEATED_CLOZE` stands for a cloze field that the front has already shown, and
+        `ANSWER_RULE` for Anki's ``<hr id=answer>``.
 
         Raises:
             TemplateError: A field that the note type does not have is named.
         """
         run = _Rendering(fields, number, front, back=True)
         html = _RULE.sub(f"<p>{ANSWER_RULE}</p>", run.render(self._back))
-        if run.front_side and front.typed and not _TAG.sub("", html).strip(ANSWER_RULE + " \n\t"):
+        if run.front_side and front.typed and not TAG.sub("", html).strip(ANSWER_RULE + " \n\t"):
             # The typing box that FrontSide brings along shows the expected answer there.
             html += "<br>".join(front.typed)
         return html
@@ -197,7 +189,7 @@ class _Rendering:
             self._remember(key, nodes)
             return ", ".join(f"[{hint}]" for hint in hints(nodes, self.number))
         if name == "text":
-            return _TAG.sub("", _BREAKING_TAG.sub(" ", text))
+            return TAG.sub("", _BREAKING_TAG.sub(" ", text))
         if name == "hint":
             return f"<div>{text}</div>" if self.back and text.strip() else ""
         if name.startswith("tts "):

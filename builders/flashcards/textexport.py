@@ -39,10 +39,7 @@ class _Headers:
 
 
 def text_cards(file: RawFile) -> Iterator[Card | Rejected]:
-    """Reads a text export.
-
-    Yields:
-        A card for each that the note gives; `meadow.Rejected` for a record that cannot be read.
+    """Reads a text export: a card for each that a note gives, and what records cannot be read.
 
     Raises:
         RawFileError: It has no ``#separator`` header, so it is no export of Anki's.
@@ -107,12 +104,11 @@ def _records(
             line = stream.readline(MAX_LINE)
             number += 1
 
+    # csv's own limit is 128 KB a field; those with tables and embedded styles exceed it.
+    csv.field_size_limit(max(MAX_LINE, csv.field_size_limit()))
     reader = csv.reader(lines(), delimiter=separator)
-    # csv's own limit, 128 KB a field, is process-wide; fields with tables and embedded styles exceed it.
-    limit = csv.field_size_limit()
     while True:
         start = 0
-        csv.field_size_limit(MAX_LINE)
         try:
             row = next(reader)
         except StopIteration:
@@ -120,8 +116,6 @@ def _records(
         except csv.Error as error:
             yield start, str(error)
             continue
-        finally:
-            csv.field_size_limit(limit)
         if begins != b"#" and any(row):
             yield start, row
 

@@ -16,22 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from meadow import (
-    Author,
-    BadRecord,
-    Builder,
-    Example,
-    Quality,
-    RawFile,
-    RawFileError,
-    RawPattern,
-    RawSource,
-    Rejected,
-    Shard,
-    ZipArchive,
-    json_lines,
-    licenses,
-)
+import meadow
 from meadow.parse.options import INSTRUCTION, as_options, question_text, read_options
 from meadow.parse.records import UnusableRecordError, excerpt, second_copy, unusable_file
 
@@ -50,13 +35,13 @@ _PATH = re.compile(
 )
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 _REPOSITORY = "https://github.com/jind11/MedQA"
-_COMPILERS = Author(
+_COMPILERS = meadow.Author(
     "Di Jin, Eileen Pan, Nassim Oufattole, Wei-Hung Weng, Hanyi Fang and Peter Szolovits (MedQA)", _REPOSITORY
 )
 _LOOK = "Compare the record with the publisher's data_clean.zip, and repair or remove it."
 
 
-class MedQA(Builder):
+class MedQA(meadow.Builder):
     """The US part of MedQA: `medqa` with five options, `medqa_4_options` with four.
 
     Where several files hold the same split, one is read: a loose file before an archive, plain before
@@ -72,14 +57,16 @@ class MedQA(Builder):
     configs = tuple(_CONFIGS)
     raw_files = (
         *(
-            RawPattern(f"**/questions/US/{name.format(split=split)}{ending}", f"{config}, {_SPLITS[split]}")
+            meadow.RawPattern(
+                f"**/questions/US/{name.format(split=split)}{ending}", f"{config}, {_SPLITS[split]}"
+            )
             for config, (name, _) in _CONFIGS.items()
             for split in _SPLITS
             for ending in ("", ".*")
         ),
-        RawPattern("**/*.zip", "the publisher's archive data_clean.zip, all splits of both datasets"),
+        meadow.RawPattern("**/*.zip", "the publisher's archive data_clean.zip, all splits of both datasets"),
     )
-    license = licenses.DISPUTED.because(
+    license = meadow.licenses.DISPUTED.because(
         f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2022 Di Jin) in its "
         "file LICENSE. Whether that notice covers the questions is disputed: they are exam questions that the "
         "publisher collected, no permission of their owners is on record, and the request to say which sources "
@@ -93,24 +80,20 @@ class MedQA(Builder):
     task = "multiple-choice"
     # Models are scored on these splits as they were published, so a question whose picture is missing stays, and
     # is counted.
-    quality = Quality(pictures=False)
+    quality = meadow.Quality(pictures=False)
     privacy = "flag"
     extra_features = {"meta_info": "string"}
     official_splits = tuple(_SPLITS.values())
 
-    def configs_of(self, raw: RawSource) -> tuple[str, ...]:
+    def configs_of(self, raw: meadow.RawSource) -> tuple[str, ...]:
         """The datasets that at least one file is there for; both where no file can be used."""
         chosen, _ = _choose(raw)
         return tuple(c for c in self.configs if any(config == c for config, _ in chosen)) or self.configs
 
-    def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
-        """One shard per dataset and split, in that order, the test split first.
+    def shards(self, raw: meadow.RawSource) -> Iterator[meadow.Shard | meadow.Rejected]:
+        """One shard per dataset and split, the test split first; and what cannot be used or is a copy.
 
         Of two records with one id the first stays: a question that stands in two splits stays in the exam.
-
-        Yields:
-            The shards; and `Rejected` for archives that cannot be opened or hold no file of ours, and for
-            second copies of a split.
         """
         chosen, rejected = _choose(raw)
         yield from rejected
@@ -122,27 +105,26 @@ class MedQA(Builder):
                 if place is not None:
                     row = {"split": _SPLITS[split], "prefix": prefix, "authors": authors}
                     args = {"member": place.member, "path": place.path, "row": row}
-                    yield Shard(f"{config}/{_SPLITS[split]}", (place.file,), (config,), args)
+                    yield meadow.Shard(f"{config}/{_SPLITS[split]}", (place.file,), (config,), args)
 
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+    def examples(self, shard: meadow.Shard) -> Iterator[meadow.Example | meadow.Rejected]:
         """Reads one split, line by line.
 
         Raises:
-            RawFileError: The file or the member is damaged; it names the member, so that an archive's
-                other members are still read.
+            RawFileError: The file or the member is damaged; named, so that others of an archive are read.
         """
         file, member, path = shard.files[0], shard.args["member"], shard.args["path"]
         try:
             with ExitStack() as stack:
-                opened = stack.enter_context(ZipArchive(file)).open(member) if member else file.open()
-                for number, record in json_lines(stack.enter_context(opened)):
+                opened = stack.enter_context(meadow.ZipArchive(file)).open(member) if member else file.open()
+                for number, record in meadow.json_lines(stack.enter_context(opened)):
                     try:
                         yield _example(record, **shard.args["row"])
                     except UnusableRecordError as why:
-                        text = record.excerpt if isinstance(record, BadRecord) else excerpt(record)
-                        yield Rejected(why.reason, f"{path}:{number}", why.detail, _LOOK, text)
-        except RawFileError as error:
-            raise RawFileError(error.reason, error.detail, error.remedy, path) from error
+                        text = record.excerpt if isinstance(record, meadow.BadRecord) else excerpt(record)
+                        yield meadow.Rejected(why.reason, f"{path}:{number}", why.detail, _LOOK, text)
+        except meadow.RawFileError as error:
+            raise meadow.RawFileError(error.reason, error.detail, error.remedy, path) from error
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -155,32 +137,34 @@ class _Place:
     in_archive: bool
     packed: bool
     path: str  # in the raw store, a member after an exclamation mark
-    file: RawFile = field(compare=False)
+    file: meadow.RawFile = field(compare=False)
     member: str = field(default="", compare=False)
 
 
-def _choose(raw: RawSource) -> tuple[dict[tuple[str, str], _Place], list[Rejected]]:
-    """Finds the file to read for each dataset and the publisher's name of the split, and why others are not read."""
+def _choose(raw: meadow.RawSource) -> tuple[dict[tuple[str, str], _Place], list[meadow.Rejected]]:
+    """The file to read for each dataset and the publisher's name of a split, and why others are not."""
     places: defaultdict[tuple[str, str], list[_Place]] = defaultdict(list)
-    rejected: list[Rejected] = []
+    rejected: list[meadow.Rejected] = []
 
-    def add(match: re.Match[str], file: RawFile, member: str = "") -> None:
+    def add(match: re.Match[str], file: meadow.RawFile, member: str = "") -> None:
         config = "medqa_4_options" if match["four"] else "medqa"
         path = f"{file.path}!{member}" if member else file.path
         place = _Place(bool(member), file.name.lower().endswith(_PACKED), path, file, member)
         places[config, match["split"].lower()].append(place)
 
-    def strange(file: RawFile, detail: str) -> None:
+    def strange(file: meadow.RawFile, detail: str) -> None:
         remedy = "Use the publisher's files under their own names, or take this one away."
-        rejected.append(Rejected("no MedQA questions in the file", file.path, detail, remedy, file=file.path))
+        rejected.append(
+            meadow.Rejected("no MedQA questions in the file", file.path, detail, remedy, file=file.path)
+        )
 
     for file in raw.files:
         if file.suffix == ".zip":
             try:
-                with ZipArchive(file) as archive:
+                with meadow.ZipArchive(file) as archive:
                     # A name that an archive holds twice reads as its last member either way.
                     names = dict.fromkeys(archive.names())
-            except RawFileError as error:
+            except meadow.RawFileError as error:
                 rejected.append(unusable_file(error, path=file.path))
                 continue
             found = {name: m for name in names if (m := _PATH.fullmatch(name)) and not m["packed"]}
@@ -201,8 +185,8 @@ def _choose(raw: RawSource) -> tuple[dict[tuple[str, str], _Place], list[Rejecte
     return chosen, rejected
 
 
-def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) -> Example:
-    if isinstance(record, BadRecord):
+def _example(record: Any, split: str, prefix: str, authors: tuple[meadow.Author, ...]) -> meadow.Example:
+    if isinstance(record, meadow.BadRecord):
         raise UnusableRecordError("line is no JSON record", record.detail)
     if not isinstance(record, dict):
         raise UnusableRecordError("line is no JSON record", f"it is a {type(record).__name__}, not an object")
@@ -220,7 +204,7 @@ def _example(record: Any, split: str, prefix: str, authors: tuple[Author, ...]) 
     if meta_info is not None and not isinstance(meta_info, str):
         raise UnusableRecordError("field is no text", "meta_info")
     normal = _normal(question)
-    return Example(
+    return meadow.Example(
         id=prefix + _hash(normal, *sorted(map(_normal, options.values())), _normal(answer)),
         instruction=INSTRUCTION,
         input=question_text(question, options),

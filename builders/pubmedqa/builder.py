@@ -11,22 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from meadow import (
-    MAX_LINE,
-    Author,
-    Builder,
-    Example,
-    Option,
-    Quality,
-    RawFile,
-    RawFileError,
-    RawPattern,
-    RawSource,
-    Rejected,
-    Shard,
-    damaged,
-    licenses,
-)
+import meadow
 from meadow.parse.jsonfile import json_entries, read_json
 from meadow.parse.records import UnusableRecordError, second_copy, unusable_file
 
@@ -38,9 +23,8 @@ _FILES = {
 }
 _TEST_IDS = "test_ground_truth.json"
 _REPOSITORY = "https://github.com/pubmedqa/pubmedqa"
-_ENDINGS = ("", ".gz", ".zst")
 _ANSWERS = ("yes", "no", "maybe")
-_OPTIONS = tuple(Option(answer, answer) for answer in _ANSWERS)
+_OPTIONS = tuple(meadow.Option(answer, answer) for answer in _ANSWERS)
 
 #: PMIDs are counted up from 1 and have eight digits at most.
 _PMID = re.compile(r"[1-9][0-9]{0,7}")
@@ -55,10 +39,10 @@ _FETCH_TEST_IDS = (
 
 
 def _patterns(name: str) -> tuple[str, ...]:
-    return tuple(f"**/{name}{ending}" for ending in _ENDINGS)
+    return tuple(f"**/{name}{ending}" for ending in ("", ".gz", ".zst"))
 
 
-class PubMedQA(Builder):
+class PubMedQA(meadow.Builder):
     """PubMedQA (Jin et al., 2019): three datasets, one for each file that is there.
 
     The 500 PMIDs of ``test_ground_truth.json`` are the test split, by id; the rest of the labelled file
@@ -72,12 +56,21 @@ class PubMedQA(Builder):
     description = "Yes/no/maybe questions on biomedical research, answered from PubMed abstracts."
     configs = tuple(_FILES)
     raw_files = (
-        *(RawPattern(p, "PQA-L: 1,000 questions labelled by experts") for p in _patterns("ori_pqal.json")),
-        *(RawPattern(p, "PMIDs and answers of the official test set", False) for p in _patterns(_TEST_IDS)),
-        *(RawPattern(p, "PQA-A: questions made from titles by rules") for p in _patterns("ori_pqaa.json")),
-        *(RawPattern(p, "PQA-U: questions without a label") for p in _patterns("ori_pqau.json")),
+        *(
+            meadow.RawPattern(p, "PQA-L: 1,000 questions labelled by experts")
+            for p in _patterns("ori_pqal.json")
+        ),
+        *(
+            meadow.RawPattern(p, "PMIDs and answers of the official test set", False)
+            for p in _patterns(_TEST_IDS)
+        ),
+        *(
+            meadow.RawPattern(p, "PQA-A: questions made from titles by rules")
+            for p in _patterns("ori_pqaa.json")
+        ),
+        *(meadow.RawPattern(p, "PQA-U: questions without a label") for p in _patterns("ori_pqau.json")),
     )
-    license = licenses.UNKNOWN.because(
+    license = meadow.licenses.UNKNOWN.because(
         f"The publisher's repository, {_REPOSITORY}, holds the MIT License (Copyright (c) 2019 pubmedqa) in its "
         "file LICENSE and names no other terms for the data. The notice covers what the publisher made: the "
         "choice of articles, the questions and the labels. Nearly all text of a row is an abstract, which is its "
@@ -99,26 +92,21 @@ class PubMedQA(Builder):
     }
     official_splits = ("train", "validation", "test")
     # Abstracts name figures of their article; no question depends on one.
-    quality = Quality(pictures=False)
+    quality = meadow.Quality(pictures=False)
 
-    def configs_of(self, raw: RawSource) -> tuple[str, ...]:
+    def configs_of(self, raw: meadow.RawSource) -> tuple[str, ...]:
         """The datasets whose file is there."""
         return tuple(config for config, (name, _) in _FILES.items() if raw.matching(*_patterns(name)))
 
-    def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
-        """One shard per file: a stream of JSON cannot be entered in the middle.
-
-        Yields:
-            The shards; and `Rejected` for a second copy of a file, for a list of test PMIDs that cannot
-            be read, and for the labelled file where there is no such list.
-        """
+    def shards(self, raw: meadow.RawSource) -> Iterator[meadow.Shard | meadow.Rejected]:
+        """One shard per file, as a stream of JSON cannot be entered in the middle; and which files are left out."""
         present = self.configs_of(raw)
         test: dict[str, str] = {}
         lists = raw.matching(*_patterns(_TEST_IDS))
         if lists:
             try:
                 test = _test_answers(lists[0])
-            except RawFileError as error:
+            except meadow.RawFileError as error:
                 yield unusable_file(error, present)
         for config, (name, _) in _FILES.items():
             files = raw.matching(*_patterns(name))
@@ -127,13 +115,13 @@ class PubMedQA(Builder):
                 continue
             if config == "pubmedqa" and not test:
                 path, detail = files[0].path, f"no usable {_TEST_IDS} beside it"
-                yield Rejected("test ids missing", path, detail, _FETCH_TEST_IDS, "", path, (config,))
+                yield meadow.Rejected("test ids missing", path, detail, _FETCH_TEST_IDS, "", path, (config,))
                 continue
             companions = tuple(lists[:1]) if test else ()
-            yield Shard(config, (files[0], *companions), (config,), {"test": test})
+            yield meadow.Shard(config, (files[0], *companions), (config,), {"test": test})
         yield from _second_copies(lists, present)
 
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+    def examples(self, shard: meadow.Shard) -> Iterator[meadow.Example | meadow.Rejected]:
         """Reads one file, record by record, in its order.
 
         Raises:
@@ -149,20 +137,24 @@ class PubMedQA(Builder):
                 yield _example(prefix, config, pmid, record, test)
             except UnusableRecordError as why:
                 text = record.get("QUESTION") if isinstance(record, dict) else record
-                yield Rejected(why.reason, f"{prefix}{pmid}", why.detail, excerpt=str(text or "")[:500])
+                yield meadow.Rejected(
+                    why.reason, f"{prefix}{pmid}", why.detail, excerpt=str(text or "")[:500]
+                )
         for pmid in missing:
             paths = [file.path for file in shard.files]
             detail = f"{paths[1]} lists it, {paths[0]} does not hold it"
             remedy = "Fetch both files again from the same release."
-            yield Rejected("test id without a record", f"{prefix}{pmid}", detail, remedy, file=paths[1])
+            yield meadow.Rejected(
+                "test id without a record", f"{prefix}{pmid}", detail, remedy, file=paths[1]
+            )
 
 
-def _second_copies(files: list[RawFile], configs: tuple[str, ...]) -> Iterator[Rejected]:
+def _second_copies(files: list[meadow.RawFile], configs: tuple[str, ...]) -> Iterator[meadow.Rejected]:
     for copy in files[1:]:
         yield second_copy(copy.path, f"{files[0].path} is read instead", "Keep one of them.", copy, configs)
 
 
-def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, str]) -> Example:
+def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, str]) -> meadow.Example:
     if not _PMID.fullmatch(pmid):
         raise UnusableRecordError("key is not a PMID", repr(pmid[:80]))
     if not isinstance(record, dict):
@@ -187,7 +179,7 @@ def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, s
     year = published.group() if published else None
     url = f"https://pubmed.ncbi.nlm.nih.gov/{pmid}/"
     terms = record.get("MESHES")
-    return Example(
+    return meadow.Example(
         id=f"{prefix}{pmid}",
         instruction=_INSTRUCTION if decision else _INSTRUCTION_UNLABELED,
         input="\n\n".join([question, *paragraphs]),
@@ -198,7 +190,7 @@ def _example(prefix: str, config: str, pmid: str, record: Any, test: dict[str, s
         source_url=url,
         source_date=year,
         # The files name no authors; the record that does is one click away.
-        authors=(Author(f"the authors of PubMed record {pmid}", url),),
+        authors=(meadow.Author(f"the authors of PubMed record {pmid}", url),),
         split="test" if pmid in test else None,
         extra={
             "pmid": pmid,
@@ -237,11 +229,11 @@ def _paragraphs(record: dict) -> list[str]:
     return found
 
 
-def _test_answers(file: RawFile) -> dict[str, str]:
+def _test_answers(file: meadow.RawFile) -> dict[str, str]:
     """The official test PMIDs with their answers."""
-    answers = read_json(file, MAX_LINE)
+    answers = read_json(file, meadow.MAX_LINE)
     if not isinstance(answers, dict) or not all(isinstance(answer, str) for answer in answers.values()):
-        raise damaged(file, "no JSON object of PMIDs and answers")
+        raise meadow.damaged(file, "no JSON object of PMIDs and answers")
     if not answers:
-        raise damaged(file, "it lists no PMID")
+        raise meadow.damaged(file, "it lists no PMID")
     return answers

@@ -12,19 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from meadow import (
-    Author,
-    Builder,
-    Example,
-    Quality,
-    RawFile,
-    RawFileError,
-    RawPattern,
-    RawSource,
-    Rejected,
-    Shard,
-    licenses,
-)
+import meadow
 from meadow.parse.jsonfile import read_json
 from meadow.parse.options import INSTRUCTION, as_options, question_text, read_options
 from meadow.parse.records import UnusableRecordError, excerpt
@@ -35,12 +23,12 @@ _IMAGES = "question_with_images.json"
 _MAX_BYTES = 16 * 2**20
 
 _EXAM = "https://www.usmle.org/prepare-your-exam"
-_OWNERS = Author("Federation of State Medical Boards and National Board of Medical Examiners", _EXAM)
+_OWNERS = meadow.Author("Federation of State Medical Boards and National Board of Medical Examiners", _EXAM)
 _LOOK = "Compare the question with the publisher's file, and repair or remove it."
 _FETCH = "Fetch the file again from its publisher, or repair it."
 
 
-class USMLE(Builder):
+class USMLE(meadow.Builder):
     """The USMLE self assessment: one dataset with a split for each step, to score models and never to train.
 
     Questions that need an image are left out by number. The numbers are those of
@@ -54,11 +42,11 @@ class USMLE(Builder):
     description = "Practice questions of the three steps of the US medical licensing exam, for scoring only."
     configs = ("usmle_self_assessment",)
     raw_files = (
-        *(RawPattern(f"{step}.json", f"questions of {step}") for step in _STEPS),
-        *(RawPattern(f"{step}_solutions.json", f"right letters of {step}", False) for step in _STEPS),
-        RawPattern(_IMAGES, "numbers of the questions that need an image", False),
+        *(meadow.RawPattern(f"{step}.json", f"questions of {step}") for step in _STEPS),
+        *(meadow.RawPattern(f"{step}_solutions.json", f"right letters of {step}", False) for step in _STEPS),
+        meadow.RawPattern(_IMAGES, "numbers of the questions that need an image", False),
     )
-    license = licenses.RIGHTS_RESERVED.because(
+    license = meadow.licenses.RIGHTS_RESERVED.because(
         "The questions are copyright of the Federation of State Medical Boards of the United States (FSMB) and "
         f"the National Board of Medical Examiners (NBME), who publish them for self assessment ({_EXAM}) and "
         "reserve all rights. No licence to redistribute them is known; the copy published for MedAlpaca names "
@@ -70,29 +58,24 @@ class USMLE(Builder):
     homepage = "https://huggingface.co/datasets/medalpaca/medical_meadow_usmle_self_assessment"
     task = "multiple-choice"
     # Which questions need a picture is in a list of its own; the rest stay as they were published.
-    quality = Quality(pictures=False)
+    quality = meadow.Quality(pictures=False)
     privacy = "flag"
     extra_features = {"step": "string", "number": "int64"}
     official_splits = _STEPS
     test_only = True
 
-    def shards(self, raw: RawSource) -> Iterator[Shard | Rejected]:
-        """One shard per step whose questions are there.
-
-        Yields:
-            The shards; and `Rejected` for a list of questions with images that cannot be used (the published
-            numbers then stand in for it), and for solutions whose questions are not there.
-        """
+    def shards(self, raw: meadow.RawSource) -> Iterator[meadow.Shard | meadow.Rejected]:
+        """One shard per step whose questions are there; and which files cannot be used."""
         files = {file.path.split("/", 1)[1].lower(): file for file in raw.files}
         excluded = json.loads((self.folder() / "excluded.json").read_text(encoding="utf-8"))
         images = files.get(_IMAGES)
-        companions: tuple[RawFile, ...] = ()
+        companions: tuple[meadow.RawFile, ...] = ()
         if images is not None:
             try:
                 excluded, companions = _exclusions(images), (images,)
-            except RawFileError as error:
+            except meadow.RawFileError as error:
                 detail = f"{error.detail}; the published numbers are used instead"
-                yield Rejected(error.reason, images.path, detail, error.remedy, file=images.path)
+                yield meadow.Rejected(error.reason, images.path, detail, error.remedy, file=images.path)
         for step in _STEPS:
             questions, solutions = files.get(f"{step}.json"), files.get(f"{step}_solutions.json")
             if questions is not None:
@@ -104,16 +87,16 @@ class USMLE(Builder):
                     "authors": () if raw.sample else (_OWNERS,),
                 }
                 read = (questions, solutions) if solutions is not None else (questions,)
-                yield Shard(step, (*read, *companions), self.configs, args)
+                yield meadow.Shard(step, (*read, *companions), self.configs, args)
             elif solutions is not None:
                 path, detail, remedy = (
                     solutions.path,
                     f"there is no {step}.json",
                     f"Put {step}.json beside it.",
                 )
-                yield Rejected("solutions without questions", path, detail, remedy, file=path)
+                yield meadow.Rejected("solutions without questions", path, detail, remedy, file=path)
 
-    def examples(self, shard: Shard) -> Iterator[Example | Rejected]:
+    def examples(self, shard: meadow.Shard) -> Iterator[meadow.Example | meadow.Rejected]:
         """Reads one step in the order of its file.
 
         Raises:
@@ -137,15 +120,15 @@ class USMLE(Builder):
                 yield _example(record, row_id, step, number, solutions, shard.args["authors"])
             except UnusableRecordError as why:
                 remedy = _LOOK if why.remedy is None else why.remedy
-                yield Rejected(why.reason, row_id, why.detail, remedy, excerpt(record))
+                yield meadow.Rejected(why.reason, row_id, why.detail, remedy, excerpt(record))
 
 
-def _unknown_form(file: RawFile, expected: str, found: Any) -> RawFileError:
+def _unknown_form(file: meadow.RawFile, expected: str, found: Any) -> meadow.RawFileError:
     detail = f"expected {expected}, found {str(found)[:80]!r}"
-    return RawFileError("unknown form of file", detail, _FETCH, file.path)
+    return meadow.RawFileError("unknown form of file", detail, _FETCH, file.path)
 
 
-def _solutions(file: RawFile) -> dict[int, str]:
+def _solutions(file: meadow.RawFile) -> dict[int, str]:
     found = read_json(file, _MAX_BYTES, unique=True)
     if not isinstance(found, dict):
         raise _unknown_form(file, 'an object like {"1": "C"}', found)
@@ -158,7 +141,7 @@ def _solutions(file: RawFile) -> dict[int, str]:
     return solutions
 
 
-def _exclusions(file: RawFile) -> dict[str, list[int]]:
+def _exclusions(file: meadow.RawFile) -> dict[str, list[int]]:
     """Reads the numbers of a step from the keys ``step1``, ``Step 1``, ``step_1`` or ``1``."""
     expected = 'an object like {"step1": [4, 7], "step2": [25]}'
     found = read_json(file, _MAX_BYTES, unique=True)
@@ -205,8 +188,8 @@ def _example(
     step: str,
     number: int,
     solutions: Mapping[int, str],
-    authors: tuple[Author, ...],
-) -> Example:
+    authors: tuple[meadow.Author, ...],
+) -> meadow.Example:
     question = record.get("question")
     if not isinstance(question, str) or not question.strip():
         raise UnusableRecordError("question without text", f"question is {str(question)[:40]!r}")
@@ -218,7 +201,7 @@ def _example(
     if letter not in options:
         detail = f"the answer {letter[:20]!r} is none of {', '.join(options)}"
         raise UnusableRecordError("answer is no option", detail)
-    return Example(
+    return meadow.Example(
         id=row_id,
         instruction=INSTRUCTION,
         input=question_text(question.strip(), options),
