@@ -69,33 +69,7 @@ _HOMES = {
     "load_dataset": "loading",
 }
 
-__all__ = [  # noqa: F822 - see `_HOMES`
-    "Author",
-    "BadRecord",
-    "BuildOptions",
-    "Builder",
-    "BuilderTest",
-    "Error",
-    "Example",
-    "License",
-    "MAX_LINE",
-    "Option",
-    "Quality",
-    "RawFile",
-    "RawFileError",
-    "RawPattern",
-    "RawSource",
-    "Rejected",
-    "Shard",
-    "ZipArchive",
-    "build_datasets",
-    "check_ratio",
-    "damaged",
-    "json_lines",
-    "licenses",
-    "list_datasets",
-    "load_dataset",
-]
+__all__ = sorted(_HOMES)
 
 # In a checkout `builders/` lies beside this package. An editable install maps it; this finds it where
 # the checkout shadows a regular install, as it does for a Python started in the checkout's root.

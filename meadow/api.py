@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -115,8 +116,12 @@ def on_first_use(name: str | None, version: object, store: Store) -> Manifest:
     except StoreError:
         if store.versions(name) and version is None:
             raise
-        return _built_now(name, version, store)
-    return _told(manifest, store)
+        manifest = _built_now(name, version, store)
+    for note in _doubts(manifest, store):
+        if note not in _said:
+            _said.add(note)
+            _say(note)
+    return manifest
 
 
 def _known(store: Store) -> list[str]:
@@ -130,20 +135,20 @@ def _built_now(name: str, version: str | None, store: Store) -> Manifest:
 
     classes, broken = available()
     by_dataset = dataset_names(classes, default_raw())
-    mixture = None
-    if name not in by_dataset and name in map(mixtures.PREFIX.__add__, mixtures.available()):
-        mixture = mixtures.load(name)
-    elif name not in by_dataset:
+    mixed = {mixtures.PREFIX + each: each for each in mixtures.available()}
+    if name in by_dataset:
+        asked, made = name, classes[by_dataset[name]]
+    elif name in mixed:
+        asked, made = MIXTURE + mixed[name], mixtures.load(mixed[name])
+    else:
         if store.versions(name):
             store.resolve(name, version)  # says which versions there are of what no source here builds
         message = f"no dataset is named {name!r}; there are: {', '.join(_known(store))}"
         if broken:
             message += f" (and what {', '.join(broken)} would build, which cannot be loaded)"
         raise UnknownDatasetError(message)
-    makes = mixture.version if mixture else classes[by_dataset[name]].version
-    if version is not None and version != makes and not makes.startswith(version + "."):
-        known = mixture.release_notes if mixture else classes[by_dataset[name]].release_notes
-        raise UnknownDatasetError(_unavailable(name, version, makes, known, store))
+    if version is not None and version != made.version and not made.version.startswith(version + "."):
+        raise UnknownDatasetError(_unavailable(name, version, made.version, made.release_notes, store))
     lock = store.root / ".meadow" / "first-use.lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -154,20 +159,17 @@ def _built_now(name: str, version: str | None, store: Store) -> Manifest:
         ) from error
     # The processes of one training run ask for it at the same time: one builds, the others wait.
     with FileLock(lock):
-        try:
-            return _told(store.manifest(name, version), store)
-        except StoreError:
-            pass
+        with contextlib.suppress(StoreError):
+            return store.manifest(name, version)
         _say(
-            f"{name} is not built in {store.root} yet; building it (`python -m meadow.build "
-            f"{f'{MIXTURE}{mixture.name}' if mixture else name}` does the same, on all cores)"
+            f"{name} is not built in {store.root} yet; building it (`python -m meadow.build {asked}` does the same, on "
+            "all cores)"
         )
         # In this process: new ones would run a script that has no `if __name__ == "__main__"` again.
-        asked = MIXTURE + mixture.name if mixture else name
         report = build_datasets([asked], out=store.root)
-        if name in report.failed or not mixture and report.failed:
+        if name in report.failed or name in by_dataset and report.failed:
             raise StoreError(f"{name} could not be built: {'; '.join(report.failed.values())}")
-    return _told(store.manifest(name, version), store)
+    return store.manifest(name, version)
 
 
 def _unavailable(name: str, version: str, makes: str, known: Iterable[str], store: Store) -> str:
@@ -189,46 +191,31 @@ def _unavailable(name: str, version: str, makes: str, known: Iterable[str], stor
 _said: set[str] = set()
 
 
-def _told(manifest: Manifest, store: Store) -> Manifest:
-    """Says, once in a process, in what a dataset is less than its name promises; returns the manifest."""
+def _doubts(manifest: Manifest, store: Store) -> Iterator[str]:
+    """In what a dataset is less than its name promises."""
     if manifest.mixture is not None:
         name = manifest.mixture.name
         if manifest.sample:
-            _say_once(
+            yield (
                 f"{manifest.name} in {store.root} is a mixture of the small embedded SAMPLES, written for "
                 f"tests, not the real data; for that put raw files into {default_raw()} and run "
                 f"`python -m meadow.build mixture:{name if name in mixtures.available() else 'FILE.yaml'}`"
             )
-        for note in mixtures.missing(manifest):
-            _say_once(note)
+        yield from mixtures.missing(manifest)
     elif manifest.sample:
-        _say_sample(manifest, store)
-    return manifest
-
-
-def _say_sample(manifest: Manifest, store: Store) -> None:
-    """Says that rows are not the real ones, and how to get those."""
-    from meadow.core.builder import available
-
-    name, source = manifest.name, manifest.source
-    folder, builder = default_raw() / source, available()[0].get(source)
-    there = builder is not None and find(builder, default_raw()).files
-    where = (
-        f"raw files are in {folder} now:" if there else f"for the real data put raw files into {folder} and"
-    )
-    command = f"python -m meadow.build {source}"
-    if store.root != default_out():
-        command += f" --out {store.root}"
-    _say_once(
-        f"{name} in {store.root} is the small embedded SAMPLE of {source}, written for tests, not the real "
-        f"data; {where} run `{command}`"
-    )
-
-
-def _say_once(message: str) -> None:
-    if message not in _said:
-        _said.add(message)
-        _say(message)
+        source = manifest.source
+        folder, builder = default_raw() / source, available()[0].get(source)
+        there = builder is not None and find(builder, default_raw()).files
+        where = (
+            f"raw files are in {folder} now:"
+            if there
+            else f"for the real data put raw files into {folder} and"
+        )
+        out = "" if store.root == default_out() else f" --out {store.root}"
+        yield (
+            f"{manifest.name} in {store.root} is the small embedded SAMPLE of {source}, written for tests, not the real "
+            f"data; {where} run `python -m meadow.build {source}{out}`"
+        )
 
 
 def _say(message: str) -> None:

@@ -140,8 +140,9 @@ class BuilderTest:
 
     def test_no_group_is_in_two_splits(self, store: Store) -> None:
         where: dict[str, str] = {}
-        for _, row in _all_rows(store):
-            assert where.setdefault(row["group"], row["__split"]) == row["__split"], row["id"]
+        for _, found in _rows(store):
+            for row in found:
+                assert where.setdefault(row["group"], row["__split"]) == row["__split"], row["id"]
 
     def test_funnel_balances_and_every_reject_is_listed(self, store: Store) -> None:
         for manifest, folder in _versions(store):
@@ -231,17 +232,13 @@ def _versions(store: Store) -> Iterator[tuple[Manifest, Path]]:
 
 
 def _rows(store: Store) -> Iterator[tuple[Manifest, list[dict[str, Any]]]]:
-    for manifest in store.current():
-        found = [row for name, row in _all_rows(store) if name == manifest.name]
-        yield manifest, found
-
-
-def _all_rows(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of each dataset, each with its split as `__split`."""
     for manifest, folder in _versions(store):
+        found = []
         for split, entry in manifest.splits.items():
             for file in entry.files:
-                for row in pq.read_table(folder / file.path).to_pylist():
-                    yield manifest.name, {**row, "__split": split}
+                found += [{**row, "__split": split} for row in pq.read_table(folder / file.path).to_pylist()]
+        yield manifest, found
 
 
 def _hashes(store: Store) -> dict[str, str]:
