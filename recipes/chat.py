@@ -26,9 +26,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from meadow.chat import ChatError, ChatSettings, open_chat, page, serving
+from meadow.chat import ChatError, ChatSettings, open_chat, page
 from meadow.chat.conversation import SIDES
 from meadow.chat.terminal import Terminal
+from meadow.core.errors import Error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return talk(asked, settings)
-    except ChatError as error:
+    except Error as error:
         print(f"chat: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -65,7 +66,7 @@ def talk(asked: argparse.Namespace, settings: ChatSettings) -> int:
     """Opens the model and lets it be asked, on a page or in the terminal, until there is no more."""
     if asked.web:
         # A missing library is told before minutes of loading.
-        serving.check(asked.port)
+        page.check(asked.port)
     chat = open_chat(
         asked.model,
         template=asked.template,
@@ -84,8 +85,7 @@ def talk(asked: argparse.Namespace, settings: ChatSettings) -> int:
         raise ChatError(f"{asked.model} has no adapter to turn {asked.adapter}: leave --adapter out")
     given = {"instruction": asked.instruction, "system": asked.system}
     if asked.web:
-        made = page.build(chat, settings, adapter=asked.adapter or "both", **given)
-        return serving.serve(made, asked.port)
+        return page.serve(page.build(chat, settings, adapter=asked.adapter or "both", **given), asked.port)
     return Terminal(chat, settings, adapter=asked.adapter or "on", **given).run()
 
 

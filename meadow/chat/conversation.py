@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meadow.core.errors import Error
-from meadow.models import Loaded, ModelError, load, prompts
+from meadow.models import Loaded, load, prompts
 
 __all__ = ["DISCLAIMER", "SIDES", "Chat", "ChatError", "ChatPrompt", "ChatSettings", "Turn", "open_chat"]
 
@@ -137,7 +137,7 @@ class Chat:
         """What the model is shown for a question.
 
         Args:
-            question: The question.
+            question: What is asked.
             before: What was said before; of no meaning where the template has no turns. The oldest turns are
                 left out when there is no place for all.
             instruction: What to do with the question, as the rows say it that the model was trained on; empty:
@@ -185,12 +185,7 @@ class Chat:
     def answer(
         self, prompt: ChatPrompt, settings: ChatSettings, *, adapter: bool = True
     ) -> Generator[str, None, None]:
-        """Writes an answer; yields what is new of it each time.
-
-        Args:
-            prompt: What the model is shown.
-            settings: How the answer is written.
-            adapter: Whether the adapter is on, where there is one.
+        """Writes an answer, with the adapter on or off where there is one; yields what is new of it each time.
 
         Raises:
             ChatError: There is no memory for it, or the model gives no numbers.
@@ -311,10 +306,7 @@ def open_chat(path: str, *, template: str | None = None, **options: Any) -> Chat
         options: Of `meadow.models.load`.
 
     Raises:
-        ChatError: It cannot be loaded, or not be asked with this template.
+        meadow.Error: It cannot be loaded, or not be asked with this template.
     """
-    try:
-        chosen = None if template is None else prompts.get(template)
-        return Chat(load(path, **options), chosen)
-    except (ModelError, prompts.PromptError) as error:
-        raise ChatError(str(error)) from error
+    chosen = None if template is None else prompts.get(template)
+    return Chat(load(path, **options), chosen)

@@ -1,23 +1,41 @@
-"""The page in the browser on which a model is asked.
+"""The page in the browser on which a model is asked, for this machine and nobody else.
 
-Answers are shown as the text that they are: markup in them draws no picture and opens no link.
+Answers are shown as the text that they are: markup in them draws no picture and opens no link. It loads nothing from
+anywhere, and is told by its own headers not to.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from meadow.chat.conversation import DISCLAIMER, SIDES, Chat, ChatError, ChatSettings, Turn
-from meadow.chat.serving import gradio
 from meadow.chat.terminal import about
-from meadow.models import prompts
+from meadow.core.errors import Error
+from meadow.models import offline
 
-__all__ = ["build"]
+__all__ = ["build", "check", "serve"]
+
+#: The only address that the page is served at.
+HOST = "127.0.0.1"
+#: The first port that is tried where none is given, and how many are.
+PORT, _PORTS = 7860, 100
+# The page's scripts write styles and evaluate templates of their own; nothing may come from, or go, elsewhere.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; media-src 'self' blob:; "
+        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
 
 #: Seconds between two updates of an answer: a browser draws no more than it can show.
 _PACE = 0.05
@@ -47,7 +65,7 @@ def build(
     Raises:
         ChatError: Gradio is not installed.
     """
-    gr = gradio()
+    gr = _gradio()
     settings = settings or ChatSettings()
     mode = adapter if chat.has_adapter else "on"
 
@@ -79,7 +97,7 @@ def build(
                 asked[on] = chat.prompt(
                     question, said[on], instruction=instruction, system=system, room=given.max_new_tokens
                 )
-        except (ChatError, prompts.PromptError, prompts.Refused) as error:
+        except Error as error:
             yield state(str(error), box=question)
             return
         sides = list(asked)
@@ -197,6 +215,104 @@ def build(
         )
         choice.change(seen, choice, [with_adapter, without], **private)
     return page
+
+
+def check(port: int | None = None) -> None:
+    """Makes sure that a page could be served, before a model is loaded for it.
+
+    Raises:
+        ChatError: Gradio is not installed, or the port is taken.
+    """
+    _gradio()
+    _free_port(port)
+
+
+def serve(page: Any, port: int | None = None) -> int:
+    """Serves a page to this machine until Ctrl-C; returns the exit code.
+
+    Args:
+        page: What `build` made.
+        port: The port; None: the first free one from `PORT` on.
+
+    Raises:
+        ChatError: The port, or all of those, are taken.
+    """
+    gr = _gradio()
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    # Without it a page on the web could have its name point to 127.0.0.1 and talk to the model.
+    mine = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+    try:
+        _, address, _ = page.queue(api_open=False, max_size=16).launch(
+            server_name=HOST,
+            server_port=_free_port(port),
+            share=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            footer_links=[],
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            run_history=False,
+            enable_monitoring=False,
+            allowed_paths=[],
+            # Fonts of the machine: those of the web would have to be fetched.
+            theme=gr.themes.Default(
+                font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+            ),
+            css_paths=Path(__file__).with_name("page.css"),
+            app_kwargs={"middleware": [mine, Middleware(_policed)]},
+        )
+    except OSError as error:
+        raise ChatError(f"the page cannot be served at {HOST}: {error}; choose another --port") from error
+    print(f"{address}  (this machine only; Ctrl-C ends it)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    page.close(verbose=False)
+    return 0
+
+
+def _policed(app: Any) -> Any:
+    """Forbids pages to load anything from elsewhere."""
+    from starlette.datastructures import MutableHeaders
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return answer
+
+
+def _free_port(port: int | None) -> int:
+    tried = [port] if port is not None else list(range(PORT, PORT + _PORTS))
+    for number in tried:
+        with contextlib.closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, number))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    what = f"port {port} is" if port is not None else f"ports {PORT} to {PORT + _PORTS - 1} are"
+    raise ChatError(f"{what} taken, or not allowed: choose another one with --port")
+
+
+def _gradio() -> Any:
+    offline()
+    try:
+        import gradio as found
+    except ImportError as error:
+        raise ChatError(
+            f"the page needs gradio, which is not installed ({error}): pip install -c constraints.txt '.[web]'; "
+            "without --web it works in the terminal"
+        ) from error
+    return found
 
 
 def _messages(turns: Sequence[Turn]) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from meadow.chat.conversation import DISCLAIMER, SIDES, Chat, ChatError, ChatSettings, Turn
-from meadow.models import prompts
+from meadow.core.errors import Error
 
 __all__ = ["Terminal", "about"]
 
@@ -103,7 +103,7 @@ class Terminal:
                     self._command(line)
                 else:
                     self._ask(line)
-            except (ChatError, prompts.PromptError, prompts.Refused) as error:
+            except Error as error:
                 self._note(f"chat: {error}")
                 code = 0 if self._live else 1
 
