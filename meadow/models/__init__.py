@@ -6,7 +6,7 @@ safetensors unless the caller allows pickles. Heavy libraries are imported when 
 
 from meadow.models.environment import describe_hardware, offline
 from meadow.models.errors import ModelError
-from meadow.models.folder import adapter_base, check_folder, fingerprint
+from meadow.models.folder import check_folder, fingerprint
 from meadow.models.loading import Loaded, load
 from meadow.models.saving import save
 from meadow.models.tiny import make_tiny, tiny_folder
@@ -15,7 +15,6 @@ from meadow.models.tokenizers import choose_pad, load_tokenizer
 __all__ = [
     "Loaded",
     "ModelError",
-    "adapter_base",
     "check_folder",
     "choose_pad",
     "describe_hardware",

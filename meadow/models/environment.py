@@ -53,10 +53,12 @@ def describe_hardware() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": _memory(),
+        "memory_bytes": None,
         "gpus": [],
         "cuda": None,
     }
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        found["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         import torch
     except ImportError:
@@ -79,10 +81,3 @@ def _processor() -> str:
         if found := re.search(r"^(?:model name|hardware)\s*:(.*)", told, re.IGNORECASE | re.MULTILINE):
             return found[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return None

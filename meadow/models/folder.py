@@ -157,9 +157,8 @@ def _weights(folder: Path, allow_pickle: bool) -> Iterator[str]:
     index = folder / "model.safetensors.index.json"
     files = sorted(folder.glob("*.safetensors"))
     if index.is_file():
-        files = [
-            folder / name for name in sorted({*map(str, read_json(index).get("weight_map", {}).values())})
-        ]
+        names = sorted(set(map(str, read_json(index).get("weight_map", {}).values())))
+        files = [folder / name for name in names]
         if missing := [path.name for path in files if not path.is_file()]:
             yield f"weights are missing: {some(missing)} of {len(files)} files that {index.name} names"
         if outside := [str(path) for path in files if path.parent != folder]:

@@ -30,6 +30,7 @@ __all__ = ["KEY", "EndpointError", "Server"]
 
 #: The environment variable that holds the key, if the server wants one.
 KEY = "MEADOW_API_KEY"
+_EXAMPLE = "give one such as http://localhost:8000/v1"
 #: Answers that may be other ones a moment later.
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 #: The first wait in seconds; each one after it is twice as long, up to the longest.
@@ -253,25 +254,23 @@ def _seconds(header: str | None) -> float | None:
 
 def _address(url: str) -> tuple[bool, str, int, str]:
     """Whether an address is encrypted, its host, port and path."""
-    example = "such as http://localhost:8000/v1"
     try:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise EndpointError(f"the endpoint's address is none: {error}; give one {example}") from None
-    if "@" in parts.netloc:
-        raise EndpointError(
-            f"the endpoint's address must hold no name and no password; put the key into ${KEY}, and give an "
-            f"address {example}"
-        )
-    if parts.scheme not in ("http", "https") or not host:
-        raise EndpointError(f"{url}: an endpoint's address begins with http:// or https://, {example}")
-    if parts.query or parts.fragment:
-        raise EndpointError(
-            f"{parts.scheme}://{parts.netloc}{parts.path}: leave away what stands after it; {example}"
-        )
+        raise EndpointError(f"the endpoint's address is none: {error}; {_EXAMPLE}") from None
     path = re.sub(r"/(?:chat/completions|completions|models)$", "", parts.path.rstrip("/")) or "/v1"
-    if re.search(r"[\s\x00-\x1f\x7f]", path + host):
-        raise EndpointError(f"an endpoint's address holds no spaces; give one {example}")
+    problem = ""
+    if "@" in parts.netloc:
+        problem = f"must hold no name and no password; put the key into ${KEY}"
+    elif parts.scheme not in ("http", "https") or not host:
+        problem = "begins with http:// or https://"
+    elif parts.query or parts.fragment:
+        problem = "ends with its path; leave away what stands after it"
+    elif re.search(r"[\s\x00-\x1f\x7f]", path + host):
+        problem = "holds no spaces"
+    if problem:
+        # It may hold a secret, and is not repeated.
+        raise EndpointError(f"the endpoint's address {problem}; {_EXAMPLE}")
     secure = parts.scheme == "https"
     return secure, host, port or (443 if secure else 80), path

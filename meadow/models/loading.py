@@ -89,8 +89,6 @@ def load(
         raise ModelError(f"dtype {dtype!r} is unknown: auto, {', '.join(DTYPES)}")
     model_folder, adapter_folder = places(path, adapter, base)
     config = folders.check_folder(model_folder, allow_pickle=allow_pickle)
-    if adapter_folder is not None:
-        folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
     quantized = config.get("quantization_config")
     if quantized and quantization:
         method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else "unknown"
@@ -99,16 +97,13 @@ def load(
             "folder of the model it was made from"
         )
     template = template_of(adapter_folder, model_folder)
-    source: dict[str, Any] = {
-        "path": str(path),
-        "base": str(model_folder),
-        "adapter": None if adapter_folder is None else str(adapter_folder),
-        "quantization": quantization,
-        "fingerprint": folders.fingerprint(model_folder),
-        "adapter_fingerprint": None if adapter_folder is None else folders.fingerprint(adapter_folder),
-    }
+    fingerprint, adapter_fingerprint, tokenizer_folder = folders.fingerprint(model_folder), None, model_folder
     if adapter_folder is not None:
-        _belongs(adapter_folder, model_folder, source["fingerprint"])
+        folders.check_adapter(adapter_folder, allow_pickle=allow_pickle)
+        _belongs(adapter_folder, model_folder, fingerprint)
+        adapter_fingerprint = folders.fingerprint(adapter_folder)
+        if folders.has_tokenizer(adapter_folder):
+            tokenizer_folder = adapter_folder
     with explained():
         import torch
         import transformers
@@ -118,8 +113,6 @@ def load(
             import bitsandbytes  # noqa: F401
         if adapter_folder is not None:
             import peft  # noqa: F401
-    own = adapter_folder is not None and folders.has_tokenizer(adapter_folder)
-    tokenizer_folder = adapter_folder if adapter_folder is not None and own else model_folder
     tokenizer = load_tokenizer(tokenizer_folder)
     target = _device(device)
     number = _dtype(dtype, config, target, training)
@@ -137,7 +130,13 @@ def load(
     if adapter_folder is not None:
         model = _adapted(model, adapter_folder, model_folder, training)
     model.train(training)
-    source |= {
+    source = {
+        "path": str(path),
+        "base": str(model_folder),
+        "adapter": None if adapter_folder is None else str(adapter_folder),
+        "quantization": quantization,
+        "fingerprint": fingerprint,
+        "adapter_fingerprint": adapter_fingerprint,
         "dtype": str(number).removeprefix("torch."),
         "device": str(target),
         "pad": {"token": tokenizer.pad_token, "id": tokenizer.pad_token_id, "rule": rule},
@@ -221,9 +220,7 @@ def _device(device: str) -> Any:
         raise ModelError(f"device {device!r} is unknown: auto, balanced, cpu, cuda, cuda:1 ...") from error
     count = torch.cuda.device_count()
     if found.type == "cuda" and (found.index or 0) >= count:
-        raise ModelError(
-            f"device {device} is not there: {count} GPUs are" + ("; use cpu" if not count else "")
-        )
+        raise ModelError(f"device {device} is not there: {count} GPUs are{'' if count else '; use cpu'}")
     return found
 
 
@@ -268,17 +265,16 @@ def _model(
         settings["device_map"] = "balanced" if device == "balanced" else {"": device}
     elif quantization:
         settings["device_map"] = "cpu"
-    pickled = allow_pickle and not any(folder.glob("*.safetensors"))
+    settings |= {
+        "dtype": dtype,
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "use_safetensors": not allow_pickle or any(folder.glob("*.safetensors")),
+    }
     with explained(f"{folder} cannot be loaded as a causal language model"):
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=not pickled,
-                dtype=dtype,
-                output_loading_info=True,
-                **settings,
+                str(folder), output_loading_info=True, **settings
             )
         except torch.OutOfMemoryError as error:
             raise ModelError(

@@ -62,7 +62,7 @@ def encode(
 
     Args:
         template: How it is put.
-        tokenizer: A tokenizer of transformers.
+        tokenizer: Of transformers.
         row: With ``instruction``, ``input`` and ``output``; missing or None is empty. White space around
             each is left away. A row without an instruction has its input as one.
         max_length: The most tokens; None: any number. See the module for what is cut.
@@ -109,7 +109,7 @@ def prompt_ids(
 
     Args:
         template: How it is put.
-        tokenizer: A tokenizer of transformers.
+        tokenizer: Of transformers.
         instruction: What is asked.
         input: What it is asked of.
         answer_prefix: The answer's first words, put into the model's mouth.
@@ -126,13 +126,9 @@ def prompt_ids(
 
 
 def prompt_text(template: Template, tokenizer: Any, instruction: str, input: str = "") -> str:  # noqa: A002
-    """The prompt as text, without BOS where the tokenizer would add it.
+    """The prompt of `prompt_ids` as text, without BOS where the tokenizer would add it.
 
-    Args:
-        template: How it is put.
-        tokenizer: Needed for a chat template alone; may be None for texts.
-        instruction: What is asked.
-        input: What it is asked of.
+    The tokenizer is needed for a chat template alone, and may be None for texts.
     """
     asked = _asked(instruction, input)
     return template.fill(*asked) if template.kind == "text" else frame(template, tokenizer).text(*asked)

@@ -19,13 +19,10 @@ _OTHERS = f"choose another template ({', '.join(name for name in TEMPLATES if na
 
 
 def save(template: Template, folder: Path | str, tokenizer: Any = None) -> None:
-    """Writes the whole definition into a model folder.
+    """Writes the whole definition into a model folder that exists.
 
-    Args:
-        template: The template.
-        folder: The model folder; it must exist.
-        tokenizer: The model's; where given, what was left to it is written down: whether a sequence begins
-            with BOS, and the chat template. A later version of a library cannot change those then.
+    Where the model's tokenizer is given, what was left to it is written down (see `settled`), so that a later
+    version of a library cannot change it.
     """
     if tokenizer is not None:
         template = settled(template, tokenizer)
@@ -69,24 +66,27 @@ def stop_ids(template: Template, tokenizer: Any) -> list[int]:
 
 
 class PromptFrame:
-    """A template put together with a tokenizer: what is the same for every row.
+    """A text template put together with a tokenizer: what is the same for every row.
 
     Attributes:
         end: The tokens after an answer.
         lead: What stands between prompt and answer and belongs to the answer's first token.
     """
 
-    end: list[int]
-    lead = ""
     # Whether special tokens' texts are tokens: in a chat the template writes them as text.
     _special = False
-    # The fixed words before an answer.
-    _tail = ""
 
     def __init__(self, template: Template, tokenizer: Any) -> None:
         self._template = template
         # Weak, for the tokenizer is what this is kept under.
         self._tokenizer = weakref.ref(tokenizer)
+        self._bos: list[int] = []
+        if template.kind == "text" and begins_with_bos(template, tokenizer):
+            self._bos = [tokenizer.bos_token_id]
+        # The fixed words before an answer.
+        self._tail = template.tail
+        self.lead = template.answer_lead
+        self.end: list[int] = [tokenizer.eos_token_id]
 
     def text(self, instruction: str, given: str) -> str:
         """The prompt as text, without BOS."""
@@ -94,7 +94,7 @@ class PromptFrame:
 
     def prompt(self, instruction: str, given: str) -> list[int]:
         """The prompt as tokens."""
-        return _ids(self._tokenizer(), self.text(instruction, given), special=self._special)
+        return self._bos + _ids(self._tokenizer(), self.text(instruction, given), special=self._special)
 
     def follow(self, answer: str) -> list[int]:
         """The tokens of an answer."""
@@ -107,17 +107,6 @@ class PromptFrame:
         return _ids(self._tokenizer(), self._tail, special=self._special)
 
 
-class _Text(PromptFrame):
-    def __init__(self, template: Template, tokenizer: Any) -> None:
-        super().__init__(template, tokenizer)
-        self._bos = [tokenizer.bos_token_id] if begins_with_bos(template, tokenizer) else []
-        self._tail, self.lead = template.tail, template.answer_lead
-        self.end = [tokenizer.eos_token_id]
-
-    def prompt(self, instruction: str, given: str) -> list[int]:
-        return self._bos + super().prompt(instruction, given)
-
-
 class ChatFrame(PromptFrame):
     """A chat template put together with its tokenizer."""
 
@@ -125,6 +114,7 @@ class ChatFrame(PromptFrame):
 
     def __init__(self, template: Template, tokenizer: Any) -> None:
         super().__init__(template, tokenizer)
+        self.lead = ""
         asked = [{"role": "user", "content": _ASKED}]
         if template.system:
             asked.insert(0, {"role": "system", "content": template.system})
@@ -202,7 +192,7 @@ def frame(template: Template, tokenizer: Any) -> PromptFrame:
         getattr(tokenizer, "add_bos_token", None),
     )
     if setting not in known:
-        known[setting] = (ChatFrame if template.kind == "chat" else _Text)(template, tokenizer)
+        known[setting] = (ChatFrame if template.kind == "chat" else PromptFrame)(template, tokenizer)
     return known[setting]
 
 

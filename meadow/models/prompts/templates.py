@@ -26,6 +26,18 @@ class PromptError(Error):
     """A template that is unknown or malformed, or that cannot be used with a tokenizer."""
 
 
+def _both(text: str) -> str:
+    if sorted(_PLACE.findall(text)) != ["input", "instruction"]:
+        raise ValueError("must hold {instruction} and {input} once each")
+    return text
+
+
+def _one(text: str) -> str:
+    if _PLACE.findall(text) != ["instruction"]:
+        raise ValueError("must hold {instruction} once, and no {input}")
+    return text
+
+
 @pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Template:
     """How a question is put to a model.
@@ -51,28 +63,14 @@ class Template:
 
     name: str
     kind: Literal["text", "chat"]
-    with_input: str
-    without_input: str
+    with_input: Annotated[str, pydantic.AfterValidator(_both)]
+    without_input: Annotated[str, pydantic.AfterValidator(_one)]
     answer_lead: str = ""
     system: str = ""
     bos: Literal["tokenizer", "always", "never"] = "tokenizer"
     stop: tuple[Annotated[str, pydantic.Field(min_length=1)], ...] = ()
     chat_template: str | None = None
     source: str = ""
-
-    @pydantic.field_validator("with_input")
-    @classmethod
-    def _both(cls, text: str) -> str:
-        if sorted(_PLACE.findall(text)) != ["input", "instruction"]:
-            raise ValueError("must hold {instruction} and {input} once each")
-        return text
-
-    @pydantic.field_validator("without_input")
-    @classmethod
-    def _one(cls, text: str) -> str:
-        if _PLACE.findall(text) != ["instruction"]:
-            raise ValueError("must hold {instruction} once, and no {input}")
-        return text
 
     @pydantic.model_validator(mode="after")
     def _ends(self) -> Self:
