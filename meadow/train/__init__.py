@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meadow.train.commandline import parse as parse
+    from meadow.train.data import load_rows as load_rows
     from meadow.train.dryrun import forecast as forecast
     from meadow.train.finish import save as save
     from meadow.train.finish import write_record as write_record
@@ -22,46 +23,37 @@ if TYPE_CHECKING:
     from meadow.train.merging import merge as merge
     from meadow.train.model import add_adapters as add_adapters
     from meadow.train.model import choose_device as choose_device
+    from meadow.train.model import open_base as open_base
     from meadow.train.model import open_model as open_model
+    from meadow.train.packing import plan_steps as plan_steps
     from meadow.train.reading import DataError as DataError
     from meadow.train.run import command as command
     from meadow.train.run import output_folder as output_folder
     from meadow.train.settings import TrainSettings as TrainSettings
     from meadow.train.settings import TrainSettingsError as TrainSettingsError
-    from meadow.train.steps import load_rows as load_rows
-    from meadow.train.steps import open_base as open_base
-    from meadow.train.steps import plan_steps as plan_steps
     from meadow.train.training import find_beginning as find_beginning
     from meadow.train.training import fit as fit
 
-#: Where names live; they are imported when they are asked for, so that ``--help`` waits for no library.
-_HOMES = {
-    "DataError": "reading",
-    "MergeError": "merging",
-    "NotFiniteError": "loop",
-    "TrainSettings": "settings",
-    "TrainSettingsError": "settings",
-    "TrainingError": "folder",
-    "add_adapters": "model",
-    "choose_device": "model",
-    "command": "run",
-    "find_beginning": "training",
-    "fit": "training",
-    "forecast": "dryrun",
-    "load_rows": "steps",
-    "merge": "merging",
-    "open_base": "steps",
-    "open_model": "model",
-    "output_folder": "run",
-    "parse": "commandline",
-    "plan_steps": "steps",
-    "save": "finish",
-    "write_record": "finish",
-    "write_settings": "finish",
+#: Modules with their names; each is imported when a name is asked for, so that ``--help`` waits for no library.
+_NAMES = {
+    "commandline": ("parse",),
+    "data": ("load_rows",),
+    "dryrun": ("forecast",),
+    "finish": ("save", "write_record", "write_settings"),
+    "folder": ("TrainingError",),
+    "loop": ("NotFiniteError",),
+    "merging": ("MergeError", "merge"),
+    "model": ("add_adapters", "choose_device", "open_base", "open_model"),
+    "packing": ("plan_steps",),
+    "reading": ("DataError",),
+    "run": ("command", "output_folder"),
+    "settings": ("TrainSettings", "TrainSettingsError"),
+    "training": ("find_beginning", "fit"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"meadow.train.{_HOMES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"meadow.train.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

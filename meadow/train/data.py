@@ -5,8 +5,9 @@ Nothing is dropped in silence: every row that is not trained on is counted with 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import sys
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,10 @@ import numpy as np
 
 from meadow.core.store import Store, default_out
 from meadow.models import prompts
+from meadow.train.model import BaseFolder
 from meadow.train.provenance import Provenance, trace
-from meadow.train.reading import SAID, UNUSABLE, DataError, RowSource
-from meadow.train.run import rank
+from meadow.train.reading import SAID, UNUSABLE, DataError, RowSource, sources
+from meadow.train.run import rank, say
 from meadow.train.settings import TrainSettings
 
 TWICE = "given twice"
@@ -27,26 +29,23 @@ IN_VALIDATION = "its group is in the validation rows"
 
 @dataclass
 class Corpus:
-    """Tokenised rows.
+    """Tokenised rows."""
 
-    Attributes:
-        ids: The row ids, those trained on first.
-        tokens: The token ids of all rows, one after the other, int32.
-        trained: Of each token, whether the loss is on it; never on a row's first, which nothing predicts.
-        offsets: Where each row begins in `tokens`, and the end; one more than rows.
-        validation: How many of the rows, the last ones, are for validation.
-        truncated: Ids of rows of which something was cut.
-        left_out: (id, reason) of rows that are not used.
-        provenance: What ``run.json`` says of the rows that are trained on.
-    """
-
+    #: Row ids, those trained on first.
     ids: list[str]
+    #: The token ids of all rows, one after the other, int32.
     tokens: np.ndarray
+    #: Of each token, whether the loss is on it; never on a row's first, which nothing predicts.
     trained: np.ndarray
+    #: Where each row begins in `tokens`, and the end; one more than rows.
     offsets: np.ndarray
+    #: How many of the rows, the last ones, are for validation.
     validation: int
+    #: Ids of rows of which something was cut.
     truncated: list[str]
+    #: (id, reason) of rows that are not used.
     left_out: list[tuple[str, str]]
+    #: What ``run.json`` says of the rows that are trained on.
     provenance: Provenance = field(default_factory=Provenance)
 
     @property
@@ -112,11 +111,7 @@ def _rows(found: Sequence[RowSource], share: float) -> Iterator[tuple[int, Mappi
 def _encoded(
     s: TrainSettings, tokenizer: Any, template: prompts.Template, row: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """A row's tokens, which of them are trained on, and whether it was cut.
-
-    Raises:
-        Refused: Nothing of it can be trained on.
-    """
+    """A row's tokens, which of them are trained on, and whether it was cut; raises Refused where none can be."""
     if UNUSABLE in row:
         raise prompts.Refused(row[UNUSABLE])
     found = prompts.encode(
@@ -132,16 +127,9 @@ def _encoded(
 def prepare(
     s: TrainSettings, found: Sequence[RowSource], tokenizer: Any, template: prompts.Template
 ) -> Corpus:
-    """Splits and tokenises rows, with a progress bar on standard error.
+    """Splits and tokenises the rows of opened sources, with a progress bar on standard error.
 
-    Args:
-        s: The settings: how long rows may be, what the loss is on, the share of groups for validation.
-        found: What `meadow.train.reading.sources` opened.
-        tokenizer: The model's.
-        template: How a row is put to the model.
-
-    Raises:
-        DataError: No row can be trained on.
+    Raises DataError where no row can be trained on.
     """
     from tqdm.auto import tqdm
 
@@ -151,10 +139,16 @@ def prepare(
     said: list[list[Mapping[str, Any]]] = [[] for _ in found]
     seen: set[str] = set()
     truncated, left_out = [], []
+    total = sum(len(rows) for source in found for rows in source.splits.values())
     bar = tqdm(
-        _rows(found, s.validation), "tokenising", sum(source.rows for source in found), unit="row", file=sys.stderr,
-        disable=rank() != 0, mininterval=1.0, leave=False,
-    )  # fmt: skip
+        _rows(found, s.validation),
+        "tokenising",
+        total,
+        False,
+        unit="row",
+        mininterval=1.0,
+        disable=rank() != 0,
+    )
     for number, row, key, held in bar:
         name = str(row["id"])
         try:
@@ -186,3 +180,30 @@ def prepare(
         left_out=left_out,
         provenance=trace(found, said, Store(s.out or default_out())),
     )
+
+
+def load_rows(s: TrainSettings, base: BaseFolder) -> Corpus:
+    """Reads, splits and tokenises rows, and says how many there are; raises DataError where they cannot be used."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    # What a dataset lacks is said once, not by each process.
+    with contextlib.redirect_stderr(io.StringIO()) if rank() else contextlib.nullcontext():
+        found = sources(s.data, s.out)
+    corpus = prepare(s, found, base.tokenizer, base.template)
+    counts = corpus.counts()
+    say(
+        f"{counts['trained']:,} rows to train on, {counts['validation_rows']:,} for validation, {counts['tokens']:,} "
+        f"tokens, of which {counts['trained_tokens']:,} are trained"
+        f" ({'prompt and answer' if s.train_on_inputs else 'answers'})"
+    )
+    if counts["truncated"]:
+        say(f"{counts['truncated']:,} rows are longer than {s.max_length} tokens and were cut")
+    for reason, count in counts["refused"].items():
+        say(f"{count:,} rows left out: {reason}")
+    for exam, hits in corpus.provenance.exam_hits.items():
+        if hits["items"]:
+            say(f"rows trained on hold {len(hits['items']):,} of the {hits['checked']:,} items of {exam}")
+    if s.validation and not corpus.validation:
+        say("no row is for validation: there are too few groups, so no validation loss will be shown")
+    return corpus

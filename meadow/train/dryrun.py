@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
+from meadow.train.data import load_rows
 from meadow.train.memory import estimate
-from meadow.train.model import add_adapters, count_parameters
+from meadow.train.model import add_adapters, count_parameters, open_base
+from meadow.train.packing import plan_steps, warmup
 from meadow.train.run import need_packages, rank
 from meadow.train.settings import TrainSettings
-from meadow.train.steps import load_rows, open_base, plan_steps, warmup
 
 #: Steps by which blocks are counted.
 _LOOKED = 50

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 import shutil
-import sys
 from importlib import metadata
 
 import yaml
@@ -15,11 +15,10 @@ from meadow.core.version import VERSION
 from meadow.models import prompts
 from meadow.train import folder, record
 from meadow.train.data import Corpus
-from meadow.train.model import Placement
-from meadow.train.packing import StepPlan
+from meadow.train.model import BaseFolder, Placement
+from meadow.train.packing import StepPlan, warmup
 from meadow.train.run import rank
 from meadow.train.settings import TrainSettings
-from meadow.train.steps import BaseFolder, warmup
 from meadow.train.training import Trained
 
 _PACKAGES = (
@@ -86,6 +85,10 @@ def write_record(
     if rank() == 0:
         at = base.folder.resolve()
         total, learned = trained.parameters
+        versions = {}
+        for name in _PACKAGES:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(name)
         used = {"processes": place.world, "dtype": place.dtype, "sharding": place.sharding}
         run = {
             "meadow_version": VERSION,
@@ -101,11 +104,11 @@ def write_record(
             **vars(rows.provenance),
             "counts": rows.counts(),
             "parameters": {"total": total, "trained": learned},
-            "versions": {"python": sys.version.split()[0], **_versions()},
+            "versions": {"python": platform.python_version(), **versions},
             "hardware": {**models.describe_hardware(), **used},
             "steps": trained.steps,
             "kept_step": trained.kept_step,
-            "tokens_seen": sum(int(plan.lengths[plan.rows(step)].sum()) for step in range(trained.steps)),
+            "tokens_seen": sum(map(plan.tokens_of, range(trained.steps))),
             "seconds": round(trained.seconds, 1),
             "losses": trained.losses,
         }
@@ -115,11 +118,3 @@ def write_record(
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found

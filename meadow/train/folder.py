@@ -30,7 +30,6 @@ MARK = "meadow.json"
 SETTINGS, CHECKPOINTS, LEFT_OUT, RUN, TENSORBOARD = (
     "settings.yaml", "checkpoints", "left_out.jsonl", "run.json", "tensorboard"
 )  # fmt: skip
-_WHOLE = f"{CHECKPOINTS}/checkpoint-*/{MARK}"
 _WORK = ".meadow"
 _OURS = (SETTINGS, CHECKPOINTS, LEFT_OUT, TENSORBOARD, _WORK)
 #: What batch systems write beside a run.
@@ -44,11 +43,7 @@ class TrainingError(Error):
 
 
 def check(output: Path) -> None:
-    """Refuses a folder that holds something else than an unfinished run.
-
-    Raises:
-        TrainingError: It does.
-    """
+    """Raises TrainingError for a folder that holds something else than an unfinished run."""
     if (output / RUN).is_file():
         raise TrainingError(
             f"{output} holds a finished run ({RUN}); choose another --output, or move it away"
@@ -63,20 +58,15 @@ def check(output: Path) -> None:
 
 @contextlib.contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keeps a second run out of the folder.
-
-    Raises:
-        TrainingError: Another run writes there, or it cannot be written.
-    """
+    """Keeps a second run out of the folder, which gets a TrainingError; so does one that cannot be written."""
     from filelock import FileLock, Timeout
 
     try:
         (output / _WORK).mkdir(parents=True, exist_ok=True)
         lock = FileLock(output / _WORK / "lock", timeout=0).acquire()
     except Timeout:
-        raise TrainingError(
-            f"another run writes to {output}; wait for it, or choose another --output"
-        ) from None
+        words = f"another run writes to {output}; wait for it, or choose another --output"
+        raise TrainingError(words) from None
     except OSError as error:
         why = error.strerror or error
         raise TrainingError(f"cannot write to {output}: {why}; choose another --output") from error
@@ -86,8 +76,9 @@ def locked(output: Path) -> Iterator[None]:
 
 def checkpoints(output: Path) -> list[tuple[int, Path]]:
     """Whole checkpoints by step, the last one last."""
-    there = [(path.parent.name.rpartition("-")[2], path.parent) for path in output.glob(_WHOLE)]
-    return sorted((int(number), path) for number, path in there if number.isdigit())
+    there = [path.parent for path in output.glob(f"{CHECKPOINTS}/checkpoint-*/{MARK}")]
+    numbered = [(path.name.rpartition("-")[2], path) for path in there]
+    return sorted((int(number), path) for number, path in numbered if number.isdigit())
 
 
 def safe(output: Path) -> str:
@@ -112,20 +103,16 @@ def write_whole(path: Path, data: str | bytes) -> None:
         stream.write(data.encode() if isinstance(data, str) else data)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
 
 
-def mark(checkpoint: Path, identity: Mapping[str, Any], **facts: Any) -> None:
+def mark(checkpoint: Path, **facts: Any) -> None:
     """Declares a checkpoint whole."""
-    write_whole(checkpoint / MARK, json.dumps({"identity": identity, **facts}))
+    write_whole(checkpoint / MARK, json.dumps(facts))
 
 
 def read_mark(checkpoint: Path) -> dict[str, Any]:
-    """What `mark` wrote.
-
-    Raises:
-        TrainingError: It cannot be read.
-    """
+    """What `mark` wrote; raises TrainingError where it cannot be read."""
     try:
         return json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -154,12 +141,9 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def need_room(output: Path, needed: int) -> None:
-    """Refuses to begin where checkpoints will not fit.
-
-    Raises:
-        TrainingError: There is less room than `needed` bytes.
-    """
-    if (free := shutil.disk_usage(output).free) < needed:
+    """Raises TrainingError where checkpoints of so many bytes will not fit."""
+    free = shutil.disk_usage(output).free
+    if free < needed:
         raise TrainingError(
             f"{output}: checkpoints and the model need about {size(needed)}, and {size(free)} are free; free space, "
             "choose another --output, or train adapters (--method lora), which are small"

@@ -8,9 +8,8 @@ rows; the model's wrapper is checked to be what was asked for.
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,12 +27,7 @@ _NAMED = 20
 
 
 class NotFiniteError(TrainingError):
-    """A loss or gradient that is no number.
-
-    Attributes:
-        step: The step, from 1.
-        rows: Ids of the rows that it came from.
-    """
+    """A loss or gradient that is no number, at the `step`, from 1, with the ids of the `rows` that it came from."""
 
     def __init__(self, what: str, step: int, rows: list[str], safe: str) -> None:
         self.step, self.rows = step, rows
@@ -92,13 +86,12 @@ class Loop(transformers.Trainer):
 
     def __init__(
         self,
-        *,
         corpus: Corpus,
         plan: StepPlan,
         held: StepPlan | None,
         pad: int,
-        identity: Mapping[str, Any],
-        seconds: float = 0.0,
+        identity: Any,
+        seconds: float,
         **kwargs: Any,
     ) -> None:
         batches = MicroBatches(corpus, plan, pad)
@@ -133,11 +126,7 @@ class Loop(transformers.Trainer):
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """As `Trainer` has it; a loss that is no number ends the run.
-
-        Raises:
-            NotFiniteError: With the rows.
-        """
+        """As `Trainer` has it; a loss that is no number ends the run by a NotFiniteError with the rows."""
         micro = inputs["micro"]
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
@@ -161,11 +150,7 @@ class Loop(transformers.Trainer):
         return [row for row in rows if not math.isfinite(self._summed([[row]], packed=False)[0])]
 
     def check_gradients(self) -> None:
-        """Ends the run when a gradient is no number, before it reaches the weights.
-
-        Raises:
-            NotFiniteError: With the rows of the step.
-        """
+        """Raises NotFiniteError with the rows of the step when a gradient is no number, before it reaches the weights."""
         grads = [p.grad for p in cast(torch.nn.Module, self.model).parameters() if p.grad is not None]
         if not grads or self.args.fp16:  # with fp16 the scaler passes over such steps, as it should
             return
@@ -178,11 +163,7 @@ class Loop(transformers.Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The mean loss over all trained tokens of the validation rows.
-
-        Raises:
-            NotFiniteError: It is no number.
-        """
+        """The mean loss over all trained tokens of the validation rows; raises NotFiniteError where it is no number."""
         model, held = cast(torch.nn.Module, self.model), cast(StepPlan, self.held)
         was = model.training
         model.eval()
@@ -213,33 +194,26 @@ class Loop(transformers.Trainer):
 
 
 class Watch(transformers.TrainerCallback):
-    """Checks wrappers and gradients, and declares checkpoints whole.
-
-    Attributes:
-        loop: The loop that it watches, which is made after it.
-        expected: What the model must be wrapped in.
-    """
+    """Checks that the `loop`'s model is wrapped as was asked for, checks gradients, and declares checkpoints whole."""
 
     loop: Loop
 
-    def __init__(self, expected: str) -> None:
-        self.expected = expected
+    def __init__(self, wrapper: str) -> None:
+        self.wrapper = wrapper
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stops where a library wrapped the model in something else than was asked for."""
-        check_wrapper(self.loop.model_wrapped, self.expected)
+        check_wrapper(self.loop.model_wrapped, self.wrapper)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the weights change."""
         self.loop.check_gradients()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A checkpoint is whole when every process has written its part."""
+        # A checkpoint is whole when every process has written its part.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            folder.mark(path, self.loop.identity, seconds=self.loop.elapsed(), world=self.loop.plan.world)
+            loop, path = self.loop, Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder.mark(path, identity=loop.identity, seconds=loop.elapsed(), world=loop.plan.world)
 
 
 def check_wrapper(model: Any, expected: str) -> None:
@@ -264,40 +238,16 @@ def check_wrapper(model: Any, expected: str) -> None:
 
 
 class Bar(transformers.TrainerCallback):
-    """A progress bar with the loss and the tokens per second, on standard error."""
+    """Moves a progress bar of steps, with the loss and the tokens per second."""
 
-    def __init__(self, tokens_of: Callable[[int], int]) -> None:
-        self.tokens_of, self.bar, self.begun, self.tokens = tokens_of, None, 0.0, 0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Opens it."""
-        from tqdm.auto import tqdm
-
-        if state.is_world_process_zero:
-            self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc="training", unit="step", file=sys.stderr,
-                mininterval=1.0, dynamic_ncols=True,
-            )  # fmt: skip
-            self.begun = time.monotonic()
+    def __init__(self, bar: Any, plan: StepPlan) -> None:
+        self.bar, self.plan, self.tokens = bar, plan, 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One more."""
-        if self.bar is not None:
-            self.tokens += self.tokens_of(state.global_step - 1)
-            self.bar.update(1)
+        self.tokens += self.plan.tokens_of(state.global_step - 1)
+        self.bar.update(1)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Shows what was logged."""
-        if self.bar is not None and logs:
-            found = {"tokens/s": f"{self.tokens / max(time.monotonic() - self.begun, 1e-9):,.0f}"}
-            found |= {k: f"{logs[k]:.4g}" for k in ("loss", "eval_loss") if k in logs}
-            self.bar.set_postfix(found, refresh=False)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Closes it."""
-        self.close()
-
-    def close(self) -> None:
-        """Ends its line, so that a message after it stands by itself."""
-        if self.bar is not None:
-            self.bar.close()
+        found = {"tokens/s": f"{self.tokens / max(self.bar.format_dict['elapsed'], 1e-9):,.0f}"}
+        found |= {k: f"{logs[k]:.4g}" for k in ("loss", "eval_loss") if k in logs}
+        self.bar.set_postfix(found, refresh=False)

@@ -26,22 +26,17 @@ _BLOCK, _NESTED = 64, 256
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What a run needs on each GPU, in bytes.
+    """What a run needs on each of `world_size` GPUs, in bytes."""
 
-    Attributes:
-        parts: Bytes at its own peak, and how they come about, of ``weights``, ``adapter``, ``gradients``,
-            ``optimizer`` (AdamW's two moments), ``activations`` (what the forward pass keeps for the backward pass, or
-            computes again), ``logits`` (of the whole vocabulary, and the loss over them), and ``CUDA``; only what is
-            there.
-        total: The highest sum at any moment, with `CONTEXT`; the parts do not all have their peak at once.
-        moment: When that is.
-        world_size: How many GPUs.
-    """
-
+    #: Bytes at its own peak, and how they come about, of ``weights``, ``adapter``, ``gradients``, ``optimizer`` (AdamW's
+    #: two moments), ``activations`` (what the forward pass keeps for the backward pass, or computes again), ``logits``
+    #: (of the whole vocabulary, and the loss over them), and ``CUDA``; only what is there.
     parts: dict[str, tuple[int, str]]
+    #: The highest sum at any moment, with `CONTEXT`; the parts do not all have their peak at once.
     total: int
+    #: When that is.
     moment: str
-    world_size: int = 1
+    world_size: int
 
     def __getitem__(self, name: str) -> int:
         """The bytes of a part; 0 where there is none."""
@@ -102,15 +97,11 @@ class _Run:
         self.wide = s.dtype == "float32" or (self.cpu and s.dtype == "auto")
         self.number = 4 if self.wide else 2
         self.kind = "float32" if self.wide else "float16" if s.dtype == "float16" else "bfloat16"
-        self.sharded = (
-            world_size > 1 and not self.cpu and (s.sharding == "fsdp" or (s.sharding == "auto" and self.full))
-        )
-        self.shards = world_size if self.sharded else 1
+        shards = s.sharding == "fsdp" or (s.sharding == "auto" and self.full)
+        self.shards = world_size if shards and not self.cpu else 1
         self.rank = s.lora_r or 8
-        everywhere = s.lora_targets == ("all-linear",)
-        self.targets = [
-            one for one in self.linear if not self.full and (everywhere or one[0] in s.lora_targets)
-        ]
+        wanted = () if self.full else s.lora_targets
+        self.targets = [one for one in self.linear if one[0] in wanted or wanted == ("all-linear",)]
         self.extra = sum(self.rank * (a + b) for _, a, b in self.targets)
 
     def weights(self) -> tuple[int, str]:
@@ -143,7 +134,7 @@ class _Run:
         if self.full:
             if self.wide:
                 return 16 * f + 40 * h + small, "16 f + 40 h bytes a token in float32"
-            if self.sharded:
+            if self.shards > 1:
                 return 8 * f + 24 * h + small, "8 f + 24 h bytes a token in bfloat16"
             words = "8 f + 34 h bytes a token (float32 between layers, bfloat16 within)"
             return 8 * f + 34 * h + small, words
@@ -176,7 +167,7 @@ def estimate(model_config: Any, settings: TrainSettings, world_size: int = 1) ->
         world_size: Processes, one to a GPU.
     """
     m, s = _Run(model_config, settings, world_size), settings
-    full, number, sharded = m.full, m.number, m.sharded
+    full, number, sharded = m.full, m.number, m.shards > 1
     trains = m.parameters if full else m.extra
     layer = m.inside // m.layers
     width = s.block if s.packing == "packed" else s.max_length

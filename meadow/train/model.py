@@ -1,43 +1,88 @@
-"""The model of a run: where and in what it is computed, how it is opened, and what of it is trained."""
+"""The model of a run: its folder, where and in what it is computed, how it is opened, and what of it is trained.
+
+**Packed blocks are isolated.** Their rows are told apart by positions that begin again at each row, and there is no
+attention mask: transformers derives from the positions that no token may look across a row's beginning (it does so only
+without a mask and without a cache; with either, rows see one another in silence). `isolated` checks a model for it
+before it is trained. For the architectures in `SPLITTING`, `split_attention` goes further: attention is computed row by
+row, so that a block costs what its rows cost alone, where a mask over the block would cost the square of its length.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from meadow import models
+from meadow.models import prompts
 from meadow.train.folder import TrainingError
-from meadow.train.packing import ISOLATED, isolated, split_attention
 from meadow.train.run import say
-from meadow.train.settings import TrainSettings, TrainSettingsError, world_size
-from meadow.train.steps import BaseFolder
+from meadow.train.settings import TINY, TrainSettings, TrainSettingsError, world_size
+
+#: How much a row's logits may move when a neighbour in its block changes, as a share of their own spread. Isolated
+#: rows: 0. In 8 bits (LLM.int8) rows of one pass share the columns that count as outliers, packed or not: 0.09 with
+#: SmolLM2-135M. Rows that see one another: 0.52 to 0.70, with random models and with that one.
+ISOLATED = 0.25
+#: Architectures whose attention is plain: scaled dot products and perhaps a window.
+SPLITTING = ("llama", "mistral", "qwen2", "qwen3")
+_SPLIT = "meadow_split"
+
+
+@dataclass(frozen=True)
+class BaseFolder:
+    """A base model before it is loaded: its folder, and its configuration, of transformers."""
+
+    folder: Path
+    config: Any
+    #: With something to pad with.
+    tokenizer: Any
+    #: How a row is put to it, with nothing left open.
+    template: prompts.Template
+
+
+def open_base(s: TrainSettings) -> BaseFolder:
+    """Opens a model's folder, and loads no weights.
+
+    Raises:
+        ModelError: The model cannot be used.
+        PromptError: The template does not fit the model's tokenizer.
+        TrainSettingsError: The model cannot read so many tokens.
+    """
+    import transformers
+
+    base = models.tiny_folder() if s.model == TINY else Path(s.model).expanduser()
+    models.check_folder(base, allow_pickle=s.allow_pickle)
+    tokenizer = models.load_tokenizer(base)
+    config = transformers.AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
+    models.choose_pad(tokenizer, getattr(config, "vocab_size", None))
+    context = getattr(config, "max_position_embeddings", None)
+    if context and s.max_length > context:
+        raise TrainSettingsError(
+            f"max_length {s.max_length} is more than the {context} tokens that {s.model} can read; make it {context}"
+        )
+    return BaseFolder(base, config, tokenizer, prompts.settled(prompts.get(s.template), tokenizer))
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and in what a model is computed.
+    """Where and in what a model is computed."""
 
-    Attributes:
-        cuda: Whether on GPUs.
-        dtype: The number type of the computation.
-        sharding: How the model is spread over processes: ``fsdp``, ``ddp`` or ``none``.
-        world: Processes.
-    """
-
+    #: Whether on GPUs.
     cuda: bool
+    #: The number type of the computation.
     dtype: str
+    #: How the model is spread over processes: ``fsdp``, ``ddp`` or ``none``.
     sharding: str
+    #: Processes.
     world: int
 
 
 def choose_device(s: TrainSettings) -> Placement:
-    """Chooses what was left open: number type and sharding.
-
-    Raises:
-        TrainSettingsError: This machine, or the number of processes, does not fit.
-    """
+    """Chooses what was left open: number type and sharding; raises TrainSettingsError where the machine does not fit."""
     import torch
 
     dtype, sharding, full = s.dtype, s.sharding, not s.adapters
@@ -86,27 +131,22 @@ def open_model(s: TrainSettings, base: BaseFolder, place: Placement) -> Any:
     model.config.use_cache = False
     if s.packing == "packed":
         split_attention(model)
-        _check_isolation(model)
+        moved = isolated(model, model.get_input_embeddings().weight.shape[0])
+        if not moved < ISOLATED:
+            raise TrainingError(
+                f"rows in a packed block would see one another with this model ({type(model).__name__}, attention "
+                f"{getattr(model.config, '_attn_implementation', 'unknown')}): a neighbour moves logits by "
+                f"{100 * moved:.0f} % of their spread. Nothing was trained; use --packing length"
+            )
     # For what comes after: adapters and dropout.
     transformers.set_seed(s.seed)
     return model
 
 
-def _check_isolation(model: Any) -> None:
-    moved = isolated(model, model.get_input_embeddings().weight.shape[0])
-    if not moved < ISOLATED:
-        raise TrainingError(
-            f"rows in a packed block would see one another with this model ({type(model).__name__}, attention "
-            f"{getattr(model.config, '_attn_implementation', 'unknown')}): a neighbour moves logits by {100 * moved:.0f} % of "
-            "their spread. Nothing was trained; use --packing length"
-        )
-
-
 def add_adapters(s: TrainSettings, model: Any, base: BaseFolder) -> Any:
     """Puts low-rank adapters, which name their base, beside a model that stands still from now on.
 
-    Raises:
-        TrainSettingsError: The model has no such layers.
+    Raises TrainSettingsError where the model has no such layers.
     """
     import peft
 
@@ -136,3 +176,89 @@ def count_parameters(model: Any) -> tuple[int, int]:
     # Four-bit weights are packed: two to a byte, in tensors that say what they were.
     shapes = (getattr(getattr(p, "quant_state", None), "shape", None) or p.shape for p in model.parameters())
     return sum(map(prod, shapes)), trained
+
+
+def isolated(model: Any, vocabulary: int) -> float:
+    """How far a row's logits move when its neighbour in a packed block is another one.
+
+    It is the mean difference as a share of the logits' spread; compare it with `ISOLATED`.
+    """
+    import torch
+
+    rng = np.random.default_rng(0)
+    ids = torch.from_numpy(rng.integers(0, vocabulary, (2, 24)))
+    ids[1, 12:] = ids[0, 12:]
+    device = next(model.parameters()).device
+    positions = torch.arange(12, device=device).repeat(2)[None]
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        # One after the other, so that a kernel that mixes rows of a batch cannot show up here.
+        one, other = (
+            model(input_ids=line[None].to(device), position_ids=positions, use_cache=False)
+            .logits[0, 12:]
+            .float()
+            for line in ids
+        )
+    model.train(was)
+    return float((one - other).abs().mean() / one.std().clamp_min(1e-12))
+
+
+def split_attention(model: Any) -> bool:
+    """Lets a model compute the attention of packed blocks row by row, if `SPLITTING` lists it; whether it does."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    if getattr(model.config, "model_type", None) not in SPLITTING:
+        return False
+    AttentionInterface.register(_SPLIT, _attend)
+    # No mask is made: rows are told apart by their positions.
+    AttentionMaskInterface.register(_SPLIT, lambda *args, **kwargs: None)
+    model.set_attn_implementation(_SPLIT)
+    return True
+
+
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None,
+    dropout: float = 0.0, position_ids: Any = None, sliding_window: int | None = None, **kwargs: Any,
+) -> tuple[Any, None]:  # fmt: skip
+    """Causal attention within each row of packed blocks, in the form that transformers calls.
+
+    `query` is [blocks, heads, tokens, width]; `key` and `value` may have fewer heads. A row begins where `position_ids`,
+    [blocks, tokens], are 0.
+    """
+    import torch
+
+    blocks, heads, tokens, width = query.shape
+    if (groups := heads // key.shape[1]) > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    sizes = _sizes(position_ids, blocks, tokens)
+    # One split and one join: slices by themselves would each get a gradient of the whole block.
+    flat = [
+        part.transpose(0, 1).reshape(1, heads, blocks * tokens, width).split(sizes, 2)
+        for part in (query, key, value)
+    ]
+    found, dropped = [], dropout if module.training else 0.0
+    for q, k, v in zip(*flat, strict=True):
+        mask = None
+        if sliding_window and q.shape[2] > sliding_window:
+            place = torch.arange(q.shape[2], device=q.device)
+            back = place[:, None] - place[None]
+            mask = (back >= 0) & (back < sliding_window)
+        found.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropped
+            )
+        )
+    return torch.cat(found, 2).view(heads, blocks, tokens, width).permute(1, 2, 0, 3).contiguous(), None
+
+
+def _sizes(positions: Any, blocks: int, tokens: int) -> list[int]:
+    """Tokens of each row, block after block; found once for all layers."""
+    if positions is None:
+        return [tokens] * blocks
+    found = getattr(positions, "_meadow_sizes", None)
+    if found is None:
+        starts = np.flatnonzero(positions.expand(blocks, tokens).reshape(-1).cpu().numpy() == 0)
+        found = np.diff(starts, append=blocks * tokens).tolist()
+        positions._meadow_sizes = found
+    return found

@@ -5,15 +5,10 @@ of rows at once, or the way rows are laid out. Its rows are then dealt out as *m
 mean over the step's trained tokens. So packing, grouping by length, more devices or smaller micro-batches change
 the speed of a run and none of its numbers, beyond rounding.
 
-**Packed blocks are isolated.** A block holds several rows one after the other. Positions begin again at each row,
-and there is no attention mask: transformers derives from the positions that no token may look across a row's
-beginning (it does so only without a mask and without a cache; with either, rows see one another in silence). Nor is
-the first token of a row predicted from the row before. `isolated` checks a model for it before it is trained.
-For the architectures in `SPLITTING`, `split_attention` goes further: attention is computed row by row, so that a block
-costs what its rows cost alone, where a mask over the block would cost the square of its length.
-
-Rows that are not packed stand alone, with padding on the right. A causal model's tokens cannot look at what comes
-later, and padding has no label: it needs no mask.
+A packed block holds several rows one after the other. Positions begin again at each row, by which `meadow.train.model`
+keeps them apart; nor is the first token of a row predicted from the row before. Rows that are not packed stand alone,
+with padding on the right. A causal model's tokens cannot look at what comes later, and padding has no label: it needs
+no mask.
 """
 
 from __future__ import annotations
@@ -27,31 +22,19 @@ from typing import Any
 import numpy as np
 
 from meadow.train.data import Corpus
+from meadow.train.settings import TrainSettings, world_size
 
 #: Tensor cores want lengths that are multiples of 8.
 MULTIPLE = 8
-#: How much a row's logits may move when a neighbour in its block changes, as a share of their own spread. Isolated
-#: rows: 0. In 8 bits (LLM.int8) rows of one pass share the columns that count as outliers, packed or not: 0.09 with
-#: SmolLM2-135M. Rows that see one another: 0.52 to 0.70, with random models and with that one.
-ISOLATED = 0.25
-
-#: Architectures whose attention is plain: scaled dot products and perhaps a window.
-SPLITTING = ("llama", "mistral", "qwen2", "qwen3")
-_SPLIT = "meadow_split"
+#: Where a run is shorter than its warmup, the warmup is this share of it.
+_SHORT = 0.1
 
 
 def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
     """Puts rows into as few blocks as best-fit decreasing finds: the longest first, each where least room is left.
 
-    Args:
-        lengths: Tokens of each row, at most `capacity`.
-        capacity: Tokens of a block.
-
-    Returns:
-        The rows of each block, by number.
-
-    Raises:
-        ValueError: A row is longer than a block.
+    Returns the rows of each block, by number, for rows and blocks of so many tokens; raises ValueError where a row is
+    longer than a block.
     """
     lengths = np.asarray(lengths)
     if len(lengths) and lengths.max() > capacity:
@@ -128,6 +111,10 @@ class StepPlan:
             start += taken
         return np.concatenate(found)
 
+    def tokens_of(self, step: int) -> int:
+        """Tokens of a step, without padding."""
+        return int(self.lengths[self.rows(step)].sum())
+
     def tokens(self) -> int:
         """Tokens that are computed in all, without padding."""
         whole, rest = divmod(self.total, len(self.lengths))
@@ -145,8 +132,7 @@ class StepPlan:
     def step(self, number: int) -> list[list[list[int]]]:
         """The micro-batches of a step, those that processes compute side by side next to one another.
 
-        Returns:
-            For each micro-batch its blocks, for each block its rows. One without blocks has nothing to do.
+        For each micro-batch its blocks, for each block its rows. One without blocks has nothing to do.
         """
         blocks = self._blocks(number)
         many = (self._needed(number) if number == self.steps - 1 else self.accumulation) * self.world
@@ -170,16 +156,13 @@ def _step(plan: StepPlan, number: int) -> list[list[list[int]]]:
 
 
 def collate(corpus: Corpus, blocks: Sequence[Sequence[int]], pad: int, *, packed: bool) -> dict[str, Any]:
-    """The tensors of a micro-batch.
+    """The tensors of a micro-batch: the rows of each block, by number, filled up with the token `pad`.
 
-    Args:
-        corpus: The rows.
-        blocks: The rows of each block, by number; none: something to compute that changes nothing.
-        pad: The token that fills up.
-        packed: Whether blocks may hold several rows; adds ``position_ids``.
+    Without blocks it is something to compute that changes nothing.
 
     Returns:
-        ``input_ids`` and ``labels``, both [blocks, tokens], int64; labels are -100 where nothing is trained.
+        ``input_ids``, ``labels``, and ``position_ids`` where blocks are packed, all [blocks, tokens], int64; labels are
+        -100 where nothing is trained.
     """
     import torch
 
@@ -206,97 +189,23 @@ def collate(corpus: Corpus, blocks: Sequence[Sequence[int]], pad: int, *, packed
     return found
 
 
-def isolated(model: Any, vocabulary: int) -> float:
-    """How far a row's logits move when its neighbour in a packed block is another one.
-
-    Args:
-        model: The model, on its device.
-        vocabulary: Tokens there are.
-
-    Returns:
-        The mean difference as a share of the logits' spread; compare it with `ISOLATED`.
-    """
-    import torch
-
-    rng = np.random.default_rng(0)
-    ids = torch.from_numpy(rng.integers(0, vocabulary, (2, 24)))
-    ids[1, 12:] = ids[0, 12:]
-    device = next(model.parameters()).device
-    positions = torch.arange(12, device=device).repeat(2)[None]
-    was = model.training
-    model.eval()
-    with torch.no_grad():
-        # One after the other, so that a kernel that mixes rows of a batch cannot show up here.
-        one, other = (
-            model(input_ids=line[None].to(device), position_ids=positions, use_cache=False)
-            .logits[0, 12:]
-            .float()
-            for line in ids
-        )
-    model.train(was)
-    return float((one - other).abs().mean() / one.std().clamp_min(1e-12))
+def plan_steps(s: TrainSettings, rows: Corpus) -> tuple[StepPlan, StepPlan | None]:
+    """The plan of the rows that are trained on, and that of the validation rows; None where there are none."""
+    total = s.max_steps * s.batch_size if s.max_steps else max(1, round((s.epochs or 1.0) * rows.rows))
+    trained, held = rows.lengths[: rows.rows], rows.lengths[rows.rows :]
+    rest = (s.block, s.per_device_batch_size, world_size())
+    plan = StepPlan(trained, s.batch_size, total, s.seed, s.packing, *rest)
+    if not rows.validation:
+        return plan, None
+    # Which rows stand together changes no loss, so validation rows are at least sorted.
+    layout = "packed" if s.packing == "packed" else "length"
+    return plan, StepPlan(held, len(held), len(held), s.seed, layout, *rest)
 
 
-def split_attention(model: Any) -> bool:
-    """Lets a model compute the attention of packed blocks row by row.
-
-    Returns:
-        Whether it does; not with architectures that `SPLITTING` does not list.
-    """
-    from transformers import AttentionInterface, AttentionMaskInterface
-
-    if getattr(model.config, "model_type", None) not in SPLITTING:
-        return False
-    AttentionInterface.register(_SPLIT, _attend)
-    # No mask is made: rows are told apart by their positions.
-    AttentionMaskInterface.register(_SPLIT, lambda *args, **kwargs: None)
-    model.set_attn_implementation(_SPLIT)
-    return True
-
-
-def _attend(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None,
-    dropout: float = 0.0, position_ids: Any = None, sliding_window: int | None = None, **kwargs: Any,
-) -> tuple[Any, None]:  # fmt: skip
-    """Causal attention within each row of packed blocks, in the form that transformers calls.
-
-    Args:
-        query: [blocks, heads, tokens, width]; `key` and `value` may have fewer heads.
-        position_ids: [blocks, tokens]; a row begins where it is 0.
-    """
-    import torch
-
-    blocks, heads, tokens, width = query.shape
-    if (groups := heads // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    sizes = _sizes(position_ids, blocks, tokens)
-    # One split and one join: slices by themselves would each get a gradient of the whole block.
-    flat = [
-        part.transpose(0, 1).reshape(1, heads, blocks * tokens, width).split(sizes, 2)
-        for part in (query, key, value)
-    ]
-    found, dropped = [], dropout if module.training else 0.0
-    for q, k, v in zip(*flat, strict=True):
-        mask = None
-        if sliding_window and q.shape[2] > sliding_window:
-            place = torch.arange(q.shape[2], device=q.device)
-            back = place[:, None] - place[None]
-            mask = (back >= 0) & (back < sliding_window)
-        found.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropped
-            )
-        )
-    return torch.cat(found, 2).view(heads, blocks, tokens, width).permute(1, 2, 0, 3).contiguous(), None
-
-
-def _sizes(positions: Any, blocks: int, tokens: int) -> list[int]:
-    """Tokens of each row, block after block; found once for all layers."""
-    if positions is None:
-        return [tokens] * blocks
-    found = getattr(positions, "_meadow_sizes", None)
-    if found is None:
-        starts = np.flatnonzero(positions.expand(blocks, tokens).reshape(-1).cpu().numpy() == 0)
-        found = np.diff(starts, append=blocks * tokens).tolist()
-        positions._meadow_sizes = found
-    return found
+def warmup(s: TrainSettings, steps: int) -> int:
+    """Steps in which the learning rate rises, of so many; of a run that is shorter than its warmup a tenth."""
+    if s.warmup_steps < 1:
+        return round(s.warmup_steps * steps)
+    if s.warmup_steps < steps:
+        return int(s.warmup_steps)
+    return max(1, int(_SHORT * steps)) if steps > 1 else 0

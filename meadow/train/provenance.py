@@ -38,10 +38,7 @@ def trace(
     Args:
         found: The sources.
         rows: For each source the rows that are trained on: their ``id`` and `meadow.train.reading.SAID`.
-        store: Where datasets and their lists of exam items are.
-
-    Raises:
-        DataError: A list of exam items cannot be read.
+        store: Where datasets and their lists of exam items are; a DataError says which cannot be read.
     """
     data, compared = [], []
     for source, mine in zip(found, rows, strict=True):
@@ -93,18 +90,13 @@ def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, An
 
 @dataclass
 class _Compared:
-    """What a dataset or file was compared with: exams, by their name, version and split.
-
-    Attributes:
-        name: The dataset or file.
-        exams: The exams.
-        hits: (row id, exam, item).
-        unchecked: What was not compared: a sentence, and the exams it is about; none: any.
-    """
+    """The exams that a dataset or file was compared with."""
 
     name: str
     exams: list[CheckedExam] = field(default_factory=list)
+    #: (row id, exam, item).
     hits: list[tuple[str, str, str]] = field(default_factory=list)
+    #: What was not compared: a sentence, and the exams it is about; none: any.
     unchecked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 

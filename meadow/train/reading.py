@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,34 +30,19 @@ class DataError(Error):
 
 @dataclass
 class RowSource:
-    """A dataset or file that rows are taken from.
-
-    Attributes:
-        name: The dataset's name, or the file's.
-        version: The dataset's version; None for a file.
-        splits: Rows per split, `train` and possibly `validation`; each can be gone through again.
-        manifest: The dataset's manifest; None for a file.
-        facts: ``rows``, ``ids_sha256``, ``rows_sha256``, ``sample``.
-    """
+    """A dataset or file that rows are taken from; of a file there is neither version nor manifest."""
 
     name: str
     version: str | None
+    #: Rows per split, `train` and possibly `validation`; each can be gone through again.
     splits: Mapping[str, Collection[Mapping[str, Any]]]
-    manifest: Manifest | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """How many there are."""
-        return sum(map(len, self.splits.values()))
+    manifest: Manifest | None
+    #: ``rows``, ``ids_sha256``, ``rows_sha256``, ``sample``.
+    facts: dict[str, Any]
 
 
 def sources(data: Iterable[str], out: Path | None = None) -> list[RowSource]:
-    """Opens datasets and files; a dataset that is not built is built now.
-
-    Raises:
-        DataError: Some cannot be used; the message names them all.
-    """
+    """Opens datasets and files; a dataset that is not built is built now. A DataError names all that cannot be used."""
     found, problems = [], []
     for name in data:
         try:

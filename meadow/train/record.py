@@ -51,8 +51,6 @@ from pydantic_core import to_jsonable_python
 from meadow.core.errors import Error
 from meadow.train.folder import write_whole
 
-__all__ = ["FILE", "FORM", "RunRecordError", "base_license", "read_record", "write_record"]
-
 FILE = "run.json"
 #: The form of the file.
 FORM = 1

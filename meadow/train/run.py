@@ -12,7 +12,6 @@ from importlib.util import find_spec
 
 from meadow import models
 from meadow.core.errors import Error
-from meadow.models import prompts
 from meadow.train import folder
 from meadow.train.commandline import parse
 from meadow.train.folder import TrainingError
@@ -30,17 +29,13 @@ def command(
     # Before any heavy import: nothing is sent anywhere, and nothing is looked up.
     models.offline()
     try:
-        run(parse(sys.argv[1:] if argv is None else list(argv), size=size, recipe=recipe))
-    except TrainSettingsError as error:
-        return _fail(str(error), 2)
-    except (Error, models.ModelError, prompts.PromptError) as error:
-        return _fail(str(error), 1)
+        run(parse(sys.argv[1:] if argv is None else argv, size=size, recipe=recipe))
+    except Error as error:
+        message, code = str(error), 2 if isinstance(error, TrainSettingsError) else 1
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
-    return 0
-
-
-def _fail(message: str, code: int) -> int:
+        message, code = "interrupted; the same command goes on from the last checkpoint", 130
+    else:
+        return 0
     print(f"error: {message}", file=sys.stderr, flush=True)
     return code
 
@@ -73,47 +68,41 @@ def output_folder(settings: TrainSettings) -> Iterator[None]:
     """Holds the output folder against other runs, and tells in words what goes wrong.
 
     Raises:
-        TrainingError: The folder holds something else, or the run failed; the message says what is safe and what
-            to do.
+        TrainingError: The folder holds something else, or disk or memory are full; the message says what is safe and
+            what to do.
     """
     models.offline()
     need_packages(settings)
     folder.check(settings.folder)
     # One process holds the folder; those that torchrun started beside it are its own.
     held = folder.locked(settings.folder) if rank() == 0 else contextlib.nullcontext()
-    with held, _explained(settings), warnings.catch_warnings():
+    with held, warnings.catch_warnings():
+        import torch
         import transformers
 
         # Of what the libraries say of themselves: nothing that a reader could act on.
         warnings.filterwarnings("ignore", module="torch|transformers|peft|accelerate|bitsandbytes")
         transformers.utils.logging.set_verbosity_error()
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        yield
+        try:
+            yield
+        except Error:
+            raise
+        except Exception as error:
+            safe = folder.safe(settings.folder).capitalize()
+            if folder.is_disk_full(error):
+                if rank() == 0:
+                    folder.remove_halves(settings.folder)
+                raise TrainingError(
+                    f"the disk of {settings.folder} is full. {safe}, what was half-written is removed. Free space and "
+                    "run the same command again: it goes on from there"
+                ) from error
+            words = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+            full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            if full or any(text in str(error) for text in words):
+                raise TrainingError(out_of_memory(settings, safe, world_size())) from error
+            raise
         say(f"done: {settings.folder}")
-
-
-@contextlib.contextmanager
-def _explained(settings: TrainSettings) -> Iterator[None]:
-    """Turns what a full disk or full memory raises into what to do about it."""
-    import torch
-
-    try:
-        yield
-    except (Error, models.ModelError, prompts.PromptError):
-        raise
-    except Exception as error:
-        safe = folder.safe(settings.folder).capitalize()
-        if folder.is_disk_full(error):
-            if rank() == 0:
-                folder.remove_halves(settings.folder)
-            raise TrainingError(
-                f"the disk of {settings.folder} is full. {safe}, what was half-written is removed. Free space and "
-                "run the same command again: it goes on from there"
-            ) from error
-        words = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(w in str(error) for w in words):
-            raise TrainingError(out_of_memory(settings, safe, world_size())) from error
-        raise
 
 
 def out_of_memory(s: TrainSettings, safe: str, world: int) -> str:

@@ -13,57 +13,44 @@ from meadow.train import folder
 from meadow.train.data import Corpus
 from meadow.train.folder import TrainingError
 from meadow.train.loop import Bar, Loop, Watch
-from meadow.train.model import Placement, count_parameters
-from meadow.train.packing import StepPlan
+from meadow.train.model import BaseFolder, Placement, count_parameters
+from meadow.train.packing import StepPlan, warmup
 from meadow.train.run import rank, say
 from meadow.train.settings import IDENTITY, TrainSettings
-from meadow.train.steps import BaseFolder, warmup
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Where a run begins.
-
-    Attributes:
-        identity: What a checkpoint must have in common with the run that goes on from it.
-        checkpoint: The one to go on from; None to begin anew.
-        seconds: Time that earlier parts of the run took.
+    """Where a run begins: `identity`, what a checkpoint must have in common with the run that goes on from it; the
+    `checkpoint`, None to begin anew; and the `seconds` that earlier parts of the run took.
     """
 
     identity: dict[str, Any]
-    checkpoint: Path | None
-    seconds: float
+    checkpoint: Path | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that was trained, and how it went.
-
-    Attributes:
-        model: It, unwrapped.
-        weights: All its weights, gathered from where they were sharded; None where they were not.
-        parameters: Its parameters in all, and those trained.
-        steps: Optimizer steps.
-        kept_step: The step whose weights it has: with early stopping the best one's, which were loaded again.
-        losses: What was logged, as ``run.json`` has it.
-        seconds: How long it took, with what was before an interruption.
-    """
+    """A model that was trained, unwrapped, and how it went."""
 
     model: Any
+    #: All its weights, gathered from where they were sharded; None where they were not.
     weights: dict[str, Any] | None
+    #: Its parameters in all, and those trained.
     parameters: tuple[int, int]
+    #: Optimizer steps.
     steps: int
+    #: The step whose weights it has: with early stopping the best one's, which were loaded again.
     kept_step: int
+    #: What was logged, as ``run.json`` has it.
     losses: list[dict[str, Any]]
+    #: How long it took, with what was before an interruption.
     seconds: float
 
 
 def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan: StepPlan) -> Beginning:
-    """Finds the checkpoint that a killed run goes on from.
-
-    Raises:
-        TrainingError: It is another configuration's.
-    """
+    """Finds the checkpoint that a killed run goes on from; raises TrainingError where it is another configuration's."""
     identity = {
         "settings": settings.model_dump(mode="json", include=IDENTITY),
         "model": models.fingerprint(base.folder),
@@ -84,7 +71,7 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
             shutil.rmtree(output / folder.CHECKPOINTS)
         found = []
     if not found:
-        return Beginning(identity, None, 0.0)
+        return Beginning(identity)
     step, last = found[-1]
     there = folder.read_mark(last)
     if differs := list(folder.differences(there["identity"], identity)):
@@ -118,13 +105,18 @@ def fit(
         TrainingError: Checkpoints will not fit the disk, or a library wrapped the model in something else.
     """
     import transformers
+    from tqdm.auto import tqdm
 
     parameters = count_parameters(model)
     if rank() == 0:
         # Weights, and two moments of AdamW, in float32; and the finished model.
         folder.need_room(s.folder, 4 * parameters[1] * 3 * (folder.KEPT + 1) + 4 * parameters[1])
-    watch, bar = Watch(place.sharding), Bar(lambda step: int(plan.lengths[plan.rows(step)].sum()))
-    callbacks: list[Any] = [watch, bar]
+    begun = _step(beginning.checkpoint) if beginning.checkpoint else 0
+    bar = tqdm(
+        desc="training", total=plan.steps, initial=begun, unit="step", mininterval=1.0, dynamic_ncols=True,
+        disable=rank() != 0,
+    )  # fmt: skip
+    callbacks: list[Any] = [watch := Watch(place.sharding), Bar(bar, plan)]
     if s.early_stopping and held is not None:
         callbacks.append(transformers.EarlyStoppingCallback(s.early_stopping))
     if s.tensorboard and rank() == 0:
@@ -136,19 +128,17 @@ def fit(
     arguments = training_arguments(s, plan, place, layers, validates=held is not None)
     # Trainer would copy the model to every GPU that it sees, which is neither asked for nor exact.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    loop = Loop(
+    loop = watch.loop = Loop(
         model=model, args=arguments, processing_class=base.tokenizer, callbacks=callbacks, corpus=rows, plan=plan,
         held=held, pad=base.tokenizer.pad_token_id, identity=beginning.identity, seconds=beginning.seconds,
     )  # fmt: skip
     loop.remove_callback(transformers.PrinterCallback)
-    watch.loop = loop
-    try:
+    # However it ends, the bar's line does, so that a message after it stands by itself.
+    with bar:
         loop.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
-    finally:
-        bar.close()
     state = loop.state
     best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
-    kept = int(Path(best).name.rpartition("-")[2]) if best and Path(best).is_dir() else state.global_step
+    kept = _step(Path(best)) if best and Path(best).is_dir() else state.global_step
     looked = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
     # Of the best weights, which early stopping has loaded by now, the loss is known.
     if held is not None and state.global_step not in looked and kept == state.global_step:
@@ -158,6 +148,10 @@ def fit(
     weights = loop.accelerator.get_state_dict(loop.model) if loop.is_fsdp_enabled else None
     whole = loop.accelerator.unwrap_model(loop.model)
     return Trained(whole, weights, parameters, state.global_step, kept, _losses(state.log_history), seconds)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,14 +166,9 @@ def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def training_arguments(
     s: TrainSettings, plan: StepPlan, place: Placement, layers: list[str], *, validates: bool
 ) -> Any:
-    """`transformers.TrainingArguments`; a row of the data loader is a whole micro-batch.
+    """`transformers.TrainingArguments`, where they are not its defaults.
 
-    Args:
-        s: The settings.
-        plan: The steps.
-        place: Where and in what the model is computed.
-        layers: Names of the model's layer classes, by which FSDP shards it.
-        validates: Whether there are validation rows.
+    A row of the data loader is a whole micro-batch. By `layers`, the names of its layer classes, FSDP shards a model.
     """
     import torch
     import transformers
@@ -191,9 +180,7 @@ def training_arguments(
     found: dict[str, Any] = {
         "output_dir": str(s.folder / folder.CHECKPOINTS),
         "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
         "gradient_accumulation_steps": plan.accumulation,
-        "num_train_epochs": 1,
         "max_steps": plan.steps,
         "learning_rate": s.learning_rate,
         "lr_scheduler_type": "constant_with_warmup" if s.scheduler == "constant" else s.scheduler,
@@ -207,12 +194,10 @@ def training_arguments(
         "tf32": s.tf32 if place.cuda and torch.cuda.get_device_capability()[0] >= 8 else None,
         "seed": s.seed,
         "data_seed": s.seed,
-        "save_strategy": "steps",
         "save_steps": s.save_steps,
         "save_total_limit": folder.KEPT,
         "eval_strategy": "steps" if validates and s.eval_steps else "no",
         "eval_steps": s.eval_steps if validates else None,
-        "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "average_tokens_across_devices": False,
@@ -222,7 +207,6 @@ def training_arguments(
         "train_sampling_strategy": "sequential",
         "dataloader_pin_memory": place.cuda,
         "use_cpu": not place.cuda and (s.device == "cpu" or not torch.backends.mps.is_available()),
-        "push_to_hub": False,
     }
     if s.early_stopping and validates:
         found |= {
@@ -242,9 +226,8 @@ def training_arguments(
             "state_dict_type": "FULL_STATE_DICT",
             "activation_checkpointing": s.activation_checkpointing,
         }
-        return transformers.TrainingArguments(**found)
-    found[checkpointing] = s.activation_checkpointing
-    if s.activation_checkpointing:
+    elif s.activation_checkpointing:
+        found[checkpointing] = True
         # LLM.int8 holds on to the inputs of its matrices as attributes of every layer, which only a forward pass
         # without a graph, as in torch's reentrant way, does not fill (a third less memory at the peak, on a small
         # model). DDP goes with the other way.

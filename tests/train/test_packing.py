@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from meadow.train.data import Corpus
-from meadow.train.packing import ISOLATED, StepPlan, collate, isolated, pack, split_attention
+from meadow.train.model import ISOLATED, isolated, split_attention
+from meadow.train.packing import StepPlan, collate, pack
 
 LENGTHS = np.random.default_rng(3).integers(5, 60, 97)
 
