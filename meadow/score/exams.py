@@ -11,8 +11,9 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from meadow.core.row import ids_sha256
 from meadow.core.store import REJECTED, Store, StoreError, default_out
 from meadow.filters.contamination import built_exams
 from meadow.filters.contamination import read_exam as read_source
-from meadow.score.exam_files import name_of, read_items
-from meadow.score.items import WITH_IMAGE, ExamError, ExamItem, refuse, row_item
+from meadow.score.items import WITH_IMAGE, ExamError, ExamItem, name_of, read_items, refuse, row_item
 
 __all__ = ["Exam", "ExamError", "ExamItem", "read_exam"]
 
@@ -37,8 +37,7 @@ class Exam:
         name: The dataset's name, or the file's without its ending.
         version: The dataset's version; empty for a file.
         items: Its items, part after part.
-        excluded: How many items are left out, by reason.
-        excluded_parts: The same for each part of which that is known.
+        excluded_parts: How many items of each part are left out, by reason.
         sample: Whether it is the small embedded sample in place of the real exam.
         ids_sha256: SHA-256 over all ids, as manifests have it.
         items_sha256: SHA-256 over all that is in the items; another edition of the exam has another.
@@ -51,7 +50,6 @@ class Exam:
     name: str
     version: str
     items: tuple[ExamItem, ...]
-    excluded: Mapping[str, int] = field(default_factory=dict)
     excluded_parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sample: bool = False
     ids_sha256: str = ""
@@ -80,9 +78,18 @@ class Exam:
         return f"{self.name} {self.version}".strip()
 
     @property
+    def excluded(self) -> dict[str, int]:
+        """How many items are left out, by reason."""
+        return dict(sum(map(Counter, self.excluded_parts.values()), Counter()))
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The parts in order."""
         return tuple(dict.fromkeys(item.part for item in self.items))
+
+    def of(self, part: str) -> list[ExamItem]:
+        """The items of a part."""
+        return [item for item in self.items if item.part == part]
 
     def described(self) -> dict[str, Any]:
         """What ``scores.json`` says of it."""
@@ -94,7 +101,7 @@ class Exam:
             "items": len(self.items),
             "whole": self.whole,
             "parts": dict(Counter(item.part for item in self.items)),
-            "excluded": dict(self.excluded),
+            "excluded": self.excluded,
             "excluded_parts": {part: dict(counts) for part, counts in self.excluded_parts.items()},
             "ids_sha256": self.ids_sha256,
             "items_sha256": self.items_sha256,
@@ -139,12 +146,9 @@ def read_exam(
 def _limited(exam: Exam, limit: int) -> Exam:
     if limit >= len(exam.items):
         return exam
-    by_part = {part: [i for i in exam.items if i.part == part] for part in exam.parts}
-    kept: set[str] = set()
-    for turn in range(len(exam.items)):
-        for items in by_part.values():
-            if turn < len(items) and len(kept) < limit:
-                kept.add(items[turn].id)
+    by_part = (exam.of(part) for part in exam.parts)
+    in_turn = [item for items in zip_longest(*by_part) for item in items if item is not None]
+    kept = {item.id for item in in_turn[:limit]}
     items = tuple(item for item in exam.items if item.id in kept)
     return replace(exam, items=items, ids_sha256="", items_sha256="")
 
@@ -157,15 +161,12 @@ def _of_file(path: Path) -> Exam:
         name, checked_as = source.name, {"": _checked_as(source.items)}
     except (ValueError, TypeError):
         name, checked_as = name_of(path), {}
-    total: Counter[str] = sum(excluded.values(), Counter())
-    parts = {part: dict(counts) for part, counts in excluded.items()}
-    return Exam(name, "", tuple(items), dict(total), parts, checked_as=checked_as)
-
-
-# ---- datasets ----
+    return Exam(name, "", tuple(items), excluded, checked_as=checked_as)
 
 
 def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
+    import pyarrow.parquet as pq
+
     name, _, version = name.partition("@")
     store = Store(Path(out) if out else default_out())
     manifest = _manifest(store, name, version or None)
@@ -179,8 +180,9 @@ def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
         raise ExamError(f"{name} has no options; give a multiple-choice dataset")
     items: list[ExamItem] = []
     problems: list[str] = []
+    columns = ["id", "instruction", "input", "options", "answer_key"]
     for part in chosen:
-        for row in _rows(files[part]):
+        for row in chain.from_iterable(pq.read_table(p, columns=columns).to_pylist() for p in files[part]):
             try:
                 items.append(row_item(row, part))
             except ValueError as error:
@@ -188,9 +190,7 @@ def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
     refuse(f"{name} {manifest.version}", problems)
     if not items:
         raise ExamError(f"{name} {manifest.version}: {', '.join(chosen)} holds no item; build it again")
-    folder = store.folder(name, manifest.version)
-    excluded_parts = _excluded(folder, chosen, manifest.test_only)
-    excluded: Counter[str] = sum(excluded_parts.values(), Counter())
+    excluded = _excluded(store.folder(name, manifest.version), chosen, manifest.test_only)
     try:
         checked = {
             source.split: _checked_as(source.items)
@@ -203,8 +203,7 @@ def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
         name,
         manifest.version,
         tuple(items),
-        dict(excluded),
-        {part: dict(counts) for part, counts in excluded_parts.items() if counts},
+        {part: counts for part, counts in excluded.items() if counts},
         manifest.sample,
         license=", ".join(manifest.licenses),
         checked_as={part: sha for part, sha in checked.items() if part in chosen},
@@ -229,16 +228,6 @@ def _manifest(store: Store, name: str, version: str | None) -> Manifest:
         raise ExamError(
             f"{name}: no file has this name, and it is no dataset that can be read or built: {error}"
         ) from error
-
-
-def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    names = ("id", "instruction", "input", "options", "answer_key")
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1_000, columns=list(names)):
-                yield from batch.to_pylist()
 
 
 def _checked_as(items: Iterable[Any]) -> str:

@@ -32,7 +32,6 @@ def exam(**changes: Any) -> Exam:
         "name": "wards",
         "version": "1.0.0",
         "items": (*items(8), *items(4, "step2")),
-        "excluded": {"with image": 3},
         "excluded_parts": {"step1": {"with image": 2}, "step2": {"with image": 1}},
     }
     return Exam(**{**fields, **changes})
