@@ -49,7 +49,6 @@ def ask(
     batch_size: int = 16,
     max_new_tokens: int | None = None,
     about: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
     notes: Notes | None = None,
 ) -> list[Line]:
     """Asks a model all questions of an exam that it was not asked yet; then the model is let go.
@@ -64,7 +63,6 @@ def ask(
         batch_size: Questions asked together.
         max_new_tokens: The most tokens of an answer; None: the protocol's.
         about: What else is written down of the run. It may be another when a run goes on.
-        progress: Called with how many questions are answered, and of how many; None: a bar where there is a terminal.
         notes: Where what comes up goes.
 
     Returns:
@@ -75,13 +73,13 @@ def ask(
         ScoringError: The model cannot be asked any further, or the output not be written; what was answered is kept.
     """
     notes = Notes() if notes is None else notes
-    tokens = max_new_tokens or PROTOCOLS[protocol].max_new_tokens
+    how = {"seed": seed, "max_new_tokens": max_new_tokens or PROTOCOLS[protocol].max_new_tokens}
     sums = ("name", "version", "sample", "ids_sha256", "items_sha256")
     meta = {
         "protocol": {"name": protocol, "version": PROTOCOLS[protocol].version},
         "exam": {key: getattr(exam, key) for key in sums},
         "model": backend.identity,
-        "settings": {"seed": seed, "max_new_tokens": tokens},
+        "settings": how,
         "about": {
             "meadow_version": VERSION,
             "model": backend.described,
@@ -90,22 +88,13 @@ def ask(
             **(about or {}),
         },
     }
-    with contextlib.closing(backend), Predictions(output, meta) as predictions, _shown(progress) as shown:
+    with contextlib.closing(backend), Predictions(output, meta) as predictions, _bar() as progress:
         for doubt in backend.doubts:
             notes(doubt)
         if predictions.resumed:
             notes.tell(f"going on after {predictions.resumed} answers that are there already")
-        run(
-            protocol,
-            exam,
-            backend,
-            predictions,
-            batch_size=batch_size,
-            seed=seed,
-            permute=permute,
-            max_new_tokens=tokens,
-            progress=shown,
-        )
+        more = {"permute": permute, "batch_size": batch_size, "progress": progress}
+        run(protocol, exam, backend, predictions, **how, **more)
         # Orders that an earlier run asked for beyond those of this one are left out.
         lines = [line for line in predictions if line["permutation"] <= permute]
     if cut := len({line["id"] for line in lines if line.get("cut")}):
@@ -125,20 +114,10 @@ def run(
     max_new_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Asks what was not asked yet, and writes each answer down as it comes.
+    """Asks what is not among the predictions yet, by the settings of `ask`, and writes each answer down as it comes.
 
-    Long prompts go first: they need the most memory, and those alike in length are asked together.
-
-    Args:
-        protocol: A key of `PROTOCOLS`.
-        exam: What is asked.
-        backend: What is asked it.
-        predictions: Where the answers go. What is there already is not asked again.
-        batch_size: Questions asked together.
-        seed: Of the orders of the options, and of what is sampled.
-        permute: Ask each item so many times more, with its options shuffled.
-        max_new_tokens: The most tokens of an answer; None: the protocol's.
-        progress: Called with how many questions are answered, and of how many.
+    Long prompts go first: they need the most memory, and those alike in length are asked together. `progress` is
+    called with how many questions are answered, and of how many.
 
     Raises:
         ResumeError: What is there was asked in other words.
@@ -151,6 +130,7 @@ def run(
         raise ScoringError(why)
     if max_new_tokens is None:
         max_new_tokens = PROTOCOLS[protocol].max_new_tokens
+    progress = progress or (lambda done, total: None)
     questions, done = [], 0
     for item in exam.items:
         for permutation in range(permute + 1):
@@ -169,8 +149,7 @@ def run(
     size = 1 if backend.concurrency > 1 else max(1, batch_size)
     batches = [questions[i : i + size] for i in range(0, len(questions), size)]
     total = done + len(questions)
-    if progress:
-        progress(done, total)
+    progress(done, total)
 
     def ask(batch: Sequence[Question]) -> list[Line]:
         return list(answers(protocol, batch, backend, seed=seed, max_new_tokens=max_new_tokens))
@@ -178,8 +157,7 @@ def run(
     for lines in _results(ask, batches, backend.concurrency):
         predictions.write(lines)
         done += len(lines)
-        if progress:
-            progress(done, total)
+        progress(done, total)
 
 
 def _results(
@@ -213,10 +191,10 @@ def _results(
 
 
 @contextlib.contextmanager
-def _shown(progress: Progress | None) -> Iterator[Progress | None]:
-    """The given progress, or a bar where somebody may be looking."""
-    if progress is not None or not sys.stderr.isatty():
-        yield progress
+def _bar() -> Iterator[Progress | None]:
+    """A bar where somebody may be looking."""
+    if not sys.stderr.isatty():
+        yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Required, TypedDict, Unpack
 
-__all__ = ["Backend", "Likelihood", "Prompt", "Rendered"]
+__all__ = ["Backend", "Likelihood", "Prompt", "Rendered", "Writing"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,26 @@ class Rendered:
     cut: bool = False
 
 
+class Writing(TypedDict, total=False):
+    """How an answer is written.
+
+    Attributes:
+        max_new_tokens: The most tokens written.
+        temperature: What logits are divided by before sampling; 0, as without it: greedy.
+        top_k: Sample from so many of the likeliest tokens.
+        top_p: Sample from the likeliest tokens that together have this probability.
+        seed: One for each prompt. What is sampled for a prompt depends on its own alone.
+        stop: Texts that end an answer; without it the template's.
+    """
+
+    max_new_tokens: Required[int]
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: Sequence[int]
+    stop: Sequence[str]
+
+
 class Backend(Protocol):
     """What is asked.
 
@@ -89,28 +109,8 @@ class Backend(Protocol):
         """The likelihoods of each prompt's continuations."""
         ...
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] | None = None,
-        stop: Sequence[str] | None = None,
-    ) -> list[str]:
-        """What is written after each prompt. A temperature of 0 is greedy.
-
-        Args:
-            prompts: What is asked.
-            max_new_tokens: The most tokens written.
-            temperature: What logits are divided by before sampling.
-            top_k: Sample from so many of the likeliest tokens.
-            top_p: Sample from the likeliest tokens that together have this probability.
-            seed: One for each prompt, or one for all. What is sampled for a prompt depends on its own alone.
-            stop: Texts that end an answer; None: the template's.
-        """
+    def generate(self, prompts: Sequence[Prompt], **how: Unpack[Writing]) -> list[str]:
+        """What is written after each prompt."""
         ...
 
     def close(self) -> None:

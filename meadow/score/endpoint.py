@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from meadow.models import prompts
 from meadow.models.endpoint import Endpoint
 from meadow.models.http import EndpointError, Server
-from meadow.score.backend import Likelihood, Prompt, Rendered
+from meadow.score.backend import Likelihood, Prompt, Rendered, Writing
 
 __all__ = ["EndpointBackend", "EndpointError"]
 
@@ -100,37 +100,26 @@ class EndpointBackend:
             raise EndpointError(self.no_loglikelihood)
         return [self._likelihoods(*pair) for pair in zip(prompts, continuations, strict=True)]
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] | None = None,
-        stop: Sequence[str] | None = None,
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], **how: Unpack[Writing]) -> list[str]:
         """What the model writes after each prompt.
 
         Raises:
             EndpointError: The server does not answer, or with something else.
         """
-        seeds = [seed] * len(prompts) if seed is None or isinstance(seed, int) else list(seed)
-        if stop is None:
-            stop = () if self.template is None else self.template.stop
-        sampling = {"top_k": top_k, "top_p": top_p}
+        seeds = how.get("seed") or [None] * len(prompts)
+        # Four texts that end an answer are the most that the interface allows.
+        stop = [*how.get("stop", self.template.stop if self.template else ())][:4]
+        given = {"top_k": how.get("top_k"), "top_p": how.get("top_p"), "stop": stop or None}
         found = []
-        for prompt, own in zip(prompts, seeds, strict=True):
-            # Four texts that end an answer are the most that the interface allows.
-            more = {**sampling, "seed": own, "stop": list(stop)[:4] or None}
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            more = {key: value for key, value in {**given, "seed": seed}.items() if value is not None}
             found.append(
                 self._endpoint.write(
                     self._put(prompt),
                     about=_item(prompt),
-                    max_tokens=max_new_tokens,
-                    temperature=temperature,
-                    **{key: value for key, value in more.items() if value is not None},
+                    max_tokens=how["max_new_tokens"],
+                    temperature=how.get("temperature", 0.0),
+                    **more,
                 )
             )
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Asked", "logprobs", "side_by_side", "sums_behind"]
+__all__ = ["Asked", "logprobs", "padded", "side_by_side", "sums_behind"]
 
 #: A prompt's tokens, and those of each of its continuations.
 Asked = tuple[list[int], list[list[int]]]
@@ -27,30 +27,37 @@ def side_by_side(asked: Sequence[Asked], pad: int, dtype: Any) -> tuple[Any, Any
 
     width = max(len(ids) for ids, _ in asked)
     # The last token of a continuation predicts nothing that is asked for.
-    tails = [[token for ids in followers for token in ids[:-1]] for _, followers in asked]
-    total = width + max(map(len, tails))
-    ids = torch.full((len(asked), total), pad)
-    place = torch.zeros((len(asked), total), dtype=torch.long)
-    # 0: prompt; 1 and more: its continuations; -1: padding, which nothing sees.
-    group = torch.full((len(asked), total), -1)
-    for row, (prompt, followers) in enumerate(asked):
-        start = width - len(prompt)
-        ids[row, start:width] = torch.tensor(prompt)
-        place[row, start:width] = torch.arange(len(prompt))
-        group[row, start:width] = 0
-        at = width
-        for number, follower in enumerate(followers, 1):
-            length = len(follower) - 1
-            ids[row, at : at + length] = torch.tensor(follower[:-1], dtype=torch.long)
-            place[row, at : at + length] = torch.arange(len(prompt), len(prompt) + length)
-            group[row, at : at + length] = number
-            at += length
+    tails = [[follower[:-1] for follower in followers] for _, followers in asked]
+    total = width + max(sum(map(len, each)) for each in tails)
+    tokens, places, groups = [], [], []
+    for (prompt, _), each in zip(asked, tails, strict=True):
+        before, behind = width - len(prompt), total - width - sum(map(len, each))
+        tokens.append([pad] * before + sum(each, prompt) + [pad] * behind)
+        alone = [place for tail in each for place in range(len(prompt), len(prompt) + len(tail))]
+        places.append([0] * before + list(range(len(prompt))) + alone + [0] * behind)
+        # 0: prompt; 1 and more: its continuations; -1: padding, which nothing sees.
+        numbers = [number for number, tail in enumerate(each, 1) for _ in tail]
+        groups.append([-1] * before + [0] * len(prompt) + numbers + [-1] * behind)
+    ids, place, group = map(torch.tensor, (tokens, places, groups))
     seen = (group[:, None, :] == 0) | (group[:, None, :] == group[:, :, None])
     seen &= (group >= 0)[:, None, :] & torch.ones(total, total, dtype=torch.bool).tril()
     # A row of the mask that sees nothing would be NaN.
     seen |= torch.eye(total, dtype=torch.bool)
     mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
     return ids, mask, place, width
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int, side: str) -> tuple[Any, Any]:
+    """Tokens padded to one length on one side, and the mask that says which are none of the padding."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    ids = [torch.tensor(row) for row in rows]
+    there = [torch.ones_like(row) for row in ids]
+    return (
+        pad_sequence(ids, batch_first=True, padding_value=pad, padding_side=side),
+        pad_sequence(there, batch_first=True, padding_side=side),
+    )
 
 
 def sums_behind(logits: Any, followers: Sequence[Sequence[int]]) -> list[float]:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from meadow.models import Loaded, prompts
-from meadow.score.backend import Likelihood, Prompt, Rendered
-from meadow.score.likelihoods import Asked, logprobs, side_by_side, sums_behind
+from meadow.score.backend import Likelihood, Prompt, Rendered, Writing
+from meadow.score.likelihoods import Asked, logprobs, padded, side_by_side, sums_behind
 from meadow.score.predictions import ScoringError
 from meadow.score.sampling import inner, own_defaults, sampling, stopping
 
@@ -71,23 +73,20 @@ class LocalBackend:
         self._limit: int | None = getattr(self._config, "max_position_embeddings", None)
         self._ids: dict[Prompt, list[int]] = {}
         source = loaded.source
+        weights = ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
         self.identity: Mapping[str, Any] = {
             "backend": self.name,
-            **{
-                key: source.get(key)
-                for key in ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
-            },
+            **{key: source.get(key) for key in weights},
             "template": self.template.to_dict(),
         }
         path = str(source.get("path", ""))
-        shared = ("fingerprint", "adapter_fingerprint", "quantization", "dtype", "device")
         self.described: Mapping[str, Any] = {
             "name": Path(path).name or path,
             "backend": self.name,
             "folder": source.get("adapter") or source.get("base"),
             "path": path,
             "base": source.get("base") if source.get("adapter") else None,
-            **{key: source.get(key) for key in shared},
+            **{key: source.get(key) for key in (*weights, "device")},
             "template": self.template.name,
             "versions": source.get("versions"),
         }
@@ -117,25 +116,17 @@ class LocalBackend:
         ids, cut = self._encode(prompt, room)
         return Rendered(hashlib.sha256(repr(ids).encode()).hexdigest(), len(ids), cut)
 
+    def _template(self, prompt: Prompt) -> prompts.Template:
+        return prompts.get(prompt.template) if prompt.template else self.template
+
     def _encode(self, prompt: Prompt, room: int) -> tuple[list[int], bool]:
-        template = prompts.get(prompt.template) if prompt.template else self.template
         most = None if self._limit is None else self._limit - room
-
-        def tokens(most: int | None) -> list[int]:
-            return prompts.prompt_ids(
-                template,
-                self._tokenizer,
-                prompt.instruction,
-                prompt.input,
-                answer_prefix=prompt.answer_prefix,
-                max_length=most,
-            )
-
+        asked = self._template(prompt), self._tokenizer, prompt.instruction, prompt.input
         try:
-            ids = tokens(None)
+            ids = prompts.prompt_ids(*asked, answer_prefix=prompt.answer_prefix)
             cut = most is not None and len(ids) > most
             if cut:
-                ids = tokens(most)
+                ids = prompts.prompt_ids(*asked, answer_prefix=prompt.answer_prefix, max_length=most)
         except prompts.Refused as error:
             raise ScoringError(
                 f"item {prompt.id}: {error}; the model reads {self._limit} tokens, of which the answer may need {room}. Leave "
@@ -149,8 +140,7 @@ class LocalBackend:
         return self._ids[prompt] if prompt in self._ids else self._encode(prompt, 0)[0]
 
     def _continuation(self, prompt: Prompt, text: str) -> list[int]:
-        template = prompts.get(prompt.template) if prompt.template else self.template
-        ids = prompts.answer_ids(template, self._tokenizer, text)
+        ids = prompts.answer_ids(self._template(prompt), self._tokenizer, text)
         if not ids:
             raise ScoringError(f"item {prompt.id}: the tokenizer makes no token of {text[:40]!r}")
         return ids
@@ -162,10 +152,6 @@ class LocalBackend:
     ) -> list[list[Likelihood]]:
         """How likely each continuation is after its prompt; see `meadow.score.backend.Backend`.
 
-        Args:
-            prompts: What is asked.
-            continuations: For each prompt the texts that may follow it.
-
         Raises:
             ScoringError: There is no memory for a single question.
         """
@@ -174,17 +160,19 @@ class LocalBackend:
             for prompt, texts in zip(prompts, continuations, strict=True)
         ]
         sums = self._batched(asked, self._sums)
-        return [
-            [
-                Likelihood(value, len(ids), len(text))
-                for value, ids, text in zip(values, followers, texts, strict=True)
-            ]
-            for values, (_, followers), texts in zip(sums, asked, continuations, strict=True)
-        ]
+        found = []
+        for values, (_, followers), texts in zip(sums, asked, continuations, strict=True):
+            each = zip(values, map(len, followers), map(len, texts), strict=True)
+            found.append([Likelihood(*numbers) for numbers in each])
+        return found
 
     def _sums(self, asked: Sequence[Asked]) -> list[list[float]]:
         if self.shared is None:
-            self.shared = self._can_share()
+            # Kinds of attention that a mask of our own can be given to.
+            kinds = set(getattr(self._config, "layer_types", None) or ())
+            self.shared = kinds <= {"full_attention", "sliding_attention"} and getattr(
+                self._config, "_attn_implementation", ""
+            ) in ("sdpa", "eager")
             if self.shared and any(len(ids) > 1 for _, followers in asked for ids in followers):
                 self.shared = self._shares(asked[:2])
                 if not self.shared:
@@ -197,13 +185,6 @@ class LocalBackend:
         if self.shared and (window is None or longest < window):
             return self._together(asked)
         return self._apart(asked)
-
-    def _can_share(self) -> bool:
-        kinds = set(getattr(self._config, "layer_types", None) or ()) - {
-            "full_attention",
-            "sliding_attention",
-        }
-        return not kinds and getattr(self._config, "_attn_implementation", "") in ("sdpa", "eager")
 
     def _shares(self, asked: Sequence[Asked]) -> bool:
         """Whether sharing gives what computing apart gives, by the last and the longest continuation of each question.
@@ -240,25 +221,18 @@ class LocalBackend:
 
     def _apart(self, asked: Sequence[Asked]) -> list[list[float]]:
         """One row for each continuation, padded on the right: the plain way."""
-        import torch
-
         rows = [(prompt, follower) for prompt, followers in asked for follower in followers]
         found: list[float] = []
         # Not more rows at once than questions would be.
         for first in range(0, len(rows), self.batch_size):
             part = rows[first : first + self.batch_size]
-            total = max(len(prompt) + len(follower) - 1 for prompt, follower in part)
-            ids = torch.full((len(part), total), self._tokenizer.pad_token_id)
-            mask = torch.zeros((len(part), total), dtype=torch.long)
+            tokens = [prompt + follower[:-1] for prompt, follower in part]
+            ids, mask = padded(tokens, self._tokenizer.pad_token_id, "right")
+            skipped = min(len(prompt) for prompt, _ in part) - 1
+            logits = self._forward(ids, mask, None, keep=ids.shape[1] - skipped)
             for row, (prompt, follower) in enumerate(part):
-                tokens = prompt + follower[:-1]
-                ids[row, : len(tokens)] = torch.tensor(tokens)
-                mask[row, : len(tokens)] = 1
-            keep = total - min(len(prompt) for prompt, _ in part) + 1
-            logits = self._forward(ids, mask, None, keep=keep)
-            for row, (prompt, follower) in enumerate(part):
-                start = len(prompt) - 1 - (total - keep)
-                columns = list(range(start, start + len(follower)))
+                start = len(prompt) - 1 - skipped
+                columns = range(start, start + len(follower))
                 found.append(float(logprobs(logits[row], columns, follower).sum()))
         left = iter(found)
         return [[next(left) for _ in followers] for _, followers in asked]
@@ -269,7 +243,7 @@ class LocalBackend:
 
         device = self._model.get_input_embeddings().weight.device
         more = {} if place is None else {"position_ids": place.to(device)}
-        if self._keeps():
+        if "logits_to_keep" in inspect.signature(inner(self._model).forward).parameters:
             more["logits_to_keep"] = keep
         self.forwards += 1
         with torch.inference_mode():
@@ -278,59 +252,27 @@ class LocalBackend:
             ).logits
         return found[:, -keep:]
 
-    def _keeps(self) -> bool:
-        import inspect
-
-        return "logits_to_keep" in inspect.signature(inner(self._model).forward).parameters
-
     # ---- writing ----
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int | Sequence[int] | None = None,
-        stop: Sequence[str] | None = None,
-    ) -> list[str]:
+    def generate(self, prompts: Sequence[Prompt], **how: Unpack[Writing]) -> list[str]:
         """What the model writes after each prompt; see `meadow.score.backend.Backend`.
 
         Raises:
             ScoringError: There is no memory for a single question.
         """
-        seeds = [seed or 0] * len(prompts) if seed is None or isinstance(seed, int) else list(seed)
-        stops = tuple(self.template.stop if stop is None else stop)
+        seeds = how.get("seed") or [0] * len(prompts)
         asked = [(self._prompt(prompt), own) for prompt, own in zip(prompts, seeds, strict=True)]
+        return self._batched(asked, lambda part: self._write(part, how))
 
-        def write(part: Sequence[tuple[list[int], int]]) -> list[str]:
-            return self._write(part, max_new_tokens, temperature, top_k, top_p, stops)
-
-        return self._batched(asked, write)
-
-    def _write(
-        self,
-        asked: Sequence[tuple[list[int], int]],
-        max_new_tokens: int,
-        temperature: float,
-        top_k: int | None,
-        top_p: float | None,
-        stops: tuple[str, ...],
-    ) -> list[str]:
+    def _write(self, asked: Sequence[tuple[list[int], int]], how: Writing) -> list[str]:
         import torch
         from transformers import GenerationConfig, StoppingCriteriaList
 
-        ends = prompts.stop_ids(self.template, self._tokenizer)
-        width = max(len(ids) for ids, _ in asked)
-        ids = torch.full((len(asked), width), self._tokenizer.pad_token_id)
-        mask = torch.zeros((len(asked), width), dtype=torch.long)
-        for row, (prompt, _) in enumerate(asked):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
+        ends, stops = prompts.stop_ids(self.template, self._tokenizer), how.get("stop", self.template.stop)
+        ids, mask = padded([prompt for prompt, _ in asked], self._tokenizer.pad_token_id, "left")
+        width = ids.shape[1]
         config = GenerationConfig(
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=how["max_new_tokens"],
             do_sample=False,
             num_beams=1,
             eos_token_id=ends,
@@ -338,8 +280,9 @@ class LocalBackend:
             bos_token_id=self._tokenizer.bos_token_id,
         )
         more: dict[str, Any] = {}
-        if temperature > 0:
-            more["logits_processor"] = sampling([own for _, own in asked], temperature, top_k, top_p)
+        if temperature := how.get("temperature"):
+            seeds = [own for _, own in asked]
+            more["logits_processor"] = sampling(seeds, temperature, how.get("top_k"), how.get("top_p"))
         if stops:
             more["stopping_criteria"] = StoppingCriteriaList([stopping(self._tokenizer, stops, width)])
         device = self._model.get_input_embeddings().weight.device
@@ -350,10 +293,7 @@ class LocalBackend:
         return [self._text(row, ends, stops) for row in written]
 
     def _text(self, tokens: list[int], ends: Sequence[int], stops: Sequence[str]) -> str:
-        for place, token in enumerate(tokens):
-            if token in ends:
-                tokens = tokens[:place]
-                break
+        tokens = list(takewhile(lambda token: token not in ends, tokens))
         text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for stop in stops:
             text = text.split(stop)[0]
@@ -363,6 +303,8 @@ class LocalBackend:
 
     def _batched(self, asked: Sequence[Any], work: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
         """Works through a sequence in batches, in smaller ones when memory runs out."""
+        import torch
+
         found: list[Any] = []
         while len(found) < len(asked):
             size = min(self.batch_size, len(asked) - len(found))
@@ -381,7 +323,8 @@ class LocalBackend:
             # Outside the handler: the error's traceback holds on to the tensors.
             self.batch_size = size // 2
             self._notify(f"out of memory with {size} questions at once; going on with {self.batch_size}")
-            _free()
+            gc.collect()
+            torch.cuda.empty_cache()
         return found
 
 
@@ -392,11 +335,3 @@ def _out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-
-
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

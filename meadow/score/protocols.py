@@ -14,23 +14,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import random
 import re
-import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from meadow.score import parsing
-from meadow.score.backend import Backend, Prompt, Rendered
-from meadow.score.exams import ExamItem
+from meadow.score.backend import Backend, Likelihood, Prompt, Rendered, Writing
+from meadow.score.items import ExamItem
 from meadow.score.predictions import ScoringError
 
-__all__ = [
-    "COMPAT_INSTRUCTION", "COMPAT_PREFIX", "COMPAT_TRIES", "GENERATE_INSTRUCTION", "PROTOCOLS", "Line", "Question",
-    "ScoringProtocol", "answers", "order_of", "put",
-]  # fmt: skip
+__all__ = ["PROTOCOLS", "Line", "Question", "ScoringProtocol", "answers", "order_of", "put"]
 
 #: A line of ``predictions.jsonl``; `meadow.score.predictions` says what is in it.
 Line = dict[str, Any]
@@ -39,16 +37,14 @@ Line = dict[str, Any]
 GENERATE_INSTRUCTION = (
     'Please answer with one of the options, in the form "Option: Answer": its letter, a colon, and its text.'
 )
-#: Room for a letter and an option of some sixty words.
-GENERATE_TOKENS = 96
-# medAlpaca, eval/eval_usmle.py: the instruction, the first words put into the model's mouth, the sampling and the pattern.
+# medAlpaca, eval/eval_usmle.py: the instruction, the first words put into the model's mouth, the sampling, the pattern and
+# what is taken off both ends of an answer.
 COMPAT_INSTRUCTION = "Answer this multiple choice question."
 COMPAT_PREFIX = "The Answer to the question is:"
 COMPAT_TRIES = 5
-COMPAT_TOKENS = 128
-_COMPAT_SAMPLING: Mapping[str, Any] = MappingProxyType({"temperature": 0.4, "top_k": 50, "top_p": 0.9})
+_COMPAT_SAMPLING: Writing = {"max_new_tokens": 128, "temperature": 0.4, "top_k": 50, "top_p": 0.9, "stop": ()}
 _COMPAT_PATTERN = re.compile(r"^[A-Z](:|\.|) .+")
-_ALPHANUMERIC = string.ascii_letters + string.digits
+_COMPAT_KEPT = re.compile(r"[A-Za-z0-9](?:.*[A-Za-z0-9])?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -58,83 +54,39 @@ class ScoringProtocol:
     Attributes:
         name: What it is called by.
         version: Raised when the same model would be asked, or its answers read, in another way.
-        title: One line on it.
         notes: What a reader of its numbers must know, a sentence each.
-        max_new_tokens: The most tokens that may be written; 0 where nothing is.
+        max_new_tokens: The most tokens that may be written, room for a letter and an option of some sixty words; 0 where
+            nothing is.
     """
 
     name: str
     version: int
-    title: str
-    notes: tuple[str, ...] = ()
-    max_new_tokens: int = 0
+    notes: Sequence[str]
+    max_new_tokens: int
 
 
-PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
-    {
-        protocol.name: protocol
-        for protocol in (
-            ScoringProtocol(
-                "loglikelihood",
-                1,
-                "the option whose letter the model finds likeliest as the answer",
-            ),
-            ScoringProtocol(
-                "generate",
-                1,
-                'greedy, without examples, in the form "Option: Answer"; unparsed answers count as wrong',
-                max_new_tokens=GENERATE_TOKENS,
-            ),
-            ScoringProtocol(
-                "medalpaca-compat",
-                1,
-                "as the script published with MedAlpaca asks (eval/eval_usmle.py), for comparison only",
-                (
-                    "medalpaca-compat repeats the published script with its defects; compare it with nothing but itself "
-                    "and the published table.",
-                    "Defect: answers are sampled (temperature 0.4, top_k 50, top_p 0.9) where one likeliest answer is "
-                    "wanted, so a score changes from run to run. The published script set no seed; here each try has "
-                    "its own.",
-                    "Defect: up to five tries, until an answer fits a pattern: models that write badly get more "
-                    "chances. The last try counts even if it fits no better.",
-                    "Defect: the pattern ^[A-Z](:|\\.|) .+ takes any sentence that begins with a word of one capital "
-                    'letter for an answer ("A 45-year-old man"), letters that are no option, and refuses "B" alone, "(B) x" and '
-                    '"B) x".',
-                    'Defect: the published prompt puts words into the model\'s mouth ("The Answer to the question is:") '
-                    "with which no answer in its training data begins.",
-                    "The published repository has no code that turns these answers into accuracies; here the first letter "
-                    "counts where the pattern fits, and all else is unparsed.",
-                    "Not repeated: prompts cut at 512 tokens, half precision, and a torch generator shared by all questions.",
-                ),
-                COMPAT_TOKENS,
-            ),
-        )
-    }
-)
+_FILE = Path(__file__).with_suffix(".json")
+PROTOCOLS: Mapping[str, ScoringProtocol] = {
+    name: ScoringProtocol(name, **more)
+    for name, more in json.loads(_FILE.read_text(encoding="utf-8")).items()
+}
+GENERATE_TOKENS = PROTOCOLS["generate"].max_new_tokens
 
 
 @dataclass(frozen=True)
 class Question:
-    """An item in one order of its options."""
+    """An item in one order of its options; `keys` are the exam's letters of them by those they are shown with."""
 
     item: ExamItem
     permutation: int
-    order: tuple[str, ...]
-    prompt: Prompt = field(repr=False)
-    rendered: Rendered = field(repr=False)
+    keys: Mapping[str, str]
+    prompt: Prompt
+    rendered: Rendered
 
     @property
     def shown(self) -> dict[str, str]:
         """The options' texts by the letter they are shown with."""
-        return {
-            letter: self.item.options[key] for letter, key in zip(self.item.options, self.order, strict=True)
-        }
-
-    def key_of(self, letter: str | None) -> str | None:
-        """The exam's letter of the option that is shown with a letter."""
-        if letter is None or letter not in self.item.options:
-            return None
-        return self.order[list(self.item.options).index(letter)]
+        return {letter: self.item.options[key] for letter, key in self.keys.items()}
 
 
 def order_of(item: ExamItem, permutation: int, seed: int) -> tuple[str, ...]:
@@ -165,46 +117,27 @@ def order_of(item: ExamItem, permutation: int, seed: int) -> tuple[str, ...]:
     return order
 
 
-def _prompt(protocol: str, item: ExamItem, shown: Mapping[str, str]) -> Prompt:
-    if protocol == "medalpaca-compat":
-        asked = f"{item.question}\n\n{item.context}" if item.context else item.question
-        lines = [asked, *(f"{key}: {text}" for key, text in shown.items())]
-        return Prompt(COMPAT_INSTRUCTION, "\n".join(lines), COMPAT_PREFIX, "medalpaca", item.id)
-    instruction = GENERATE_INSTRUCTION if protocol == "generate" else item.instruction
-    return Prompt(instruction, item.text(shown), id=item.id)
-
-
 def put(
     protocol: str, item: ExamItem, permutation: int, backend: Backend, *, seed: int, max_new_tokens: int
 ) -> Question:
-    """An item as a protocol puts it to a model.
-
-    Args:
-        protocol: A key of `PROTOCOLS`.
-        item: The item.
-        permutation: Which order its options have.
-        backend: What is asked.
-        seed: Of the orders.
-        max_new_tokens: The most tokens of an answer.
-    """
-    order = order_of(item, permutation, seed)
-    shown = dict(zip(item.options, (item.options[key] for key in order), strict=True))
-    prompt = _prompt(protocol, item, shown)
+    """An item as a protocol puts it to a model; `seed` is of the orders."""
+    keys = dict(zip(item.options, order_of(item, permutation, seed), strict=True))
+    shown = {letter: item.options[key] for letter, key in keys.items()}
+    if protocol == "medalpaca-compat":
+        # Options follow the question without an empty line.
+        lines = [item.asked, *(f"{letter}: {text}" for letter, text in shown.items())]
+        prompt = Prompt(COMPAT_INSTRUCTION, "\n".join(lines), COMPAT_PREFIX, "medalpaca", item.id)
+    else:
+        instruction = GENERATE_INSTRUCTION if protocol == "generate" else item.instruction
+        prompt = Prompt(instruction, item.text(shown), id=item.id)
     room = max(map(len, item.options.values())) if protocol == "loglikelihood" else max_new_tokens
-    return Question(item, permutation, order, prompt, backend.render(prompt, room))
+    return Question(item, permutation, keys, prompt, backend.render(prompt, room))
 
 
 def answers(
     protocol: str, batch: Sequence[Question], backend: Backend, *, seed: int, max_new_tokens: int
 ) -> Iterator[Line]:
-    """Asks questions together, and reads the answers.
-
-    Args:
-        protocol: A key of `PROTOCOLS`.
-        batch: What is asked.
-        backend: What is asked it.
-        seed: Of what is sampled.
-        max_new_tokens: The most tokens of an answer.
+    """Asks questions together, and reads the answers; `seed` is of what is sampled.
 
     Raises:
         ScoringError: The model gives no numbers.
@@ -215,7 +148,7 @@ def answers(
         written = backend.generate([question.prompt for question in batch], max_new_tokens=max_new_tokens)
         for question, raw in zip(batch, written, strict=True):
             found = parsing.parse(raw, question.shown)
-            yield _record(question, raw, question.key_of(found.key), found.how)
+            yield _record(question, raw, question.keys.get(found.key or ""), found.how)
     else:
         yield from _as_published(batch, backend, seed, max_new_tokens)
 
@@ -226,7 +159,7 @@ def _record(question: Question, raw: str | None, parsed: str | None, how: str, *
         "id": item.id,
         "part": item.part,
         "permutation": question.permutation,
-        "order": "".join(question.order),
+        "order": "".join(question.keys.values()),
         "prompt_sha256": question.rendered.sha256,
         **({"cut": True} if question.rendered.cut else {}),
         "raw": raw,
@@ -243,71 +176,51 @@ def _likelihoods(batch: Sequence[Question], backend: Backend) -> Iterator[Line]:
     asked = [[*question.shown, *question.shown.values()] for question in batch]
     found_all = backend.loglikelihoods([question.prompt for question in batch], asked)
     for question, found in zip(batch, found_all, strict=True):
-        half = len(question.order)
-        letters = dict(zip(question.order, found[:half], strict=True))
-        texts = dict(zip(question.order, found[half:], strict=True))
-        if any(value.sum != value.sum for value in found):
+        if any(math.isnan(value.sum) for value in found):
             raise ScoringError(
                 f"item {question.item.id}: the model gives no number (NaN) for its likelihood; its weights are damaged, "
                 "or overflow in this number type: try --dtype bfloat16 or float32"
             )
+        keys, half = question.keys.values(), len(question.keys)
+        letters = dict(zip(keys, found[:half], strict=True))
+        texts = dict(zip(keys, found[half:], strict=True))
         # The first of equal ones in the order shown, as lm-evaluation-harness has it.
         choices = {
             "letter": max(letters, key=lambda key: letters[key].sum),
             "text": max(texts, key=lambda key: texts[key].sum),
             "text_norm": max(texts, key=lambda key: texts[key].sum / max(1, texts[key].characters)),
         }
-        plain = {
-            name: {
-                key: {"sum": _finite(value.sum), "tokens": value.tokens, "characters": value.characters}
-                for key, value in sorted(values.items())
-            }
-            for name, values in (("letter", letters), ("text", texts))
-        }
+        plain = {"letter": _plain(letters), "text": _plain(texts)}
         yield _record(question, None, choices["letter"], "likelihood", likelihoods=plain, choices=choices)
 
 
-def _finite(value: float) -> float | None:
-    """JSON has no word for minus infinity, which a token that a model rules out has."""
-    return None if value in (float("inf"), float("-inf")) else value
+def _plain(values: Mapping[str, Likelihood]) -> dict[str, Any]:
+    # JSON has no word for minus infinity, which a token that a model rules out has.
+    return {
+        key: {**asdict(value), "sum": value.sum if math.isfinite(value.sum) else None}
+        for key, value in sorted(values.items())
+    }
 
 
 def _as_published(
     batch: Sequence[Question], backend: Backend, seed: int, max_new_tokens: int
 ) -> Iterator[Line]:
-    found: dict[int, tuple[str, str, int]] = {}
+    how: Writing = {**_COMPAT_SAMPLING, "max_new_tokens": max_new_tokens}
+    found: dict[int, Line] = {}
     left = list(range(len(batch)))
     for attempt in range(1, COMPAT_TRIES + 1):
         seeds = [_seed(seed, batch[place], attempt) for place in left]
-        raws = backend.generate(
-            [batch[place].prompt for place in left],
-            max_new_tokens=max_new_tokens,
-            seed=seeds,
-            stop=(),
-            **_COMPAT_SAMPLING,
-        )
+        raws = backend.generate([batch[place].prompt for place in left], **{**how, "seed": seeds})
         for place, raw in zip(left, raws, strict=True):
-            found[place] = (raw, _stripped(raw.strip()), attempt)
-        left = [place for place in left if not _COMPAT_PATTERN.match(found[place][1])]
+            kept = _COMPAT_KEPT.search(raw)
+            matched = _COMPAT_PATTERN.match(kept[0] if kept else "")
+            parsed = batch[place].keys.get(matched[0][0]) if matched else None
+            read = "matched" if parsed else "no option" if matched else "unmatched"
+            found[place] = _record(batch[place], raw, parsed, read, tries=attempt)
+        left = [place for place in left if found[place]["how"] == "unmatched"]
         if not left:
             break
-    for place, question in enumerate(batch):
-        raw, response, tries = found[place]
-        parsed, how = None, "unmatched"
-        if _COMPAT_PATTERN.match(response):
-            parsed = question.key_of(response[0])
-            how = "matched" if parsed else "no option"
-        yield _record(question, raw, parsed, how, tries=tries)
-
-
-def _stripped(text: str) -> str:
-    """A text without what is no ASCII letter or digit at its ends."""
-    start, end = 0, len(text)
-    while start < end and text[start] not in _ALPHANUMERIC:
-        start += 1
-    while end > start and text[end - 1] not in _ALPHANUMERIC:
-        end -= 1
-    return text[start:end]
+    yield from (found[place] for place in range(len(batch)))
 
 
 def _seed(seed: int, question: Question, attempt: int) -> int:
