@@ -41,7 +41,7 @@ from typing import Any
 
 from meadow.core.errors import Error
 
-__all__ = ["FILE", "META", "Predictions", "ResumeError", "ScoringError", "read"]
+__all__ = ["FILE", "META", "Predictions", "ResumeError", "ScoringError", "read", "write_whole"]
 
 FILE, META = "predictions.jsonl", "predictions.meta.json"
 _LOCK = ".predictions.lock"
@@ -49,9 +49,6 @@ _FORMAT = 1
 #: Seconds between two calls of fsync. A killed process loses nothing without them; a machine that loses its power
 #: loses at most what was answered since.
 SYNC = 5.0
-#: What of the header may change from one run to the next, since it changes no answer: where things lie, how many are
-#: asked at once, and how many orders of the options are asked for.
-_FREE = "about."
 _NEEDED = ("id", "part", "permutation", "prompt_sha256", "answer", "correct")
 
 
@@ -99,7 +96,9 @@ class Predictions:
 
     Args:
         folder: Where they are written; made if it is not there.
-        meta: What is asked of what: nested mappings of plain JSON values. What stands under ``about`` may change.
+        meta: What is asked of what: nested mappings of plain JSON values. What stands under ``about`` may change from one
+            run to the next, since it changes no answer: where things lie, how many are asked at once, how many orders of
+            the options are asked for.
 
     Attributes:
         path: The file.
@@ -116,9 +115,7 @@ class Predictions:
 
         self.folder = Path(folder)
         self.path = self.folder / FILE
-        self.resumed, self.torn = 0, False
         self._there: dict[tuple[str, int], dict[str, Any]] = {}
-        self._stream: Any = None
         self._synced = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -127,22 +124,32 @@ class Predictions:
                 f"{self.folder}: cannot be made: {error.strerror}; choose another output"
             ) from error
         # The operating system takes the lock from a process that is killed.
-        self._lock = FileLock(self.folder / _LOCK)
+        lock = FileLock(self.folder / _LOCK)
         try:
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout:
             raise ScoringError(
                 f"{self.folder}: another process is scoring into it; wait for it, or choose another output"
             ) from None
         except OSError as error:
             raise ScoringError(f"{self.folder}: cannot be written to: {error.strerror or error}") from error
-        try:
-            self._open({"format": _FORMAT, **json.loads(json.dumps(meta))})
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            end, data = self._read({"format": _FORMAT, **json.loads(json.dumps(meta))})
+            self.resumed, self.torn = len(self._there), end < len(data)
+            with _disk(self.path):
+                self._stream: Any = stack.enter_context(self.path.open("ab", buffering=0))
+                if self.torn:
+                    self._stream.truncate(end)
+                if end and data[end - 1 : end] != b"\n":
+                    # Killed between a record's last brace and its newline: the record is whole.
+                    self._stream.write(b"\n")
+                    self.torn = False
+            stack.callback(self._sync)
+            self._open = stack.pop_all()
 
-    def _open(self, meta: dict[str, Any]) -> None:
+    def _read(self, meta: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Reads what is there, and where its last whole line ends, and writes the header."""
         kept = _read_meta(self.folder / META)
         data = self.path.read_bytes() if self.path.is_file() else b""
         if kept is None and data:
@@ -150,32 +157,24 @@ class Predictions:
                 f"{self.path} is there without its {META}, so nobody can tell what it answers; move it away, or "
                 "choose another output"
             )
-        if kept is not None and data:
-            changes = list(_changes(kept, meta))
-            if changes:
-                raise ResumeError(
-                    f"{self.folder} holds the answers to something else, and these would be mixed with them. Choose "
-                    f"another output, or remove {FILE} to begin again. What changed:",
-                    changes,
-                )
+        if kept is not None and data and (changes := list(_changes(kept, meta))):
+            raise ResumeError(
+                f"{self.folder} holds the answers to something else, and these would be mixed with them. Choose "
+                f"another output, or remove {FILE} to begin again. What changed:",
+                changes,
+            )
         end = 0
-        for end, record in _parse(self.path, data):  # noqa: B007 - the end of the last whole line is used below
-            key = record["id"], record["permutation"]
+        for place, record in _parse(self.path, data):
+            end, key = place, (record["id"], record["permutation"])
             if key in self._there:
                 raise ScoringError(
                     f"{self.path}: item {key[0]} is there twice in order {key[1]}; remove one of its lines"
                 )
             self._there[key] = record
-        self.resumed, self.torn = len(self._there), end < len(data)
+        header = json.dumps(meta, indent=2, ensure_ascii=False, sort_keys=True)
         with _disk(self.path):
-            _write_meta(self.folder / META, meta)
-            self._stream = self.path.open("ab", buffering=0)
-            if self.torn:
-                self._stream.truncate(end)
-            if end and data[end - 1 : end] != b"\n":
-                # Killed between a record's last brace and its newline: the record is whole.
-                self._stream.write(b"\n")
-                self.torn = False
+            write_whole(self.folder / META, f"{header}\n".encode())
+        return end, data
 
     def __enter__(self) -> Predictions:
         return self
@@ -213,7 +212,8 @@ class Predictions:
                 while left:
                     left = left[self._stream.write(left) :]
                 if time.monotonic() - self._synced >= SYNC:
-                    self._sync()
+                    os.fsync(self._stream.fileno())
+                    self._synced = time.monotonic()
             except OSError:
                 with contextlib.suppress(OSError):
                     self._stream.truncate(size)
@@ -221,22 +221,12 @@ class Predictions:
         self._there.update(((record["id"], record["permutation"]), record) for record in records)
 
     def _sync(self) -> None:
-        with contextlib.suppress(OSError) if os.name == "nt" else contextlib.nullcontext():
+        with _disk(self.path):
             os.fsync(self._stream.fileno())
-        self._synced = time.monotonic()
 
     def close(self) -> None:
         """Writes through to the disk, and lets others use the folder."""
-        try:
-            if self._stream is not None:
-                stream, self._stream = self._stream, None
-                try:
-                    with _disk(self.path):
-                        os.fsync(stream.fileno())
-                finally:
-                    stream.close()
-        finally:
-            self._lock.release()
+        self._open.close()
 
 
 @contextlib.contextmanager
@@ -270,10 +260,10 @@ def _parse(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ScoringError(
                 f"{path}: line {number} is no JSON ({error}); repair or remove that line"
             ) from error
-        if not isinstance(record, dict) or any(key not in record for key in _NEEDED):
-            missing = ", ".join(key for key in _NEEDED if not isinstance(record, dict) or key not in record)
+        missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
+        if missing:
             raise ScoringError(
-                f"{path}: line {number} is no prediction, it lacks {missing}; repair or remove it"
+                f"{path}: line {number} is no prediction, it lacks {', '.join(missing)}; repair or remove it"
             )
         yield place, record
 
@@ -292,33 +282,32 @@ def _read_meta(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _write_meta(path: Path, meta: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
-        json.dump(meta, stream, indent=2, ensure_ascii=False, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file in one step, through to the disk."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        with beside.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The values as JSON by their path in what holds them."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else key)
     else:
-        yield name, value
+        yield name, json.dumps(value, ensure_ascii=False)
 
 
 def _changes(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    before, after = dict(_flat(kept)), dict(_flat(now))
+    before, after = (dict(_flat({**meta, "about": None}, "")) for meta in (kept, now))
     for key in sorted(before.keys() | after.keys()):
-        if not f"{key}.".startswith(_FREE) and before.get(key) != after.get(key):
-            yield f"{key}: {_shown(before, key)} there, {_shown(after, key)} now"
-
-
-def _shown(values: Mapping[str, Any], key: str) -> str:
-    if key not in values:
-        return "nothing"
-    text = json.dumps(values[key], ensure_ascii=False)
-    return text if len(text) <= 70 else text[:66] + " ..."
+        if before.get(key, "null") != after.get(key, "null"):
+            there, here = before.get(key, "nothing"), after.get(key, "nothing")
+            there, here = (text if len(text) <= 70 else text[:66] + " ..." for text in (there, here))
+            yield f"{key}: {there} there, {here} now"
