@@ -14,8 +14,9 @@ What the base model read before is known to nobody, and no report here says othe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -108,35 +109,18 @@ def of_model(folder: Path, exam: Exam, out: Path | str | None = None) -> Knowled
     runs, trouble = _runs(folder)
     if not runs:
         return unknown(trouble or f"Its folder has no {RUN}; name its data with --trained-on to find out.")
-    hit: set[str] = set()
-    clean = {item.id for item in exam.items}
-    notes = [trouble] if trouble else []
-    dropped: set[str] | None = set()
-    for run in runs:
-        found = _of_run(run, exam)
-        hit |= found.hit
-        clean &= found.clean
-        notes += found.notes
-        left_out = _dropped(run, exam, out)
-        dropped = None if dropped is None or left_out is None else dropped | left_out
-    if trouble:
-        clean = set()
+    found = [_of_run(run, exam) for run in runs]
+    hit = frozenset().union(*(each.hit for each in found))
+    clean = frozenset() if trouble else frozenset.intersection(*(each.clean for each in found)) - hit
+    notes = dict.fromkeys(note for note in (trouble, *(n for each in found for n in each.notes)) if note)
     if not hit and not clean:
-        return unknown(" ".join(dict.fromkeys(notes)))
-    names = dict.fromkeys(
-        f"{entry.get('name', '?')} {entry.get('version') or ''}".strip()
-        for run in runs
-        for entry in run.get("data") or ()
-        if isinstance(entry, Mapping)
-    )
+        return unknown(" ".join(notes))
+    data = [entry for run in runs for entry in run.get("data") or ()]
+    names = dict.fromkeys(f"{e.get('name', '?')} {e.get('version') or ''}".strip() for e in data)
     source = f"{RUN} of the model" + (f" (trained on {', '.join(names)})" if names else "")
-    return Knowledge(
-        source,
-        frozenset(hit),
-        frozenset(clean - hit),
-        None if dropped is None else len(dropped - hit),
-        tuple(dict.fromkeys(notes)),
-    )
+    dropped = [items for run in runs if (items := _dropped(run, exam, out)) is not None]
+    left_out = len(set().union(*dropped) - hit) if len(dropped) == len(runs) else None
+    return Knowledge(source, hit, clean, left_out, tuple(notes))
 
 
 def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
@@ -153,13 +137,10 @@ def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
             if not isinstance(run, dict):
                 raise ValueError("it is no object")
         except (OSError, ValueError) as error:
-            return (
-                runs,
-                f"{path.parent.name}/{RUN} cannot be read ({error}), so what it was trained on is unknown.",
-            )
+            why = f"{folder.name}/{RUN} cannot be read ({error}), so what it was trained on is unknown."
+            return runs, why
         runs.append(run)
-        base = run.get("base_model")
-        below = base.get("path") if isinstance(base, Mapping) else None
+        below = (run.get("base_model") or {}).get("path")
         if not below:
             break
         folder = Path(below)
@@ -171,29 +152,26 @@ def _of_run(run: Mapping[str, Any], exam: Exam) -> Knowledge:
     notes: list[str] = []
     hit: set[str] = set()
     clean: set[str] = set()
-    unchecked = list(_unchecked(run))
-    found = run.get("exam_hits")
-    for name, entry in (found if isinstance(found, Mapping) else {}).items():
-        if not isinstance(entry, Mapping):
-            continue
+    unchecked = run.get("unchecked") or ()
+    for name, entry in (run.get("exam_hits") or {}).items():
         # Where it is not said, anything that was not compared may have been.
-        complete = bool(entry.get("complete", not unchecked))
-        for part in _parts(str(name), exam):
-            mine = {item.id for item in exam.items if item.part == part}
-            hit |= {str(item) for item in entry.get("items") or ()} & mine
+        complete = entry.get("complete", not unchecked)
+        for part in _parts(name, exam):
+            mine = {item.id for item in exam.of(part)}
+            hit |= mine.intersection(entry.get("items") or ())
             if why := _other_edition(entry, exam, part):
                 notes.append(why)
             elif complete:
                 clean |= mine
     clean -= hit
-    left = len(exam.items) - len(clean) - len(hit)
-    if left:
-        several = (
-            f"{left} of {len(exam.items)} items are unknown" if clean or hit else "Every item is unknown"
-        )
+    if left := len(exam.items) - len(clean) - len(hit):
+        known = clean or hit
+        several = f"{left} of {len(exam.items)} items are unknown" if known else "Every item is unknown"
         notes.append(f"{several}: not all rows that it was trained on were compared with them.")
-        mine = (why for why, exams in unchecked if not exams or exams & {exam.name, exam.source})
-        notes += [f"Not compared: {why}." for why in mine][:_MOST]
+        # A sentence of which nobody wrote down what exams it is about may be about any.
+        pairs: Iterable[Any] = zip_longest(unchecked, run.get("unchecked_exams") or (), fillvalue=())
+        mine = [why for why, exams in pairs if not exams or {exam.name, exam.source} & {*exams}]
+        notes += [f"Not compared: {why.rstrip('.')}." for why in mine[:_MOST]]
     return Knowledge(RUN, frozenset(hit), frozenset(clean), None, tuple(notes))
 
 
@@ -222,14 +200,6 @@ def _other_edition(entry: Mapping[str, Any], exam: Exam, part: str) -> str | Non
     return f"Its data were compared with another edition of {exam.name}, with other items in {part}."
 
 
-def _unchecked(run: Mapping[str, Any]) -> Iterator[tuple[str, frozenset[str]]]:
-    """What was not compared: why, and with which exams; none where nobody wrote that down, which may be any."""
-    exams = run.get("unchecked_exams") or ()
-    for number, why in enumerate(run.get("unchecked") or ()):
-        named = exams[number] if number < len(exams) else ()
-        yield str(why).rstrip("."), frozenset(map(str, named))
-
-
 def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[str] | None:
     """Items in rows that the builds of the data left out; None unless all of their lists are at hand."""
     import pyarrow as pa
@@ -237,10 +207,9 @@ def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[
 
     store = Store(Path(out) if out else default_out())
     found: set[str] = set()
-    entries = [entry for entry in run.get("data") or () if isinstance(entry, Mapping)]
-    if not entries:
+    if not run.get("data"):
         return None
-    for entry in entries:
+    for entry in run["data"]:
         try:
             manifest = store.manifest(str(entry.get("name")), str(entry.get("version") or "none"))
             if entry.get("ids_sha256") not in (None, manifest.ids_sha256):
@@ -321,22 +290,15 @@ def _sources(exam: Exam, store: Any) -> list[Any]:
 
     if exam.version in store.versions(exam.name):
         # The rows have the explanation of an answer, too, where there is one.
-        built = [
-            s for s in built_exams(store, exam.name) if s.version == exam.version and s.split in exam.parts
-        ]
-        if {s.split for s in built} == set(exam.parts):
+        every = [source for source in built_exams(store, exam.name) if source.version == exam.version]
+        built = [source for source in every if source.split in exam.parts]
+        if {source.split for source in built} == set(exam.parts):
             return built
-    return [
-        ExamSource(
-            exam.name,
-            exam.version,
-            part,
-            exam.sample,
-            [
-                ExamText(i.id, i.question, tuple(i.options.values()), i.options[i.answer_key], i.context)
-                for i in exam.items
-                if i.part == part
-            ],
-        )
+    texts = {
+        part: [
+            ExamText(i.id, i.question, tuple(i.options.values()), i.options[i.answer_key], i.context)
+            for i in exam.of(part)
+        ]
         for part in exam.parts
-    ]
+    }
+    return [ExamSource(exam.name, exam.version, part, exam.sample, found) for part, found in texts.items()]

@@ -6,24 +6,12 @@ Each is one of the textbook forms, named with its source, so that a report can b
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
-
-__all__ = [
-    "Bin",
-    "Calibration",
-    "Paired",
-    "bootstrap_difference",
-    "calibration",
-    "difference_interval",
-    "mcnemar",
-    "paired",
-    "probabilities",
-    "wilson",
-]
 
 #: Bins of a reliability plot, of equal width; ten since Guo et al. (2017) and in most papers since.
 BINS = 10
@@ -116,32 +104,7 @@ def bootstrap_difference(
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Two runs on the same items.
-
-    Attributes:
-        n: Items.
-        both: Right in both.
-        neither: Wrong in both.
-        gained: Right in this run only.
-        lost: Right in the other only.
-        difference: Accuracy of this run less that of the other.
-        interval: Its bootstrap interval at 95 %.
-        p: McNemar's exact p value.
-    """
-
-    n: int
-    both: int
-    neither: int
-    gained: int
-    lost: int
-    difference: float
-    interval: tuple[float, float]
-    p: float
-
-
-def paired(this: Mapping[str, bool], other: Mapping[str, bool], *, seed: int = 0) -> Paired:
+def paired(this: Mapping[str, bool], other: Mapping[str, bool], *, seed: int = 0) -> dict[str, Any]:
     """Compares two runs, item by item.
 
     Args:
@@ -149,19 +112,27 @@ def paired(this: Mapping[str, bool], other: Mapping[str, bool], *, seed: int = 0
         other: The same of the other run.
         seed: Of the bootstrap.
 
+    Returns:
+        ``n`` items, of which ``both`` runs, ``neither``, only this (``gained``) or only the other (``lost``) are right; the
+        ``difference`` of this run's accuracy less the other's with its bootstrap ``interval`` at 95 %; and McNemar's ``p``.
+
     Raises:
         ValueError: The runs are not about the same items.
     """
     if this.keys() != other.keys():
         raise ValueError("the two runs have different items")
-    counts = {(a, b): 0 for a in (True, False) for b in (True, False)}
-    for key, right in this.items():
-        counts[bool(right), bool(other[key])] += 1
+    counts = Counter((this[key], other[key]) for key in this)
     n, gained, lost = len(this), counts[True, False], counts[False, True]
-    return Paired(
-        n, counts[True, True], counts[False, False], gained, lost, (gained - lost) / n if n else 0.0,
-        bootstrap_difference(gained, lost, n, seed=seed), mcnemar(gained, lost),
-    )  # fmt: skip
+    return {
+        "n": n,
+        "both": counts[True, True],
+        "neither": counts[False, False],
+        "gained": gained,
+        "lost": lost,
+        "difference": (gained - lost) / n if n else 0.0,
+        "interval": bootstrap_difference(gained, lost, n, seed=seed),
+        "p": mcnemar(gained, lost),
+    }
 
 
 def probabilities(likelihoods: Sequence[float]) -> list[float]:
@@ -173,63 +144,22 @@ def probabilities(likelihoods: Sequence[float]) -> list[float]:
     return [value / sum(raised) for value in raised]
 
 
-@dataclass(frozen=True)
-class Bin:
-    """A bin of a reliability plot.
-
-    Attributes:
-        low: Its lower end; confidences equal to it are in the bin below, but 0 in the first.
-        high: Its upper end.
-        n: Items in it.
-        confidence: Their mean confidence; None where there are none.
-        accuracy: How many of them are right; None where there are none.
-        interval: The Wilson interval of that.
-    """
-
-    low: float
-    high: float
-    n: int
-    confidence: float | None
-    accuracy: float | None
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Whether a model is right as often as it is sure.
-
-    Attributes:
-        n: Items.
-        ece: The expected calibration error: the mean distance of accuracy and confidence over bins, each by its
-            number of items (Guo et al., 2017).
-        brier: The mean squared distance of all options' probabilities from the truth, 0 to 2 (Brier, 1950).
-        log_loss: The mean of minus the logarithm of the right option's probability, in nats.
-        confidence: The mean of the highest probability.
-        accuracy: The share of items whose likeliest option is right.
-        bins: The bins, lowest first.
-    """
-
-    n: int
-    ece: float
-    brier: float
-    log_loss: float
-    confidence: float
-    accuracy: float
-    bins: tuple[Bin, ...]
-
-
-def calibration(items: Sequence[tuple[Sequence[float], int]], bins: int = BINS) -> Calibration | None:
+def calibration(items: Sequence[tuple[Sequence[float], int]], bins: int = BINS) -> dict[str, Any]:
     """Compares how sure a model is with how often it is right.
 
     Args:
-        items: For each item the probabilities of its options, and the number of the right one from 0.
-        bins: How many bins from 0 to 1.
+        items: For each item, of which there is one or more, the probabilities of its options, and the number of the
+            right one from 0.
+        bins: How many bins from 0 to 1. A confidence on the border of two is in the lower.
 
     Returns:
-        None without items.
+        ``n`` items; ``ece``, the expected calibration error: the mean distance of accuracy and confidence over bins, each by
+        its number of items (Guo et al., 2017); ``brier``, the mean squared distance of all options' probabilities from the
+        truth, 0 to 2 (Brier, 1950); ``log_loss``, the mean of minus the logarithm of the right option's probability, in
+        nats; the mean ``confidence`` (highest probability); ``accuracy`` of the likeliest option; and the ``bins``, lowest
+        first: ``low`` and ``high`` end, ``n``, mean ``confidence`` and ``accuracy`` (None where n is 0) with its Wilson
+        ``interval``.
     """
-    if not items:
-        return None
     tops = np.array([max(shares) for shares, _ in items])
     # The first of equal ones, as in choosing an answer.
     right = np.array([list(shares).index(max(shares)) == answer for shares, answer in items], float)
@@ -242,13 +172,18 @@ def calibration(items: Sequence[tuple[Sequence[float], int]], bins: int = BINS) 
         sure, share = (float(tops[mine].mean()), float(right[mine].mean())) if n else (None, None)
         if sure is not None and share is not None:
             error += n / len(items) * abs(share - sure)
-        found.append(
-            Bin(float(edges[number]), float(edges[number + 1]), n, sure, share, wilson(share or 0.0, n))
-        )
+        ends = {"low": float(edges[number]), "high": float(edges[number + 1])}
+        numbers = {"n": n, "confidence": sure, "accuracy": share, "interval": wilson(share or 0.0, n)}
+        found.append({**ends, **numbers})
     brier = [sum((share - (i == answer)) ** 2 for i, share in enumerate(shares)) for shares, answer in items]
     # A probability that underflows is not impossible; the least float keeps the mean finite.
     loss = [-math.log(max(shares[answer], 5e-324)) for shares, answer in items]
-    return Calibration(
-        len(items), error, float(np.mean(brier)), float(np.mean(loss)), float(tops.mean()), float(right.mean()),
-        tuple(found),
-    )  # fmt: skip
+    return {
+        "n": len(items),
+        "ece": error,
+        "brier": float(np.mean(brier)),
+        "log_loss": float(np.mean(loss)),
+        "confidence": float(tops.mean()),
+        "accuracy": float(right.mean()),
+        "bins": found,
+    }

@@ -9,7 +9,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from meadow.core.version import VERSION
 from meadow.score import predictions, statistics
 from meadow.score.exams import Exam, ExamItem
 from meadow.score.leaks import Knowledge, unknown
-from meadow.score.published import published
 
 __all__ = ["Baseline", "SCORES", "SummaryError", "read_baseline", "summarize"]
 
 SCORES = "scores.json"
 #: Ways to choose an option by likelihood; the first is the one that counts.
 CHOICES = ("letter", "text", "text_norm")
+#: The predictions of one order of the options, by item.
+_Run = Mapping[str, Mapping[str, Any]]
 #: Items that a message names before it counts the rest.
 _MOST = 5
 
@@ -92,6 +93,16 @@ def read_baseline(folder: Path | str, exam: Exam) -> Baseline:
     return Baseline(folder, scores, correct)
 
 
+def published(exam: str) -> dict[str, Any] | None:
+    """The published table of an exam (a dataset's name) with what it leaves out, n and intervals; None without one.
+
+    ``published.json`` has the figures as they were printed, with their source, and beside each a Wilson interval for the n
+    of one of two statements that exist elsewhere; its note says why no n fits all rows.
+    """
+    table = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    return table if table["exam"] == exam else None
+
+
 def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_MOST]) + (", ..." if len(ids) > _MOST else "")
 
@@ -147,8 +158,7 @@ def summarize(
         "settings": dict(settings or {}),
         "overall": _score(exam.items, main, exam.excluded),
         "parts": {
-            part: _score([i for i in exam.items if i.part == part], main, exam.excluded_parts.get(part, {}))
-            for part in exam.parts
+            part: _score(exam.of(part), main, exam.excluded_parts.get(part, {})) for part in exam.parts
         },
         "how": dict(Counter(str(main[item.id].get("how")) for item in exam.items).most_common()),
         "cut": sum(bool(main[item.id].get("cut")) for item in exam.items),
@@ -173,48 +183,33 @@ def summarize(
     return scores
 
 
-def _score(
-    items: Sequence[ExamItem], run: Mapping[str, Mapping[str, Any]], excluded: Mapping[str, int] | None = None
-) -> dict[str, Any]:
-    n = len(items)
-    correct = sum(bool(run[item.id]["correct"]) for item in items)
-    found: dict[str, Any] = {
-        "n": n,
-        "correct": correct,
-        "accuracy": correct / n if n else None,
-        "interval": list(statistics.wilson(correct / n, n)) if n else None,
-        "unparsed": sum(run[item.id].get("parsed") is None for item in items),
-    }
+def _share(items: Sequence[ExamItem], right: Mapping[str, bool]) -> dict[str, Any]:
+    n, correct = len(items), sum(right[item.id] for item in items)
+    share, interval = (correct / n, list(statistics.wilson(correct / n, n))) if n else (None, None)
+    return {"n": n, "correct": correct, "accuracy": share, "interval": interval}
+
+
+def _score(items: Sequence[ExamItem], run: _Run, excluded: Mapping[str, int] | None = None) -> dict[str, Any]:
+    found = _share(items, {item.id: bool(run[item.id]["correct"]) for item in items})
+    found["unparsed"] = sum(run[item.id].get("parsed") is None for item in items)
     if excluded is not None:
         found["excluded"] = sum(excluded.values())
     return found
 
 
-def _choices(exam: Exam, run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def _choices(exam: Exam, run: _Run) -> dict[str, Any] | None:
     """Accuracy by each way of choosing an option by likelihood."""
     found = {}
     for way in CHOICES:
-        if any((run[item.id].get("choices") or {}).get(way) is None for item in exam.items):
-            continue
-        right = {item.id: run[item.id]["choices"][way] == item.answer_key for item in exam.items}
-
-        def score(items: Iterable[ExamItem], right: Mapping[str, bool] = right) -> dict[str, Any]:
-            mine = [right[item.id] for item in items]
-            return {
-                "n": len(mine),
-                "correct": sum(mine),
-                "accuracy": sum(mine) / len(mine),
-                "interval": list(statistics.wilson(sum(mine) / len(mine), len(mine))),
-            }
-
-        parts = {part: score(i for i in exam.items if i.part == part) for part in exam.parts}
-        found[way] = {**score(exam.items), "parts": parts}
+        chosen = {item.id: (run[item.id].get("choices") or {}).get(way) for item in exam.items}
+        if None not in chosen.values():
+            right = {item.id: chosen[item.id] == item.answer_key for item in exam.items}
+            parts = {part: _share(exam.of(part), right) for part in exam.parts}
+            found[way] = {**_share(exam.items, right), "parts": parts}
     return found or None
 
 
-def _permutation(
-    items: Sequence[ExamItem], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
-) -> dict[str, Any] | None:
+def _permutation(items: Sequence[ExamItem], runs: Mapping[int, _Run]) -> dict[str, Any] | None:
     """What another order of the options changes."""
     if len(runs) < 2:
         return None
@@ -241,9 +236,7 @@ def _permutation(
     }
 
 
-def _places(
-    items: Sequence[ExamItem], runs: Mapping[int, Mapping[str, Mapping[str, Any]]]
-) -> dict[str, Any] | None:
+def _places(items: Sequence[ExamItem], runs: Mapping[int, _Run]) -> dict[str, Any] | None:
     """How often each place in the prompt was chosen, and how often the right option stood there."""
     chosen: Counter = Counter()
     stood: Counter = Counter()
@@ -260,7 +253,7 @@ def _places(
     return {place: {"chosen": chosen[place], "right": stood[place]} for place in sorted({*chosen, *stood})}
 
 
-def _calibration(items: Sequence[ExamItem], run: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def _calibration(items: Sequence[ExamItem], run: _Run) -> dict[str, Any] | None:
     """Whether the model is right as often as the likelihoods of the letters make it look sure."""
     pairs = []
     for item in items:
@@ -270,20 +263,16 @@ def _calibration(items: Sequence[ExamItem], run: Mapping[str, Mapping[str, Any]]
         sums = [values[key]["sum"] for key in item.options]
         shares = statistics.probabilities([-math.inf if value is None else value for value in sums])
         pairs.append((shares, list(item.options).index(item.answer_key)))
-    found = statistics.calibration(pairs)
-    return None if found is None else {"by": CHOICES[0], **asdict(found)}
+    return {"by": CHOICES[0], **statistics.calibration(pairs)}
 
 
-def _against(
-    exam: Exam, run: Mapping[str, Mapping[str, Any]], protocol: str, baseline: Baseline, seed: int
-) -> dict[str, Any]:
+def _against(exam: Exam, run: _Run, protocol: str, baseline: Baseline, seed: int) -> dict[str, Any]:
     this = {item.id: bool(run[item.id]["correct"]) for item in exam.items}
 
     def compare(items: Iterable[ExamItem]) -> dict[str, Any]:
         ids = [item.id for item in items]
-        return asdict(
-            statistics.paired({i: this[i] for i in ids}, {i: baseline.correct[i] for i in ids}, seed=seed)
-        )
+        mine, theirs = ({i: right[i] for i in ids} for right in (this, baseline.correct))
+        return statistics.paired(mine, theirs, seed=seed)
 
     theirs = baseline.scores
     return {
@@ -293,7 +282,7 @@ def _against(
         "same_protocol": theirs.get("protocol") == protocol,
         "accuracy": sum(baseline.correct.values()) / len(baseline.correct),
         "overall": compare(exam.items),
-        "parts": {part: compare(i for i in exam.items if i.part == part) for part in exam.parts},
+        "parts": {part: compare(exam.of(part)) for part in exam.parts},
         "resamples": statistics.RESAMPLES,
         "seed": seed,
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meadow.score.published import published
+from meadow.score.summary import published
 from meadow.score.statistics import wilson
 
 STEPS = ("step1", "step2", "step3")
