@@ -21,16 +21,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from meadow.core.builder import available
 from meadow.core.errors import Error
 from meadow.core.store import Store, default_out
 from meadow.models import prompts
-from meadow.score.exams import Exam, ExamError, read_exam
+from meadow.score.exams import ExamError, read_exam
 from meadow.score.lm_eval.files import CHANGES, MARK, TASK_VERSION, Export, safe, write
-from meadow.score.lm_eval.tokens import HarnessModel, read_model
+from meadow.score.lm_eval.tokens import Asking, HarnessModel, read_model
 
 __all__ = [
     "CHANGES",
@@ -102,7 +103,7 @@ def export(
     folder = Path(folder)
     _free(folder)
     known = None if model is None else read_model(model)
-    chosen = _template(template, known)
+    asking = Asking(_template(template, known), known)
     names = list(exams) if exams is not None else built(out, split)
     if not names:
         which = "no exam" if split is None else f"no exam with the split {split}"
@@ -111,11 +112,14 @@ def export(
             "name exams or files (--exam)"
         )
     read = [read_exam(name, out=out, split=split) for name in dict.fromkeys(map(str, names))]
-    _distinct(read)
+    if twice := [name for name, count in Counter(safe(exam.name) for exam in read).items() if count > 1]:
+        raise ExamError(
+            f"two exams would have the same tasks: {', '.join(sorted(twice))}; export them to two folders"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        made = write(work, folder, read, chosen, known)
+        made = write(work, folder, read, asking)
         work.chmod(0o755)
         if folder.is_dir():
             shutil.rmtree(folder)
@@ -143,12 +147,3 @@ def _template(name: str | None, model: HarnessModel | None) -> prompts.Template:
             f"template {found.name!r} is put together by a model's tokenizer: name the model's folder (--model)"
         )
     return found
-
-
-def _distinct(exams: Sequence[Exam]) -> None:
-    names = [safe(exam.name) for exam in exams]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ExamError(
-            f"two exams would have the same tasks: {', '.join(twice)}; export them to two folders"
-        )

@@ -6,18 +6,21 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from meadow.core.version import VERSION
+from meadow.describe.cards.markdown import fence
 from meadow.models import prompts
 from meadow.score.exams import Exam, ExamItem
-from meadow.score.lm_eval.tokens import HarnessModel, Way, find_way, lead, shown
+from meadow.score.lm_eval.tokens import Asking, HarnessModel, Way
 
 #: What harness results are compared by: raised when the same model could get another number.
 TASK_VERSION = "1.0"
@@ -33,6 +36,12 @@ _STATIC = ("meadow_exam.py", "_letter_yaml", "_text_yaml")
 _FORMS = {"": ("_letter_yaml", ("acc",)), "_text": ("_text_yaml", ("acc", "acc_norm"))}
 #: Items of a message before the rest is only counted.
 _MOST = 5
+#: What to say of BOS for a model that nobody named, by the template's `bos`.
+_BOS = {
+    "always": "the template begins with BOS: add add_bos_token=True to --model_args",
+    "never": "the template begins without BOS: add add_bos_token=False to --model_args",
+    "tokenizer": "the template begins as the tokenizer does: leave add_bos_token out of --model_args",
+}
 _HERE = Path(__file__).parent
 
 
@@ -60,15 +69,11 @@ def safe(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "exam"
 
 
-def write(
-    work: Path,
-    folder: Path,
-    exams: Sequence[Exam],
-    template: prompts.Template,
-    model: HarnessModel | None,
-) -> Export:
-    way = find_way(template, model, [item for exam in exams for item in exam.items])
-    ahead = way.moved + lead(template, model)
+def write(work: Path, folder: Path, exams: Sequence[Exam], asking: Asking) -> Export:
+    """Writes the files of an export into `work`, which becomes `folder`."""
+    template = asking.template
+    way = asking.find_way([item for exam in exams for item in exam.items])
+    ahead = way.moved + asking.lead
     for name in _STATIC:
         shutil.copy(_HERE / name, work / name)
     groups, tables = [], []
@@ -88,8 +93,10 @@ def write(
             while short in parts:
                 short += "_"
             parts[short] = part
-            rows = [_row(item, template, model, way, ahead) for item in exam.items if item.part == part]
-            _parquet(work / f"exams/{safe(exam.name)}/{short}.parquet", rows)
+            rows = [_row(item, asking, way, ahead) for item in exam.of(part)]
+            (work / f"exams/{safe(exam.name)}").mkdir(parents=True, exist_ok=True)
+            table = pa.Table.from_pylist(rows)
+            pq.write_table(table, work / f"exams/{safe(exam.name)}/{short}.parquet")
             tables.append((exam, part, f"{group}_{short}", len(rows)))
         for ending, (shared, metrics) in _FORMS.items():
             for short, part in parts.items():
@@ -111,8 +118,8 @@ def write(
                 "metadata": metadata,
             }
             _yaml(work / f"{group}{ending}.yaml", whole)
-    notes = tuple(_notes(exams, template, model, way))
-    command = _command(folder, groups, model, way)
+    notes = tuple(_notes(exams, asking, way))
+    command = _command(folder, groups, asking.model, way)
     described = {
         "meadow": VERSION,
         "task_version": TASK_VERSION,
@@ -125,42 +132,32 @@ def write(
         "exams": [exam.described() for exam in exams],
     }
     (work / MARK).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    readme = (
-        _environment()
-        .get_template("README.md.j2")
-        .render(
-            meadow=VERSION,
-            tested_with=TESTED_WITH,
-            command=command,
-            tables=tables,
-            groups=groups,
-            exact=_exactness(way),
-            template=template,
-            first=_fenced(shown(template, model, exams[0].items[0])),
-            ahead=json.dumps(way.moved),
-            left=list(_left_out(exams)),
-            exams=exams,
-            notes=notes,
-            changes=CHANGES,
-        )
-    )
-    (work / "README.md").write_text(readme, encoding="utf-8")
-    return Export(folder, tuple(groups), sum(len(exam.items) for exam in exams), command, notes)
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["json"] = json.dumps
+    readme = environment.get_template("README.md.j2").render(
+        meadow=VERSION,
+        tested_with=TESTED_WITH,
+        command=command,
+        tables=tables,
+        groups=groups,
+        way=way,
+        template=template,
+        first=fence(asking.shown(exams[0].items[0]), ""),
+        exams=exams,
+        notes=notes,
+        changes=CHANGES,
+    )
+    (work / "README.md").write_text(readme, encoding="utf-8")
+    return Export(folder, tuple(groups), sum(len(exam.items) for exam in exams), command, notes)
 
 
-def _row(
-    item: ExamItem, template: prompts.Template, model: HarnessModel | None, way: Way, ahead: str
-) -> dict[str, Any]:
+def _row(item: ExamItem, asking: Asking, way: Way, ahead: str) -> dict[str, Any]:
     texts = list(item.options.values())
     return {
         "id": item.id,
@@ -170,27 +167,9 @@ def _row(
         "letters": list(item.options),
         "texts": texts,
         "answer": list(item.options).index(item.answer_key),
-        "prompt": way.begin + shown(template, model, item).removesuffix(way.moved),
+        "prompt": way.begin + asking.shown(item).removesuffix(way.moved),
         "continuations": [ahead + option for option in texts] + ([way.moved] if way.moved else []),
     }
-
-
-def _parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text = pa.string()
-    schema = pa.schema(
-        [
-            *((name, text) for name in ("id", "part", "instruction", "input")),
-            *((name, pa.list_(text)) for name in ("letters", "texts")),
-            ("answer", pa.int64()),
-            ("prompt", text),
-            ("continuations", pa.list_(text)),
-        ]
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path)
 
 
 def _yaml(path: Path, content: Mapping[str, Any]) -> None:
@@ -211,25 +190,8 @@ def _command(folder: Path, groups: Sequence[str], model: HarnessModel | None, wa
     )
 
 
-def _exactness(way: Way) -> str:
-    if way.checked and not way.differs:
-        return (
-            "Every item was compared: the harness shows the model named below the same tokens as Meadow does, "
-            "BOS included."
-        )
-    return "Notes below say what of that is not certain."
-
-
-def _left_out(exams: Iterable[Exam]) -> Iterator[str]:
-    for exam in exams:
-        for part, counts in exam.excluded_parts.items():
-            reasons = ", ".join(f"{count:,} {why}" for why, count in counts.items())
-            yield f"{exam.title}: left out of {part}: {reasons}"
-
-
-def _notes(
-    exams: Sequence[Exam], template: prompts.Template, model: HarnessModel | None, way: Way
-) -> Iterator[str]:
+def _notes(exams: Sequence[Exam], asking: Asking, way: Way) -> Iterator[str]:
+    model = asking.model
     samples = [exam.name for exam in exams if exam.sample]
     if samples:
         yield f"{', '.join(samples)}: the small embedded sample, written for tests, and not the real exam"
@@ -237,7 +199,7 @@ def _notes(
     if model is None:
         yield (
             "no model was named (--model), so nobody compared the harness's tokens with Meadow's for yours; "
-            + _bos_words(template)
+            + _BOS[asking.template.bos]
         )
         return
     if way.differs:
@@ -250,7 +212,7 @@ def _notes(
         long = [
             item.id
             for item in items
-            if len(prompts.prompt_ids(template, model.tokenizer, item.instruction, item.text()))
+            if len(prompts.prompt_ids(asking.template, model.tokenizer, item.instruction, item.text()))
             + max(map(len, item.options.values()))
             > model.room
         ]
@@ -263,16 +225,3 @@ def _notes(
 
 def _some(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_MOST]) + (f" and {len(ids) - _MOST:,} more" if len(ids) > _MOST else "")
-
-
-def _bos_words(template: prompts.Template) -> str:
-    return {
-        "always": "the template begins with BOS: add add_bos_token=True to --model_args",
-        "never": "the template begins without BOS: add add_bos_token=False to --model_args",
-    }.get(template.bos, "the template begins as the tokenizer does: leave add_bos_token out of --model_args")
-
-
-def _fenced(text: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -101,44 +102,78 @@ def read_model(path: Path | str) -> HarnessModel:
     )
 
 
-def shown(template: prompts.Template, model: HarnessModel | None, item: ExamItem) -> str:
-    """An item's prompt as text."""
-    tokenizer = None if model is None else model.tokenizer
-    return prompts.prompt_text(template, tokenizer, item.instruction, item.text())
+@dataclass(frozen=True)
+class Asking:
+    """How items are asked: by which template, of which model; None: of any.
 
+    Attributes:
+        template: The template.
+        model: The model.
+    """
 
-def lead(template: prompts.Template, model: HarnessModel | None) -> str:
-    """What stands between a prompt and its answer and is the answer's, as `meadow.models.prompts` tokenises it."""
-    if model is None or template.kind == "text":
-        return template.answer_lead
-    return prompts.frame(template, model.tokenizer).lead
+    template: prompts.Template
+    model: HarnessModel | None = None
 
+    def shown(self, item: ExamItem) -> str:
+        """An item's prompt as text."""
+        tokenizer = self.model and self.model.tokenizer
+        return prompts.prompt_text(self.template, tokenizer, item.instruction, item.text())
 
-def find_way(template: prompts.Template, model: HarnessModel | None, items: Sequence[ExamItem]) -> Way:
-    """How the harness can be made to show the items in Meadow's tokens."""
-    if model is None:
-        # From the last word on: no tokenizer merges a word with what is no word behind it.
-        return Way(_end(_ENDS[1], template.tail))
-    texts = [shown(template, model, item) for item in items]
-    same = _common_end(texts) if template.kind == "chat" else template.tail
-    ends = list(dict.fromkeys(_end(pattern, same) for pattern in _ENDS))
-    ways = [Way(moved, flag, checked=True) for flag in (None, True, False) for moved in ends]
-    if model.tokenizer.bos_token:
-        ways += [Way(moved, None, model.tokenizer.bos_token, checked=True) for moved in ends]
-    tokenizers = {flag: model.theirs(flag) for flag in (None, True, False)}
-    tried: list[Way] = []
-    for way in ways:
-        differs: list[str] = []
-        for place, (item, text) in enumerate(zip(items, texts, strict=True)):
-            if not _equal(way, template, model, tokenizers[way.bos], item, text):
-                differs.append(item.id)
-            if place + 1 == len(differs) == _TRIED:
-                differs += [other.id for other in items[_TRIED:]]
+    @property
+    def lead(self) -> str:
+        """What stands between a prompt and its answer and is the answer's, as `meadow.models.prompts` tokenises it."""
+        if self.model is None or self.template.kind == "text":
+            return self.template.answer_lead
+        return prompts.frame(self.template, self.model.tokenizer).lead
+
+    def find_way(self, items: Sequence[ExamItem]) -> Way:
+        """How the harness can be made to show the items in Meadow's tokens."""
+        model = self.model
+        if model is None:
+            # From the last word on: no tokenizer merges a word with what is no word behind it.
+            return Way(_end(_ENDS[1], self.template.tail))
+        texts = [self.shown(item) for item in items]
+        same = _common_end(texts) if self.template.kind == "chat" else self.template.tail
+        ends = list(dict.fromkeys(_end(pattern, same) for pattern in _ENDS))
+        ways = [Way(moved, flag, checked=True) for flag in (None, True, False) for moved in ends]
+        if begin := model.tokenizer.bos_token:
+            ways += [Way(moved, None, begin, checked=True) for moved in ends]
+        tokenizers = {flag: model.theirs(flag) for flag in (None, True, False)}
+        tried: list[Way] = []
+        for way in ways:
+            theirs, differs = tokenizers[way.bos], []
+            for place, (item, text) in enumerate(zip(items, texts, strict=True), 1):
+                if not self._equal(way, model.tokenizer, theirs, item, text):
+                    differs.append(item.id)
+                if place == len(differs) == _TRIED:
+                    differs += [other.id for other in items[_TRIED:]]
+                    break
+            tried.append(replace(way, differs=tuple(differs)))
+            if not differs:
                 break
-        tried.append(replace(way, differs=tuple(differs)))
-        if not differs:
-            break
-    return min(tried, key=lambda way: len(way.differs))
+        return min(tried, key=lambda way: len(way.differs))
+
+    def _equal(self, way: Way, ours: Any, theirs: Any, item: ExamItem, text: str) -> bool:
+        """Whether the harness shows a model the same tokens for an item and each of its options."""
+        asked = prompts.prompt_ids(self.template, ours, item.instruction, item.text())
+        whole = way.begin + text
+        context = whole.removesuffix(way.moved).rstrip()
+        if not context:
+            return False
+        ahead = whole[len(context) :]
+        before = _their_ids(theirs, context, way.bos)
+
+        def seen(continuation: str) -> list[int] | None:
+            # What the harness takes for the continuation, behind what it takes for the context.
+            after = _their_ids(theirs, context + continuation, way.bos)[len(before) :]
+            return before + after if after else None
+
+        if (seen(ahead) if ahead else before) != asked:
+            return False
+        return all(
+            seen(ahead + self.lead + answer) == asked + prompts.answer_ids(self.template, ours, answer)
+            for answer in (*item.options, *item.options.values())
+        )
 
 
 def _end(pattern: str, text: str) -> str:
@@ -147,38 +182,9 @@ def _end(pattern: str, text: str) -> str:
 
 
 def _common_end(texts: Sequence[str]) -> str:
-    end = texts[0]
-    for text in texts[1:]:
-        while not text.endswith(end):
-            end = end[1:]
+    end = commonprefix([text[::-1] for text in texts])[::-1]
     # One item alone, or items that end alike, must not give words of theirs away.
     return end[end.rfind("\n", 0, len(end.rstrip())) + 1 :]
-
-
-def _equal(
-    way: Way, template: prompts.Template, model: HarnessModel, theirs: Any, item: ExamItem, text: str
-) -> bool:
-    """Whether the harness shows a model the same tokens for an item and each of its options."""
-    asked = prompts.prompt_ids(template, model.tokenizer, item.instruction, item.text())
-    whole = way.begin + text
-    context = whole.removesuffix(way.moved).rstrip()
-    if not context:
-        return False
-    ahead = whole[len(context) :]
-    before = _their_ids(theirs, context, way.bos)
-
-    def seen(continuation: str) -> list[int] | None:
-        # What the harness takes for the continuation, behind what it takes for the context.
-        after = _their_ids(theirs, context + continuation, way.bos)[len(before) :]
-        return before + after if after else None
-
-    if (seen(ahead) if ahead else before) != asked:
-        return False
-    between = lead(template, model)
-    return all(
-        seen(ahead + between + answer) == asked + prompts.answer_ids(template, model.tokenizer, answer)
-        for answer in (*item.options, *item.options.values())
-    )
 
 
 def _their_ids(tokenizer: Any, text: str, bos: bool | None) -> list[int]:
