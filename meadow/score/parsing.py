@@ -149,13 +149,8 @@ def parse(text: str, options: Mapping[str, str]) -> ReadAnswer:
         return found
     if found.how != "none":
         return found
-    stated = [
-        parsed
-        for line in lines[1:]
-        if _STATED.match(line)
-        for parsed in [_line(line, texts)]
-        if parsed.key is not None or parsed.how != "none"
-    ]
+    stated = [_line(line, texts) for line in lines[1:] if _STATED.match(line)]
+    stated = [parsed for parsed in stated if parsed.how != "none"]
     keys = {parsed.key for parsed in stated}
     if len(keys) > 1:
         return ReadAnswer(None, "several")
@@ -204,13 +199,12 @@ def _line(line: str, texts: Mapping[str, str], lead: bool = True) -> ReadAnswer:
     key = key.upper()
     if key not in texts:
         return ReadAnswer(None, "none")
-    return _after(key, rest[letter.end() :], texts, bracket=bool(letter["open"]), small=small, led=led)
+    how = _after(key, rest[letter.end() :], texts, bracket=bool(letter["open"]), small=small, led=led)
+    return ReadAnswer(key if how in ("letter", "letter and text") else None, how)
 
 
-def _after(
-    key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, small: bool, led: bool
-) -> ReadAnswer:
-    """Judges a letter by what stands after it."""
+def _after(key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, small: bool, led: bool) -> str:
+    """Judges a letter by what stands after it: a key of `HOW`."""
     match = re.match(rf"[{_QUOTES}]*\s*([.:)\]\-–—,=]|->|→)?[{_QUOTES}]*(\s*)(.*)$", rest, re.DOTALL)
     assert match is not None
     mark, gap, words = match[1] or "", match[2], match[3].strip(_QUOTES + " ")
@@ -218,58 +212,50 @@ def _after(
         gap = " "
     if not words.strip(".!,;: )]"):
         # The letter alone. A small one is a word too, but not if it is all that was written.
-        return ReadAnswer(key, "letter")
+        return "letter"
     plain = _plain(words)
     if _several(key, mark, rest, texts):
-        return ReadAnswer(None, "several")
+        return "several"
     begun = _begins(plain, texts)
     if begun and key in begun:
         after = plain[len(texts[key]) :]
         # In "B: x or C: y" the second is put forward too.
         if _SECOND.match(after) and (_names_other(after, key, texts) or (key != "A" and _OR_A.search(words))):
-            return ReadAnswer(None, "several")
+            return "several"
         if _NEGATED.match(after):
-            return ReadAnswer(None, "negated")
-        return ReadAnswer(key, "letter and text")
+            return "negated"
+        return "letter and text"
     if begun:
         # "B: x" where x is the text of C. A bare letter before it is a word ("a ...").
-        return ReadAnswer(None, "disagree" if mark or bracket else "none")
+        return "disagree" if mark or bracket else "none"
     if mark == "," and re.match(rf"not\s+(?:{_KIND}\s+)?[(]?[A-Z]\b", words):
-        return ReadAnswer(key, "letter")
+        return "letter"
     if _NEGATED.match(words):
-        return ReadAnswer(None, "negated")
+        return "negated"
     if re.match(r"\W*[A-Za-z]\b\s*(?:[.:)\]]|$)", words) and _names_other(words, key, texts):
         # "C: B", "A: B: C:"
-        return ReadAnswer(None, "several")
+        return "several"
     if _IS_RIGHT.match(words):
-        return ReadAnswer(key, "letter")
+        return "letter"
     if small and not bracket and mark != ")":
         # "a: ...", "a 45-year-old": too much of a word.
-        return ReadAnswer(None, "none")
+        return "none"
     if mark in (":", ")", "]", "->", "→", "=") or bracket:
-        if mark == ":" and not gap and re.match(r"\d", words):
-            # "A:1", a ratio.
-            return ReadAnswer(None, "none")
-        return ReadAnswer(key, "letter")
+        # "A:1", a ratio.
+        return "none" if mark == ":" and not gap and re.match(r"\d", words) else "letter"
     if mark == ".":
         # "E. coli", "C. difficile", "A.M.": a letter with a full stop is also an abbreviation.
-        if gap and (words[0].isupper() or words[0] in "([" or _GOES_ON.match(words)):
-            return ReadAnswer(key, "letter")
-        return ReadAnswer(None, "none")
+        goes_on = words[0].isupper() or words[0] in "([" or _GOES_ON.match(words)
+        return "letter" if gap and goes_on else "none"
     if mark in ("-", "–", "—"):
         # "B - x" is an answer, "B-cell" a word.
-        return ReadAnswer(key, "letter") if gap and rest[:1].isspace() else ReadAnswer(None, "none")
+        return "letter" if gap and rest[:1].isspace() else "none"
     if mark == ",":
         # "A, B and C are all ..." was seen to above.
-        return (
-            ReadAnswer(key, "letter")
-            if re.match(r"(?:because|since|as|not|which|due|given)\b", words, re.I)
-            else ReadAnswer(None, "none")
-        )
+        return "letter" if re.match(r"(?:because|since|as|not|which|due|given)\b", words, re.I) else "none"
     # A bare letter before words: only where the words say that it was a letter.
-    if led and re.match(r"(?:because|since|due\s+to|as\s+(?:the|this|it)|[.;!]|\()", words, re.IGNORECASE):
-        return ReadAnswer(key, "letter")
-    return ReadAnswer(None, "none")
+    said = re.match(r"(?:because|since|due\s+to|as\s+(?:the|this|it)|[.;!]|\()", words, re.IGNORECASE)
+    return "letter" if led and said else "none"
 
 
 _AND = re.compile(
