@@ -48,10 +48,8 @@ __all__ = ["main", "output_of", "score"]
 
 
 def score(asked: ScoreSettings, notify: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Scores a model and writes the report, step by step; a run that was killed goes on.
-
-    What costs nothing comes first: a wrong name should not show after a model was loaded.
-    """
+    """Scores a model and writes the report, step by step; a run that was killed goes on."""
+    # What costs nothing comes first: a wrong name should not show after a model was loaded.
     check(asked)
     leaks.check_data(asked.trained_on, asked.out)
     exam = read_exam(asked.exam, out=asked.out, split=asked.split, limit=asked.limit)
@@ -60,27 +58,9 @@ def score(asked: ScoreSettings, notify: Callable[[str], None] | None = None) -> 
     notes = Notes(notify)
 
     if asked.endpoint is not None:
-        backend = EndpointBackend(
-            asked.endpoint,
-            asked.model,
-            template,
-            concurrency=asked.concurrency,
-            timeout=asked.timeout,
-            retries=asked.retries,
-            key_variable=asked.key_variable,
-            allow_public=asked.allow_public,
-            notify=notes,
-        )
+        backend = EndpointBackend(asked.endpoint, asked.model, template, notify=notes, **asked.serving)
     else:
-        loaded = load(
-            asked.model or "",
-            quantization=asked.quantization,
-            dtype=asked.dtype,
-            device=asked.device,
-            adapter=asked.adapter,
-            base=asked.base,
-            allow_pickle=asked.allow_pickle,
-        )
+        loaded = load(asked.model or "", **asked.loading)
         backend = LocalBackend(loaded, template, batch_size=asked.batch_size, notify=notes)
 
     protocol = PROTOCOLS[asked.protocol]
@@ -92,9 +72,8 @@ def score(asked: ScoreSettings, notify: Callable[[str], None] | None = None) -> 
     }
     about = {"concurrency": asked.concurrency, "limit": asked.limit}
     answers = ask(exam, backend, protocol.name, asked.output, **how, about=about, notes=notes)
-    read = leaks.known(
-        exam, model=backend.described.get("folder"), trained_on=asked.trained_on, out=asked.out
-    )
+    folder = backend.described.get("folder")
+    read = leaks.known(exam, model=folder, trained_on=asked.trained_on, out=asked.out)
     scores = summarize(
         exam,
         answers,

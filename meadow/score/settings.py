@@ -86,6 +86,20 @@ class ScoreSettings:
     key_variable: str = _setting(KEY, "environment variable with the server's key", group=_SERVED)
     allow_public: bool = _setting(False, "the server may lie outside your own network", bool, group=_SERVED)
 
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How `meadow.models.load` is to load the model."""
+        return {name: getattr(self, name) for name in _names(_FOLDER)}
+
+    @property
+    def serving(self) -> dict[str, Any]:
+        """How `meadow.score.endpoint.EndpointBackend` is to ask the server."""
+        return {name: getattr(self, name) for name in _names(_SERVED) if name != "endpoint"}
+
+
+def _names(group: str) -> list[str]:
+    return [each.name for each in fields(ScoreSettings) if each.metadata.get("group") == group]
+
 
 def problems(settings: ScoreSettings) -> list[str]:
     """All that is wrong with settings, as far as that shows without reading any file; a sentence each."""
@@ -109,9 +123,9 @@ def problems(settings: ScoreSettings) -> list[str]:
         found.append(f"--quantization {settings.quantization!r} is unknown: 8bit or 4bit, or leave it out")
     if settings.endpoint is None:
         return found
-    for each in fields(settings):
-        if each.metadata.get("group") == _FOLDER and getattr(settings, each.name) != each.default:
-            found.append(f"{_flag(each.name)} is the server's business: leave it out with --endpoint")
+    for name in _names(_FOLDER):
+        if getattr(settings, name) != getattr(ScoreSettings, name):
+            found.append(f"{_flag(name)} is the server's business: leave it out with --endpoint")
     if settings.protocol == "loglikelihood" and settings.template in (None, "chat"):
         found.append(
             "--protocol loglikelihood with --endpoint needs the template that the model was trained with, such as --template "
