@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from meadow.score.summary import published
 from meadow.score.statistics import wilson
+from meadow.score.summary import published
 
 STEPS = ("step1", "step2", "step3")
 
