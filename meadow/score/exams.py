@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,6 @@ class Exam:
         items: Its items, part after part.
         excluded_parts: How many items of each part are left out, by reason.
         sample: Whether it is the small embedded sample in place of the real exam.
-        ids_sha256: SHA-256 over all ids, as manifests have it.
-        items_sha256: SHA-256 over all that is in the items; another edition of the exam has another.
         license: Licences of its rows.
         checked_as: SHA-256 of each part as contamination reports give it of the exam that they checked.
         whole: How many items there are without a limit.
@@ -52,25 +51,27 @@ class Exam:
     items: tuple[ExamItem, ...]
     excluded_parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sample: bool = False
-    ids_sha256: str = ""
     license: str = ""
-    items_sha256: str = ""
     checked_as: Mapping[str, str] = field(default_factory=dict)
     whole: int = 0
     source: str = ""
 
     def __post_init__(self) -> None:
-        # So that one made by hand, of items alone, is as complete as one that was read.
-        if not self.ids_sha256:
-            object.__setattr__(self, "ids_sha256", ids_sha256(item.id for item in self.items))
-        if not self.items_sha256:
-            lines = sorted(
-                json.dumps([i.id, i.part, i.question, i.context, list(i.options.items()), i.answer_key])
-                for i in self.items
-            )
-            object.__setattr__(self, "items_sha256", hashlib.sha256("\n".join(lines).encode()).hexdigest())
         if not self.whole:
             object.__setattr__(self, "whole", len(self.items))
+
+    @cached_property
+    def ids_sha256(self) -> str:
+        """SHA-256 over all ids, as manifests have it."""
+        return ids_sha256(item.id for item in self.items)
+
+    @cached_property
+    def items_sha256(self) -> str:
+        """SHA-256 over all that is in the items; another edition of the exam has another."""
+        contents = (
+            [i.id, i.part, i.question, i.context, [*i.options.items()], i.answer_key] for i in self.items
+        )
+        return hashlib.sha256("\n".join(sorted(map(json.dumps, contents))).encode()).hexdigest()
 
     @property
     def title(self) -> str:
@@ -149,8 +150,7 @@ def _limited(exam: Exam, limit: int) -> Exam:
     by_part = (exam.of(part) for part in exam.parts)
     in_turn = [item for items in zip_longest(*by_part) for item in items if item is not None]
     kept = {item.id for item in in_turn[:limit]}
-    items = tuple(item for item in exam.items if item.id in kept)
-    return replace(exam, items=items, ids_sha256="", items_sha256="")
+    return replace(exam, items=tuple(item for item in exam.items if item.id in kept))
 
 
 def _of_file(path: Path) -> Exam:

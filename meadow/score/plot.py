@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,20 @@ def plot(scores: Mapping[str, Any]) -> bytes:
 
 
 def _tidy(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(_RULE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_RULE)
     axes.tick_params(colors=_MUTED, length=0)
     axes.grid(axis="y", color=_RULE, linewidth=0.7)
     axes.set_axisbelow(True)
+
+
+def _points(axes: Axes, points: Sequence[tuple[float, Mapping[str, Any]]], **style: Any) -> None:
+    """Accuracies with their intervals, each at its place from left to right."""
+    shares = [found["accuracy"] for _, found in points]
+    ends = [found["interval"] for _, found in points]
+    low = [max(share - end[0], 0) for share, end in zip(shares, ends, strict=True)]
+    high = [max(end[1] - share, 0) for share, end in zip(shares, ends, strict=True)]
+    axes.errorbar([at for at, _ in points], shares, yerr=[low, high], clip_on=False, **style)
 
 
 def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
@@ -95,17 +102,14 @@ def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
             series.append((f"{row['model']} (published)", color, {**row["parts"], _ALL: row["overall"]}))
     step = 0.7 / max(len(series), 2)
     for number, (name, color, values) in enumerate(series):
-        xs, ys, low, high = [], [], [], []
-        for at, place in enumerate(places):
-            if not (found := values.get(place)) or found["accuracy"] is None:
-                continue
-            ends = found["interval"]
-            xs.append(at + (number - (len(series) - 1) / 2) * step)
-            ys.append(found["accuracy"])
-            low.append(max(found["accuracy"] - ends[0], 0))
-            high.append(max(ends[1] - found["accuracy"], 0))
+        shift = (number - (len(series) - 1) / 2) * step
+        points = [
+            (at + shift, found)
+            for at, found in enumerate(map(values.get, places))
+            if found and found["accuracy"] is not None
+        ]
         style = {"markersize": 7, "elinewidth": 2.2} if not number else {"markersize": 5, "elinewidth": 1.2}
-        axes.errorbar(xs, ys, yerr=[low, high], fmt="o", color=color, label=name, clip_on=False, **style)
+        _points(axes, points, fmt="o", color=color, label=name, **style)
     axes.axhline(scores["chance"], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
     axes.set_xticks(range(len(places)), [f"{p or 'all'}\nn = {mine[p]['n']}" for p in places], color=_INK)
     axes.set_xlim(-0.6, len(places) - 0.4)
@@ -128,20 +132,8 @@ def _reliability(axes: Axes, found: Mapping[str, Any]) -> None:
     for b in bins:
         # How many items are in a bin, along the bottom: a tenth of the height at most.
         axes.bar((b["low"] + b["high"]) / 2, 0.1 * b["n"] / most, b["high"] - b["low"], color=_RULE)
-    axes.errorbar(
-        [b["confidence"] for b in bins],
-        [b["accuracy"] for b in bins],
-        yerr=[
-            [max(b["accuracy"] - b["interval"][0], 0) for b in bins],
-            [max(b["interval"][1] - b["accuracy"], 0) for b in bins],
-        ],
-        fmt="o-",
-        color=_MINE,
-        markersize=5,
-        elinewidth=1.2,
-        linewidth=1,
-        clip_on=False,
-    )
+    points = [(b["confidence"], b) for b in bins]
+    _points(axes, points, fmt="o-", color=_MINE, markersize=5, elinewidth=1.2, linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xlabel("confidence (softmax over the options' letters)", color=_MUTED)

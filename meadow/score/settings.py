@@ -103,10 +103,12 @@ def _names(group: str) -> list[str]:
 
 def problems(settings: ScoreSettings) -> list[str]:
     """All that is wrong with settings, as far as that shows without reading any file; a sentence each."""
+    protocol, served = settings.protocol, settings.endpoint is not None
+    likelihoods = protocol == "loglikelihood"
     found = []
-    if settings.protocol not in PROTOCOLS:
-        found.append(f"no protocol is named {settings.protocol!r}; there are: {', '.join(PROTOCOLS)}")
-    if settings.endpoint is None and not settings.model:
+    if protocol not in PROTOCOLS:
+        found.append(f"no protocol is named {protocol!r}; there are: {', '.join(PROTOCOLS)}")
+    if not served and not settings.model:
         found.append("--model is missing: a model's folder, or 'tiny'; or give --endpoint")
     for name in ("permute", "retries", "seed"):
         if getattr(settings, name) < 0:
@@ -115,18 +117,16 @@ def problems(settings: ScoreSettings) -> list[str]:
         value = getattr(settings, name)
         if value is not None and not value > 0:
             found.append(f"{_flag(name)} is {value}, and must be more than 0")
-    if settings.max_new_tokens is not None and settings.protocol == "loglikelihood":
+    if settings.max_new_tokens is not None and likelihoods:
         found.append("--max-new-tokens has no meaning with --protocol loglikelihood: nothing is written")
-    if settings.permute and settings.protocol == "medalpaca-compat":
+    if settings.permute and protocol == "medalpaca-compat":
         found.append("--permute goes with loglikelihood and generate: sampled answers move by themselves")
     if settings.quantization not in (None, "8bit", "4bit"):
         found.append(f"--quantization {settings.quantization!r} is unknown: 8bit or 4bit, or leave it out")
-    if settings.endpoint is None:
-        return found
-    for name in _names(_FOLDER):
+    for name in _names(_FOLDER) if served else ():
         if getattr(settings, name) != getattr(ScoreSettings, name):
             found.append(f"{_flag(name)} is the server's business: leave it out with --endpoint")
-    if settings.protocol == "loglikelihood" and settings.template in (None, "chat"):
+    if served and likelihoods and settings.template in (None, "chat"):
         found.append(
             "--protocol loglikelihood with --endpoint needs the template that the model was trained with, such as --template "
             "alpaca, since likelihoods need the whole prompt as a text; or use --protocol generate"
