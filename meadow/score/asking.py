@@ -125,9 +125,8 @@ def run(
     """
     if protocol not in PROTOCOLS:
         raise ScoringError(f"no protocol is named {protocol!r}; there are: {', '.join(PROTOCOLS)}")
-    if protocol == "loglikelihood" and not backend.supports_loglikelihood:
-        why = backend.no_loglikelihood or f"{backend.name} offers no likelihoods: use --protocol generate"
-        raise ScoringError(why)
+    if protocol == "loglikelihood" and backend.no_loglikelihood:
+        raise ScoringError(backend.no_loglikelihood)
     if max_new_tokens is None:
         max_new_tokens = PROTOCOLS[protocol].max_new_tokens
     progress = progress or (lambda done, total: None)

@@ -86,8 +86,7 @@ class Backend(Protocol):
         identity: What is asked, in plain JSON values. A run with another identity does not go on.
         described: The same in words for a report.
         doubts: What a reader of its scores should know from the start, a sentence each.
-        supports_loglikelihood: Whether likelihoods can be asked for at all.
-        no_loglikelihood: Why not, and what to do.
+        no_loglikelihood: Why likelihoods cannot be asked for, and what to do; empty where they can.
         concurrency: How many calls may go on at once, in threads; 1 where the backend makes batches itself.
     """
 
@@ -95,7 +94,6 @@ class Backend(Protocol):
     identity: Mapping[str, Any]
     described: Mapping[str, Any]
     doubts: Sequence[str]
-    supports_loglikelihood: bool
     no_loglikelihood: str
     concurrency: int
 

@@ -54,10 +54,13 @@ class EndpointBackend:
         self._server = Server(url, **options)
         self._endpoint = Endpoint(self._server, model, notify=notify)
         self.template = template
-        self.supports_loglikelihood = template is not None and template.kind != "chat"
         self.no_loglikelihood = (
-            f"{self._server.where}: likelihoods need the whole prompt as a text, and a chat endpoint shows none: name the "
-            "template that the model was trained with, such as --template alpaca, or use --protocol generate"
+            ""
+            if template is not None and template.kind != "chat"
+            else (
+                f"{self._server.where}: likelihoods need the whole prompt as a text, and a chat endpoint shows none: name the "
+                "template that the model was trained with, such as --template alpaca, or use --protocol generate"
+            )
         )
         self.identity: Mapping[str, Any] = {
             "backend": self.name,
@@ -96,7 +99,7 @@ class EndpointBackend:
         Raises:
             EndpointError: The server offers none, or does not answer.
         """
-        if not self.supports_loglikelihood:
+        if self.no_loglikelihood:
             raise EndpointError(self.no_loglikelihood)
         return [self._likelihoods(*pair) for pair in zip(prompts, continuations, strict=True)]
 

@@ -49,7 +49,7 @@ class LocalBackend:
     """
 
     name = "transformers"
-    supports_loglikelihood, no_loglikelihood = True, ""
+    no_loglikelihood = ""
     concurrency = 1
 
     def __init__(

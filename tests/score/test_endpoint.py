@@ -259,7 +259,7 @@ def test_likelihoods_that_are_not_offered(server: Server) -> None:
     ):
         backend.loglikelihoods(ASK[:1], [["A", "B"]])
     chat = EndpointBackend(server.url)
-    assert not chat.supports_loglikelihood
+    assert chat.no_loglikelihood
     with pytest.raises(EndpointError, match="--template alpaca"):
         chat.loglikelihoods(ASK[:1], [["A", "B"]])
 

@@ -207,7 +207,7 @@ CHILD = """
     folder, asked = Path(sys.argv[1]), Path(sys.argv[2])
 
     class Slow:
-        name, identity, supports_loglikelihood = "slow", {"model": "slow"}, False
+        name, identity = "slow", {"model": "slow"}
         concurrency = int(sys.argv[3])
         def render(self, prompt, room):
             return protocols.Rendered(hashlib.sha256(prompt.input.encode()).hexdigest(), len(prompt.input))

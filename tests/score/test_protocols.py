@@ -36,7 +36,7 @@ EXAM = Exam("exam", "1.0.0", ITEMS)
 class Fake:
     """A backend that answers as it is told."""
 
-    name, supports_loglikelihood, no_loglikelihood = "fake", True, ""
+    name, no_loglikelihood = "fake", ""
     described: Mapping[str, Any] = {"name": "fake"}
     doubts = ()
 
@@ -257,7 +257,7 @@ def test_what_cannot_be_asked_is_told(tmp_path: Path) -> None:
         _run(tmp_path / "b", "loglikelihood", backend)
     backend.likelihood = lambda prompt, text: Likelihood(float("-inf"), 1, 1)  # type: ignore[method-assign]
     assert _run(tmp_path / "c", "loglikelihood", backend)[0]["likelihoods"]["letter"]["A"]["sum"] is None
-    backend.supports_loglikelihood = False  # type: ignore[misc]
+    backend.no_loglikelihood = "no likelihoods here: use --protocol generate"
     with pytest.raises(ScoringError, match="--protocol generate"):
         _run(tmp_path / "d", "loglikelihood", backend)
 
