@@ -151,7 +151,7 @@ def test_what_is_sampled_depends_on_its_own_seed_alone(loaded: models.Loaded) ->
     together = LocalBackend(loaded, batch_size=5).generate(PROMPTS, seed=seeds, **more)
     assert torch.equal(state, torch.get_rng_state())
     alone = [
-        LocalBackend(loaded).generate([p], seed=s, **more)[0] for p, s in zip(PROMPTS, seeds, strict=True)
+        LocalBackend(loaded).generate([p], seed=[s], **more)[0] for p, s in zip(PROMPTS, seeds, strict=True)
     ]
     assert together == alone
     assert LocalBackend(loaded).generate(PROMPTS, seed=[s + 100 for s in seeds], **more) != together
