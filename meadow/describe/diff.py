@@ -7,10 +7,12 @@ versions together (see `diff`), whatever the rows weigh.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,23 +23,21 @@ from meadow.core.store import StoreError, version_key
 from meadow.describe.hashing import hashes
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from meadow.core.store import Store
 
 #: Rows decoded at once; long texts of more than that would show in memory.
-BATCH = 1_000
+_BATCH = 1_000
 #: Characters of a changed value that an example shows, and how many of them stand before the change.
-EXCERPT, _BEFORE = 90, 25
+_EXCERPT, _BEFORE = 90, 25
+#: A count or value before and after.
+Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value that changed, shortened to where it did.
-
-    Attributes:
-        column: The column.
-        before: The old value as text, None for null.
-        after: The new one.
-    """
+    """One value that changed, as text shortened to where it did; None for null."""
 
     column: str
     before: str | None
@@ -54,24 +54,14 @@ class ChangedRow:
 
 @dataclass(frozen=True, slots=True)
 class RowExcerpt:
-    """A row that was added, removed, or moved to another split.
-
-    Attributes:
-        id: Its id.
-        split: Its split; of a row that moved, the new one.
-        excerpt: The beginning of its question.
-    """
+    """A row that was added, removed, or moved to another split, which is `split` then."""
 
     id: str
     split: str
     excerpt: str
 
 
-#: A count or value before and after.
-Pair = tuple[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """How version `new` of a dataset differs from version `old`.
 
@@ -107,17 +97,17 @@ class Difference:
     new: str
     sample: Pair
     splits: Mapping[str, Pair]
-    added: int
-    removed: int
-    changed: int
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
     same: int
-    moved: tuple[tuple[str, str, int], ...]
+    moved: tuple[tuple[str, str, int], ...] = ()
     columns: Mapping[str, Pair]
-    changed_columns: Mapping[str, int]
-    added_rows: tuple[RowExcerpt, ...]
-    removed_rows: tuple[RowExcerpt, ...]
-    moved_rows: tuple[RowExcerpt, ...]
-    changed_rows: tuple[ChangedRow, ...]
+    changed_columns: Mapping[str, int] = field(default_factory=dict)
+    added_rows: tuple[RowExcerpt, ...] = ()
+    removed_rows: tuple[RowExcerpt, ...] = ()
+    moved_rows: tuple[RowExcerpt, ...] = ()
+    changed_rows: tuple[ChangedRow, ...] = ()
     licenses: Mapping[str, Pair]
     funnel: Mapping[str, Pair]
     settings: Mapping[str, Pair]
@@ -153,16 +143,16 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
             files cannot be read.
     """
     before, after = (store.manifest(name, version) for version in (old, new))
-    sides = (RowFiles(store, before), RowFiles(store, after))
-    compared = _compare(*sides, max(0, limit))
-    splits = dict.fromkeys((*sides[0].counts(), *sides[1].counts()))
-    counts = [side.counts() for side in sides]
+    sides = RowFiles(store, before), RowFiles(store, after)
+    equal = before.rows_sha256 == after.rows_sha256  # the same rows, splits and order
+    compared = {"same": before.rows} if equal else _compare(*sides, max(0, limit))
+    splits = dict.fromkeys((*before.splits, *after.splits))
     return Difference(
         name=name,
         old=before.version,
         new=after.version,
         sample=(before.sample, after.sample),
-        splits={split: (counts[0].get(split), counts[1].get(split)) for split in splits},
+        splits={split: (sides[0].counts.get(split), sides[1].counts.get(split)) for split in splits},
         columns=_differing(before.features, after.features),
         licenses=_differing(before.licenses, after.licenses),
         funnel=_differing(_funnel(before), _funnel(after)),
@@ -211,148 +201,123 @@ class RowFiles:
         import pyarrow.parquet as pq
 
         self.manifest = manifest
-        files = store.files(manifest.name, manifest.version)
         self.paths: list[Path] = []
+        #: The split of each file, and rows per split.
         self.splits: list[str] = []
+        self.counts = dict.fromkeys(manifest.splits, 0)
         sizes = []
-        for split, paths in files.items():
+        for split, paths in store.files(manifest.name, manifest.version).items():
             for path in paths:
-                with _reading(manifest, path):
+                with self._reading(path):
                     sizes.append(pq.read_metadata(path).num_rows)
                 self.paths.append(path)
                 self.splits.append(split)
+                self.counts[split] += sizes[-1]
         #: The number after that of each file's last row.
         self.ends = np.cumsum(sizes, dtype=np.int64)
-        self.rows = int(self.ends[-1]) if sizes else 0
-        self.names = list(files)
-
-    def counts(self) -> dict[str, int]:
-        """Rows per split."""
-        found = dict.fromkeys(self.names, 0)
-        for split, size in zip(self.splits, np.diff(self.ends, prepend=0).tolist(), strict=True):
-            found[split] += size
-        return found
 
     def hashes(self, column: str) -> np.ndarray:
         """A column's hashes, in the order of rows."""
-        import pyarrow.parquet as pq
-
-        out = np.empty(self.rows, np.uint64)
+        out = np.empty(sum(self.counts.values()), np.uint64)
         at = 0
         for path in self.paths:
-            # Pre-buffering would hold the whole column, compressed, until the file is read.
-            with _reading(self.manifest, path), pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(BATCH, columns=[column], use_threads=False):
+            with self._reading(path):
+                for batch in batches(path, (column,)):
                     out[at : at + batch.num_rows] = hashes(batch.column(0))
                     at += batch.num_rows
         return out
 
-    def split_numbers(self, rows: np.ndarray) -> np.ndarray:
-        """The number in `names` of the split of each row."""
-        numbers = np.array([self.names.index(split) for split in self.splits], np.int32)
-        return numbers[np.searchsorted(self.ends, rows, side="right")]
+    def file_of(self, rows: np.ndarray | int) -> Any:
+        """The number of the file that each row is in."""
+        return np.searchsorted(self.ends, rows, side="right")
 
-    def split_of(self, row: int) -> str:
-        return self.splits[int(np.searchsorted(self.ends, row, side="right"))]
-
-    def read(self, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+    def read(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Whole rows, by their numbers; reads the row groups that they lie in."""
-        with _reading(self.manifest, self.paths[0] if self.paths else Path("no file")):
-            return read_rows(self.paths, rows)
+        import pyarrow.parquet as pq
+
+        wanted = np.unique(np.array(list(rows), np.int64))
+        found: dict[int, dict[str, Any]] = {}
+        start = 0
+        for path in self.paths:
+            with self._reading(path), pq.ParquetFile(path, pre_buffer=False) as file:
+                for group in range(file.metadata.num_row_groups):
+                    end = start + file.metadata.row_group(group).num_rows
+                    here = wanted[slice(*np.searchsorted(wanted, (start, end)))]
+                    if len(here):
+                        taken = file.read_row_group(group).take(here - start)
+                        found |= zip(here.tolist(), taken.to_pylist(), strict=True)
+                    start = end
+        return found
+
+    def excerpt(self, number: int, row: Mapping[str, Any]) -> RowExcerpt:
+        """A row as an example."""
+        return RowExcerpt(row["id"], self.splits[self.file_of(number)], _cut(beginning(row)) or "")
+
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """Turns errors of Parquet files into one that names the dataset and the remedy."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except (OSError, pa.ArrowException, LookupError) as error:
+            name = self.manifest.name
+            reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+            raise StoreError(
+                f"{name}/{self.manifest.version}/{path.name} {reason}; build {name} again with "
+                f"`python -m meadow.build {name}`"
+            ) from error
 
 
-@contextlib.contextmanager
-def _reading(manifest: Manifest, path: Path) -> Iterator[None]:
-    """Turns errors of Parquet files into one that names the dataset and the remedy."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (OSError, pa.ArrowException, LookupError) as error:
-        name, version = manifest.name, manifest.version
-        reason = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise StoreError(
-            f"{name}/{version}/{path.name} {reason}; build {name} again with `python -m meadow.build {name}`"
-        ) from error
-
-
-def read_rows(paths: Sequence[Path], rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Reads some rows of Parquet files, by number over all files; only their row groups are read."""
+def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a Parquet file, those that it has, in flat memory."""
     import pyarrow.parquet as pq
 
-    wanted = sorted(set(rows))
-    found: dict[int, dict[str, Any]] = {}
-    at = start = 0
-    for path in paths:
-        if at == len(wanted):
-            break
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for group in range(file.metadata.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                here = []
-                while at < len(wanted) and wanted[at] < end:
-                    here.append(wanted[at])
-                    at += 1
-                if here:
-                    taken = file.read_row_group(group).take([number - start for number in here])
-                    found |= zip(here, taken.to_pylist(), strict=True)
-                start = end
-    return found
+    # Pre-buffering would hold whole columns, compressed, until the file is read.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        yield from file.iter_batches(_BATCH, columns=there, use_threads=False)
+
+
+def beginning(row: Mapping[str, Any]) -> str:
+    """What tells a row from others at a glance, on one line: its question, else its answer."""
+    return " ".join(str(row.get("input") or row.get("output") or "").split())
 
 
 def _compare(old: RowFiles, new: RowFiles, limit: int) -> dict[str, Any]:
-    if old.manifest.rows_sha256 == new.manifest.rows_sha256:  # the same rows, splits and order
-        kinds = ("added_rows", "removed_rows", "moved_rows", "changed_rows", "moved")
-        counts = {"added": 0, "removed": 0, "changed": 0, "same": old.rows, "changed_columns": {}}
-        return counts | dict.fromkeys(kinds, ())
-    at_old, at_new = _match(old.hashes("id"), new.hashes("id"))
-    added = np.ones(new.rows, bool)
-    added[at_new] = False
-    removed = np.ones(old.rows, bool)
-    removed[at_old] = False
-    changed, columns, examples = _changed(old, new, at_old, at_new, limit)
+    """What `Difference` says of rows."""
+    ids_old, ids_new = old.hashes("id"), new.hashes("id")
+    # Of rows with the same id, which no build writes, the first counts and the others are extra.
+    _, at_old, at_new = np.intersect1d(ids_old, ids_new, return_indices=True)
+    order = np.argsort(at_new, kind="stable")
+    at_old, at_new = at_old[order], at_new[order]
+    removed = np.delete(np.arange(len(ids_old)), at_old)
+    added = np.delete(np.arange(len(ids_new)), at_new)
+    changed, columns, shown = _changed(old, new, at_old, at_new, limit)
     moved, moves = _moved(old, new, at_old, at_new)
-    first = {
-        "added": np.flatnonzero(added)[:limit].tolist(),
-        "removed": np.flatnonzero(removed)[:limit].tolist(),
-        "moved": at_new[moves[:limit]].tolist(),
-    }
-    rows_old = old.read([*first["removed"], *at_old[examples].tolist()])
-    rows_new = new.read([*first["added"], *first["moved"], *at_new[examples].tolist()])
-    both = zip(at_old[examples].tolist(), at_new[examples].tolist(), strict=True)
+    first_removed, first_added = removed[:limit].tolist(), added[:limit].tolist()
+    first_moved = at_new[moves[:limit]].tolist()
+    both = list(zip(at_old[shown].tolist(), at_new[shown].tolist(), strict=True))
+    rows_old = old.read([*first_removed, *(number for number, _ in both)])
+    rows_new = new.read([*first_added, *first_moved, *(number for _, number in both)])
     return {
-        "added": int(added.sum()),
-        "removed": int(removed.sum()),
-        "changed": int(changed.sum()),
-        "same": len(changed) - int(changed.sum()),
+        "added": len(added),
+        "removed": len(removed),
+        "changed": changed,
+        "same": len(at_new) - changed,
         "moved": moved,
         "changed_columns": dict(sorted(columns.items(), key=lambda item: (-item[1], item[0]))),
-        "added_rows": tuple(_row(new, number, rows_new) for number in first["added"]),
-        "removed_rows": tuple(_row(old, number, rows_old) for number in first["removed"]),
-        "moved_rows": tuple(_row(new, number, rows_new) for number in first["moved"]),
+        "added_rows": tuple(new.excerpt(number, rows_new[number]) for number in first_added),
+        "removed_rows": tuple(old.excerpt(number, rows_old[number]) for number in first_removed),
+        "moved_rows": tuple(new.excerpt(number, rows_new[number]) for number in first_moved),
         "changed_rows": tuple(_changed_row(rows_old[a], rows_new[b], columns) for a, b in both),
     }
 
 
-def _match(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of rows that both versions have, in the order of the new one.
-
-    Of rows with the same id, which no build writes, the first counts and the others are extra.
-    """
-    keys_old, at_old = np.unique(old, return_index=True)
-    keys_new, at_new = np.unique(new, return_index=True)
-    place = np.searchsorted(keys_new, keys_old)
-    place[place == len(keys_new)] = 0
-    hit = keys_new[place] == keys_old if len(keys_new) else np.zeros(len(keys_old), bool)
-    at_old, at_new = at_old[hit], at_new[place[hit]]
-    order = np.argsort(at_new, kind="stable")
-    return at_old[order], at_new[order]
-
-
 def _changed(
     old: RowFiles, new: RowFiles, at_old: np.ndarray, at_new: np.ndarray, limit: int
-) -> tuple[np.ndarray, dict[str, int], list[int]]:
-    """Which common rows changed, how many in which column, and the numbers of those to show."""
+) -> tuple[int, dict[str, int], list[int]]:
+    """How many common rows changed, how many in which column, and the numbers of those to show."""
     before, after = old.manifest.features, new.manifest.features
     changed = np.zeros(len(at_old), bool)
     columns: dict[str, int] = {}
@@ -361,44 +326,30 @@ def _changed(
         if column == "id" or before.get(column) != kind:
             continue
         here = old.hashes(column)[at_old] != new.hashes(column)[at_new]
-        count = int(here.sum())
-        if count:
-            columns[column] = count
+        if here.any():
+            columns[column] = int(here.sum())
             first[column] = np.flatnonzero(here)[:limit].tolist()
             changed |= here
     # The rarest change first: where every row has a new date, one that has a new answer is shown, too.
-    shown: dict[int, None] = {}
-    for turn in range(limit):
-        for column in sorted(first, key=lambda c: (columns[c], c)):
-            if turn < len(first[column]) and len(shown) < limit:
-                shown[first[column][turn]] = None
-    return changed, columns, sorted(shown)
+    rarest = [first[column] for column in sorted(first, key=lambda c: (columns[c], c))]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*rarest))
+    shown = list(dict.fromkeys(number for number in turns if number is not None))[:limit]
+    return int(changed.sum()), columns, sorted(shown)
 
 
 def _moved(
     old: RowFiles, new: RowFiles, at_old: np.ndarray, at_new: np.ndarray
 ) -> tuple[tuple[tuple[str, str, int], ...], np.ndarray]:
     """Rows per pair of splits that they moved between, and the numbers of the common rows that did."""
-    if not len(at_old):
-        return (), np.empty(0, np.int64)
-    names = list(dict.fromkeys((*old.names, *new.names)))
-    code = [np.array([names.index(n) for n in side.names], np.int32) for side in (old, new)]
-    was, now = code[0][old.split_numbers(at_old)], code[1][new.split_numbers(at_new)]
-    moves = np.flatnonzero(was != now)
-    pairs, counts = np.unique(was[moves].astype(np.int64) * len(names) + now[moves], return_counts=True)
-    found = [
-        (names[p // len(names)], names[p % len(names)], n)
-        for p, n in zip(pairs.tolist(), counts.tolist(), strict=True)
-    ]
-    return tuple(sorted(found, key=lambda item: (-item[2], item[0], item[1]))), moves
-
-
-def _row(side: RowFiles, number: int, rows: Mapping[int, Mapping[str, Any]]) -> RowExcerpt:
-    row = rows[number]
-    words = " ".join(str(row.get("input") or row.get("output") or "").split())
-    return RowExcerpt(
-        row["id"], side.split_of(number), words if len(words) <= EXCERPT else words[:EXCERPT] + "..."
-    )
+    was, now = old.file_of(at_old), new.file_of(at_new)
+    moves = np.flatnonzero((np.array(old.splits, str)[:, None] != np.array(new.splits, str))[was, now])
+    files, counts = np.unique(was[moves] * len(new.splits) + now[moves], return_counts=True)
+    found: Counter[tuple[str, str]] = Counter()
+    for pair, count in zip(files.tolist(), counts.tolist(), strict=True):
+        source, target = divmod(pair, len(new.splits))
+        found[old.splits[source], new.splits[target]] += count
+    pairs = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return tuple((*pair, count) for pair, count in pairs), moves
 
 
 def _changed_row(
@@ -414,21 +365,20 @@ def _changed_row(
 
 def _excerpts(before: Any, after: Any) -> tuple[str | None, str | None]:
     """Both values as text, from a little before where they begin to differ."""
-    one, other = _text(before), _text(after)
+    one, other = (
+        value
+        if value is None or isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, default=str)
+        for value in (before, after)
+    )
     start = 0
-    if one is not None and other is not None and max(len(one), len(other)) > EXCERPT:
+    if one is not None and other is not None and max(len(one), len(other)) > _EXCERPT:
         start = max(0, len(os.path.commonprefix([one, other])) - _BEFORE)
     return _cut(one, start), _cut(other, start)
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _cut(text: str | None, start: int) -> str | None:
+def _cut(text: str | None, start: int = 0) -> str | None:
     if text is None:
         return None
-    end = start + EXCERPT
+    end = start + _EXCERPT
     return ("..." if start else "") + text[start:end] + ("..." if len(text) > end else "")

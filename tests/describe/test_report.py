@@ -361,7 +361,7 @@ def test_hostile_text_is_only_shown(tmp_path: Path) -> None:
 
 def test_random_rows(out: Path) -> None:
     first = gather(Store(out), rows=10).datasets
-    ward = next(facts for facts in first if facts.name == "ward")
+    ward = next(facts for facts in first if facts.manifest.name == "ward")
     ids = [shown.row["id"] for shown in ward.rows]
     assert len(set(ids)) == 10
     assert {shown.split for shown in ward.rows} <= {"train", "validation"}

@@ -6,9 +6,10 @@ sites that rows name) is read in one pass over two columns; whole rows are read 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from meadow.core.manifest import Manifest
 from meadow.core.row import COLUMNS
 from meadow.core.store import ATTRIBUTION, CONTAMINATION, DUPLICATES, REJECTED, Store, StoreError
-from meadow.describe.diff import BATCH, Difference, RowFiles, diff
+from meadow.describe.diff import Difference, RowFiles, batches, beginning, diff
 from meadow.describe.hashing import hashes
 
 #: Characters of a text that a page shows, of the rows of one dataset, and of all rows together.
@@ -32,16 +33,6 @@ _CLUSTERS, _MEMBERS, _HITS, _CHANGES, _REJECTS = 8, 5, 20, 6, 2
 #: Reasons with examples.
 _REASONS = 25
 _UNREADABLE = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, StoreError)
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRow:
-    """One of a dataset's versions: what its manifest says."""
-
-    version: str
-    rows: int
-    read: int
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +50,18 @@ class ShownRow:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterMember:
-    """One row of a cluster of duplicates.
+@dataclass(slots=True)
+class DuplicateCluster:
+    """Rows that are duplicates of one another.
 
     Attributes:
-        id: Its id.
-        kept: Whether it survived.
-        similarity: To the survivor, 0 to 1; None where that is not recorded.
-        excerpt: The beginning of its text; empty where this dataset does not have it.
+        size: How many.
+        members: Some of their rows in ``duplicates.parquet``, the survivor first, each with an `excerpt` of its
+            text, which is empty where this dataset does not have it.
     """
 
-    id: str
-    kept: bool
-    similarity: float | None
-    excerpt: str
-
-
-@dataclass(frozen=True, slots=True)
-class DuplicateCluster:
-    """Rows that are duplicates of one another: `size` of them, some shown."""
-
     size: int
-    members: tuple[ClusterMember, ...]
+    members: list[dict[str, Any]]
 
 
 @dataclass
@@ -89,9 +69,8 @@ class Facts:
     """What a page shows of one dataset.
 
     Attributes:
-        name: The dataset.
         manifest: That of its newest version.
-        versions: All versions, newest first.
+        versions: Those of all versions, newest first.
         rows: Random rows.
         rows_cut: Rows not shown because texts were too long for a page.
         sites: Rows per host of `source_url`, most first.
@@ -105,9 +84,8 @@ class Facts:
         problems: What could not be read.
     """
 
-    name: str
     manifest: Manifest
-    versions: list[VersionRow] = field(default_factory=list)
+    versions: list[Manifest]
     rows: list[ShownRow] = field(default_factory=list)
     rows_cut: int = 0
     sites: list[tuple[str, int]] = field(default_factory=list)
@@ -120,16 +98,18 @@ class Facts:
     difference: Difference | None = None
     problems: list[str] = field(default_factory=list)
 
+    def members(self, kept: bool) -> dict[str, list[dict[str, Any]]]:
+        """The shown duplicates that survived, or those that did not, by id."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for member in (member for cluster in self.clusters for member in cluster.members):
+            if member["kept"] is kept:
+                found.setdefault(member["id"], []).append(member)
+        return found
+
 
 @dataclass
 class Gathered:
-    """What a page shows.
-
-    Attributes:
-        datasets: By name.
-        problems: Datasets that cannot be shown, and why.
-        seed: That of the random rows.
-    """
+    """What a page shows: facts by name, datasets that cannot be shown and why, and the seed of the random rows."""
 
     datasets: list[Facts]
     problems: list[str]
@@ -165,104 +145,87 @@ def gather(store: Store, *, rows: int = 50, seed: int = 0) -> Gathered:
 
 
 def _facts(store: Store, manifest: Manifest, rows: int, seed: int, budget: int) -> Facts:
-    name = manifest.name
-    facts = Facts(name, manifest, _versions(store, name))
-    folder = store.folder(name, manifest.version)
-    reader = _Reader(facts, store.root)
-    reader(DUPLICATES, lambda: _clusters(facts, folder))
-    reader(REJECTED, lambda: _rejects(facts, folder))
-    reader("rows", lambda: _rows(facts, RowFiles(store, manifest), rows, seed, budget))
-    reader(CONTAMINATION, lambda: _hits(facts, folder))
-    reader(ATTRIBUTION, lambda: _attributed(facts, folder))
-    if len(facts.versions) > 1:
-        before = facts.versions[1].version
-        reader("difference", lambda: _difference(facts, store, before))
-    if store.manifest(name, manifest.version).rows_sha256 != manifest.rows_sha256:
+    name, version = manifest.name, manifest.version
+    facts = Facts(manifest, [])
+    for each in reversed(store.versions(name)):
+        with contextlib.suppress(StoreError):
+            facts.versions.append(store.manifest(name, each))
+    folder = store.folder(name, version)
+
+    @contextlib.contextmanager
+    def noting(what: str) -> Iterator[None]:
+        """What cannot be read is a line on the page, without this machine's paths."""
+        try:
+            yield
+        except _UNREADABLE as error:
+            reason = str(error).replace(str(store.root.resolve()), "").replace(str(store.root), "")
+            facts.problems.append(f"{what} cannot be read: {' '.join(reason.split())[:300]}")
+
+    with noting(DUPLICATES):
+        facts.clusters = _clusters(folder / DUPLICATES)
+    with noting(REJECTED):
+        _rejects(facts, folder / REJECTED)
+    with noting("rows"):
+        _rows(facts, RowFiles(store, manifest), rows, seed, budget)
+    with noting(CONTAMINATION):
+        _hits(facts, folder / CONTAMINATION)
+    with noting(ATTRIBUTION):
+        if (folder / ATTRIBUTION).is_file():
+            facts.attributed = pq.read_metadata(folder / ATTRIBUTION).num_rows
+    with noting("difference"):
+        if len(facts.versions) > 1:
+            facts.difference = diff(store, name, facts.versions[1].version, version, limit=_CHANGES)
+    if store.manifest(name, version).rows_sha256 != manifest.rows_sha256:
         raise StoreError(f"{name} was built anew while it was being read; write the report again")
     return facts
 
 
-class _Reader:
-    """Calls what reads a file; what cannot be read is a line on the page, without this machine's paths."""
-
-    def __init__(self, facts: Facts, root: Path) -> None:
-        self.facts, self.root = facts, root
-
-    def __call__(self, what: str, read: Callable[[], None]) -> None:
-        try:
-            read()
-        except _UNREADABLE as error:
-            reason = str(error).replace(str(self.root.resolve()), "").replace(str(self.root), "")
-            self.facts.problems.append(f"{what} cannot be read: {' '.join(reason.split())[:300]}")
+def _batches(path: Path, *columns: str) -> Iterable[pa.RecordBatch]:
+    """Columns of a file that not every dataset has."""
+    return batches(path, columns) if path.is_file() else ()
 
 
-def _versions(store: Store, name: str) -> list[VersionRow]:
-    found = []
-    for version in reversed(store.versions(name)):
-        try:
-            manifest = store.manifest(name, version)
-        except StoreError:
-            continue
-        note = manifest.release_notes.get(version, "")
-        found.append(VersionRow(version, manifest.rows, manifest.funnel.read, note))
-    return found
-
-
-def _difference(facts: Facts, store: Store, before: str) -> None:
-    facts.difference = diff(store, facts.name, before, facts.manifest.version, limit=_CHANGES)
-
-
-def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        there = [name for name in columns if name in file.schema_arrow.names]
-        yield from file.iter_batches(BATCH, columns=there, use_threads=False)
+def _among(values: pa.Array, wanted: Iterable[str]) -> list[int]:
+    """The places of the values that are wanted."""
+    found = pc.is_in(values, pa.array(sorted(wanted), pa.string()))
+    return np.flatnonzero(found.to_numpy(zero_copy_only=False)).tolist()
 
 
 def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> None:
     """Picks rows, counts sites, and finds the texts of survivors."""
-    wanted = {member.id for cluster in facts.clusters for member in cluster.members if member.kept}
-    wanted_ids = pa.array(sorted(wanted), pa.string())
+    wanted = facts.members(kept=True)
     survivors: dict[int, str] = {}
     best, where = np.empty(0, np.uint64), np.empty(0, np.int64)
-    sites: Counter = Counter()
+    sites: Counter[str] = Counter()
     start = 0
-    for path in files.paths:
-        for batch in _batches(path, ("id", "source_url")):
-            ids = batch.column("id")
-            best = np.concatenate((best, hashes(ids, seed)))
-            where = np.concatenate((where, np.arange(start, start + len(ids))))
-            if len(best) > count:
-                # Of equal hashes the first row counts: lexsort's last key is the first to sort by.
-                order = np.lexsort((where, best))[:count]
-                best, where = best[order], where[order]
-            if len(wanted_ids):
-                for at in np.flatnonzero(pc.is_in(ids, wanted_ids).to_numpy(zero_copy_only=False)).tolist():
-                    survivors[start + at] = ids[at].as_py()
-            if "source_url" in batch.schema.names:
-                _count_sites(batch.column("source_url"), sites)
-            start += batch.num_rows
+    for batch in (batch for path in files.paths for batch in batches(path, ("id", "source_url"))):
+        ids = batch.column("id")
+        best = np.concatenate((best, hashes(ids, seed)))
+        where = np.concatenate((where, np.arange(start, start + len(ids))))
+        # Of equal hashes the first row counts: lexsort's last key is the first to sort by.
+        order = np.lexsort((where, best))[:count]
+        best, where = best[order], where[order]
+        if wanted:
+            survivors |= {start + at: ids[at].as_py() for at in _among(ids, wanted)}
+        if "source_url" in batch.schema.names:
+            hosts = pc.extract_regex(batch.column("source_url"), r"^https?://(?P<host>[^/?#\s]+)")
+            for entry in pc.value_counts(pc.struct_field(hosts, "host")).to_pylist():
+                sites[entry["values"] or ""] += entry["counts"]
+        start += batch.num_rows
     facts.sites = sorted(sites.items(), key=lambda item: (-item[1], item[0]))
-    order = where[np.lexsort((where, best))].tolist()[:count]
-    read = files.read([*order, *survivors])
+    read = files.read([*where.tolist(), *survivors])
     raw = [file.path for file in facts.manifest.raw]
-    for number in order:
+    for number in where.tolist():
         row = {**dict.fromkeys(COLUMNS), **read[number]}
         budget -= sum(min(len(value), MOST) for value in row.values() if isinstance(value, str))
         if budget < 0 and facts.rows:
             facts.rows_cut += 1
         else:
-            facts.rows.append(ShownRow(row, files.split_of(number), raw_files(row["id"], raw)))
-    texts = {row_id: _excerpt(read[number]) for number, row_id in survivors.items()}
-    facts.clusters = [
-        DuplicateCluster(c.size, tuple(ClusterMember(m.id, m.kept, m.similarity, m.excerpt or texts.get(m.id, "")) for m in c.members))
-        for c in facts.clusters
-    ]  # fmt: skip
-
-
-def _count_sites(urls: pa.Array, sites: Counter) -> None:
-    found = pc.struct_field(pc.extract_regex(urls, r"^https?://(?P<host>[^/?#\s]+)"), "host")
-    for entry in pc.value_counts(found).to_pylist():
-        sites[entry["values"] or ""] += entry["counts"]
+            split = files.splits[files.file_of(number)]
+            facts.rows.append(ShownRow(row, split, raw_files(row["id"], raw)))
+    for number, row_id in survivors.items():
+        for member in wanted[row_id]:
+            member["excerpt"] = beginning(read[number])[:200]
 
 
 def raw_files(row_id: str, raw: Sequence[str]) -> tuple[str, ...]:
@@ -277,112 +240,63 @@ def raw_files(row_id: str, raw: Sequence[str]) -> tuple[str, ...]:
     return tuple(path for path in raw if parts & {*path.split("/")[1:-1], Path(path).stem})
 
 
-def _excerpt(row: Mapping[str, Any]) -> str:
-    words = " ".join(str(row.get("input") or row.get("output") or "").split())
-    return words[:200]
-
-
-def _clusters(facts: Facts, folder: Path) -> None:
+def _clusters(path: Path) -> list[DuplicateCluster]:
     """Picks clusters to show: the largest, those least alike, and the first."""
-    path = folder / DUPLICATES
-    if not path.is_file():
-        return
-    keys, least, first = [], [], []
-    for number, batch in enumerate(_batches(path, ("cluster", "kept", "similarity"))):
-        key = hashes(batch.column("cluster"))
-        keys.append(key)
+    keys: list[np.ndarray] = []
+    least: list[tuple[float, int]] = []
+    for batch in _batches(path, "cluster", "kept", "similarity"):
+        keys.append(hashes(batch.column("cluster")))
+        apart = pc.less(batch.column("similarity"), 1)
+        apart = batch.filter(pc.and_(pc.invert(batch.column("kept")), apart))
         pairs = zip(
-            key.tolist(),
-            batch.column("kept").to_pylist(),
-            batch.column("similarity").to_pylist(),
-            strict=True,
+            apart.column("similarity").to_pylist(), hashes(apart.column("cluster")).tolist(), strict=True
         )
-        alike = [(s, k) for k, kept, s in pairs if not kept and s is not None and s < 1]
-        least = heapq.nsmallest(4 * _CLUSTERS, {*least, *alike})
-        if number == 0:
-            first = key[: 10 * _CLUSTERS].tolist()
+        least = heapq.nsmallest(4 * _CLUSTERS, {*least, *pairs})
     if not keys:
-        return
+        return []
+    first = keys[0][: 10 * _CLUSTERS].tolist()
     found, counts = np.unique(np.concatenate(keys), return_counts=True)
-    largest = found[np.lexsort((found, -counts))[: _CLUSTERS // 4]]
-    chosen: dict[int, None] = dict.fromkeys(largest.tolist())
-    for _, key in least:
-        if len(chosen) < _CLUSTERS - 2:
-            chosen[key] = None
-    for key in first:
-        if len(chosen) < _CLUSTERS:
-            chosen[key] = None
-    wanted = np.array(list(chosen), np.uint64)
-    sizes = dict(zip(wanted.tolist(), counts[np.searchsorted(found, wanted)].tolist(), strict=True))
-    members: dict[int, list[ClusterMember]] = {key: [] for key in chosen}
-    for batch in _batches(path, ("cluster", "id", "kept", "similarity")):
+    largest = found[np.lexsort((found, -counts))[: _CLUSTERS // 4]].tolist()
+    some = dict.fromkeys((*largest, *(key for _, key in least)))
+    wanted = list(dict.fromkeys((*list(some)[: _CLUSTERS - 2], *first)))[:_CLUSTERS]
+    sizes = counts[np.searchsorted(found, np.array(wanted, np.uint64))].tolist()
+    chosen = {key: DuplicateCluster(size, []) for key, size in zip(wanted, sizes, strict=True)}
+    for batch in _batches(path, "cluster", "id", "kept", "similarity"):
         key = hashes(batch.column("cluster"))
-        for at in np.flatnonzero(np.isin(key, wanted)).tolist():
-            mine, kept = members[int(key[at])], batch.column("kept")[at].as_py()
-            member = ClusterMember(
-                batch.column("id")[at].as_py(), kept, batch.column("similarity")[at].as_py(), ""
-            )
-            if kept:
-                mine.insert(0, member)
-                del mine[_MEMBERS:]
-            elif len(mine) < _MEMBERS:
-                mine.append(member)
-    facts.clusters = [DuplicateCluster(sizes[key], tuple(members[key])) for key in chosen]
+        here = np.isin(key, np.array(wanted, np.uint64))
+        for cluster, row in zip(key[here].tolist(), batch.filter(pa.array(here)).to_pylist(), strict=True):
+            members, member = chosen[cluster].members, {**row, "excerpt": ""}
+            if row["kept"]:
+                members.insert(0, member)
+                del members[_MEMBERS:]
+            elif len(members) < _MEMBERS:
+                members.append(member)
+    return list(chosen.values())
 
 
-def _rejects(facts: Facts, folder: Path) -> None:
+def _rejects(facts: Facts, path: Path) -> None:
     """Finds examples for each reason, and the texts of duplicates that were dropped."""
-    path = folder / REJECTED
-    if not path.is_file():
-        return
-    lost = {m.id for cluster in facts.clusters for m in cluster.members if not m.kept}
-    wanted_ids = pa.array(sorted(lost), pa.string())
-    texts: dict[str, str] = {}
-    for batch in _batches(path, ("id", "reason", "excerpt", "detail", "file")):
+    lost = facts.members(kept=False)
+    for batch in _batches(path, "id", "reason", "excerpt", "detail", "file"):
         for reason in pc.unique(batch.column("reason")).to_pylist():
             mine = facts.rejects.get(reason, [])
-            if len(mine) >= _REJECTS or (reason not in facts.rejects and len(facts.rejects) >= _REASONS):
-                continue
-            here = pc.equal(batch.column("reason"), reason).to_numpy(zero_copy_only=False)
-            at = np.flatnonzero(here)[: _REJECTS - len(mine)]
-            facts.rejects[reason] = mine + batch.take(pa.array(at)).to_pylist()
-        if len(wanted_ids):
-            ids = batch.column("id")
-            for at in np.flatnonzero(pc.is_in(ids, wanted_ids).to_numpy(zero_copy_only=False)).tolist():
-                texts[ids[at].as_py()] = batch.column("excerpt")[at].as_py() or ""
-    facts.clusters = [
-        DuplicateCluster(c.size, tuple(ClusterMember(m.id, m.kept, m.similarity, "" if m.kept else texts.get(m.id, "")) for m in c.members))
-        for c in facts.clusters
-    ]  # fmt: skip
+            if len(mine) < _REJECTS and (mine or len(facts.rejects) < _REASONS):
+                here = batch.filter(pc.equal(batch.column("reason"), reason))
+                facts.rejects[reason] = mine + here.slice(0, _REJECTS - len(mine)).to_pylist()
+        for at in _among(batch.column("id"), lost) if lost else ():
+            for member in lost[batch.column("id")[at].as_py()]:
+                member["excerpt"] = batch.column("excerpt")[at].as_py() or ""
 
 
-def _hits(facts: Facts, folder: Path) -> None:
-    path = folder / CONTAMINATION
-    if not path.is_file():
-        return
-    best: list[tuple[Any, ...]] = []
+def _hits(facts: Facts, path: Path) -> None:
     ids = [np.empty(0, np.uint64)]
     exam = ("exam", "exam_version", "exam_split", "item")
-    for batch in _batches(path, (*exam, "id", "split", "kind", "share", "field", "overlap", "dropped")):
+    for batch in _batches(path, *exam, "id", "split", "kind", "share", "field", "overlap", "dropped"):
         ids.append(hashes(batch.column("id")))
-        keyed = (
-            (
-                -(row["share"] or 0.0),
-                row["exam"] or "",
-                row["item"] or "",
-                row["id"],
-                facts.hits_listed + at,
-                row,
-            )
-            for at, row in enumerate(batch.to_pylist())
-        )
-        best = heapq.nsmallest(_HITS, [*best, *keyed], key=lambda item: item[:5])
+        facts.hits = heapq.nsmallest(_HITS, [*facts.hits, *batch.to_pylist()], key=_clarity)
         facts.hits_listed += batch.num_rows
-    facts.hits = [item[-1] for item in best]
     facts.hit_rows = len(np.unique(np.concatenate(ids)))
 
 
-def _attributed(facts: Facts, folder: Path) -> None:
-    path = folder / ATTRIBUTION
-    if path.is_file():
-        facts.attributed = pq.read_metadata(path).num_rows
+def _clarity(hit: Mapping[str, Any]) -> tuple[float, str, str, str]:
+    return -(hit["share"] or 0.0), hit["exam"] or "", hit["item"] or "", hit["id"]

@@ -152,7 +152,7 @@ def _identities(datasets: Iterable[Facts]) -> list[str]:
     """An element id for each dataset: its name, where that can be one."""
     found: dict[str, None] = {}
     for facts in datasets:
-        plain = "d-" + re.sub(r"[^A-Za-z0-9_-]+", "-", facts.name)
+        plain = "d-" + re.sub(r"[^A-Za-z0-9_-]+", "-", facts.manifest.name)
         identity, number = plain, 2
         while identity in found:
             identity, number = f"{plain}--{number}", number + 1
