@@ -145,7 +145,7 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
     before, after = (store.manifest(name, version) for version in (old, new))
     sides = RowFiles(store, before), RowFiles(store, after)
     equal = before.rows_sha256 == after.rows_sha256  # the same rows, splits and order
-    compared = {"same": before.rows} if equal else _compare(*sides, max(0, limit))
+    compared: dict[str, Any] = {"same": before.rows} if equal else _compare(*sides, max(0, limit))
     splits = dict.fromkeys((*before.splits, *after.splits))
     return Difference(
         name=name,

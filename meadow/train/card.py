@@ -20,10 +20,9 @@ import pydantic
 
 from meadow.core import licenses
 from meadow.describe.cards.frontmatter import dump
-from meadow.describe.cards.hub import HUB_LICENSES
 from meadow.describe.cards.markdown import share
 from meadow.describe.cards.merge import make
-from meadow.describe.cards.metadata import MODEL
+from meadow.describe.cards.metadata import HUB_LICENSES, MODEL
 from meadow.train import plots
 from meadow.train.folder import write_whole
 

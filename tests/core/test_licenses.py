@@ -32,13 +32,14 @@ from meadow.core.licenses import (
     generator_terms,
     judge,
 )
-from meadow.core.licenses.judge import Answer, Verdict
+from meadow.core.licenses.judge import QUESTIONS, Answer, Verdict
 from meadow.core.manifest import Manifest
 from meadow.core.yamlfile import FileMistakesError, check
-from meadow.describe.cards import dataset_card, problems
-from meadow.describe.cards.dataset import verdict_lines
-from meadow.describe.cards.hub import HUB_LICENSES
+from meadow.describe.cards import dataset_card
+from meadow.describe.cards.metadata import HUB_LICENSES
+from meadow.describe.cards.templates import render_markdown
 from tests.describe.test_cards import WORDS, block, make_manifest
+from tests.hubcards import problems
 from tests.manifests import as_json
 
 # Commercial use, passing on, adaptation, share-alike, attribution, settled.
@@ -419,7 +420,8 @@ def test_the_order_of_parts_does_not_matter() -> None:
 
 
 def test_markdown_says_it_all_and_is_inert() -> None:
-    text = verdict_lines(verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1}))
+    found = verdict({"CC-BY-SA-3.0": 2, "LicenseRef-[x](y)<b>": 1})
+    text = render_markdown("verdict.md.j2", questions=QUESTIONS, found=found)
     assert (
         "- **Passing on one work made of all of them: unsettled.** LicenseRef-\\[x\\](y)&lt;b&gt; (1 row, 33.3 %)"
         in text

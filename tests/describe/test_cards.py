@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from meadow.core.manifest import Manifest
-from meadow.describe.cards import collection_card, dataset_card, plot, problems, words_for
+from meadow.describe.cards import collection_card, dataset_card, plot, words_for
 from tests import manifests
+from tests.hubcards import problems
 
 WORDS = """\
 # Ward Notes

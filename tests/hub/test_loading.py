@@ -18,8 +18,8 @@ import yaml
 
 from meadow.api import build_datasets
 from meadow.core.row import COLUMNS
-from meadow.describe.cards.hub import problems
 from tests.hub_server import Hub, client, hub, running  # noqa: F401
+from tests.hubcards import problems
 from tests.toy import Other, Toy, put, row
 
 #: Code that somebody without Meadow and without a token writes; what it prints last is looked at.

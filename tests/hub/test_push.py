@@ -26,6 +26,7 @@ from meadow.describe import cards
 from meadow.hub import HubError
 from meadow.hub.client import Client
 from tests.hub_server import Hub, Repo, client, environment, running
+from tests.hubcards import problems
 from tests.stores import put, row
 
 #: A process that runs commands one after another: importing the libraries anew each time would take most of the time.
@@ -549,7 +550,7 @@ def test_what_people_write_on_the_hub_stays(shell: Shell, hub: Hub, out: Path, n
     assert repo.text("CITATION.cff").startswith("# Written by Meadow")
     assert "Medical Meadow: clinic" in repo.text("CITATION.cff")
     hub.edit(name, {"CITATION.cff": "title: ours\n"})
-    assert cards.problems(merged) == []
+    assert problems(merged) == []
     again = len(repo.commits())
     shell(out, "all", "--repo", name)
     assert len(repo.commits()) == again
@@ -575,7 +576,7 @@ def test_a_card_that_a_person_began(shell: Shell, hub: Hub, out: Path, name: str
     assert "# Our own title\n\nOur own words." in text
     assert "pretty_name: Our own title" in text
     assert "\n# Medical Meadow\n" not in text
-    assert cards.problems(text) == []
+    assert problems(text) == []
 
 
 def test_yaml_that_cannot_be_read_stays_in_the_card(out: Path) -> None:
@@ -583,7 +584,7 @@ def test_yaml_that_cannot_be_read_stays_in_the_card(out: Path) -> None:
     text = cards.merge_cards(cards.DATASET, mine, "---\nlicense: [mit\nours: 1\n---\n\nOur own words.\n")
     assert "Our own words." in text
     assert "Repair it and move it back:\n\n```yaml\nlicense: [mit\nours: 1\n```" in text
-    assert cards.problems(text) == []
+    assert problems(text) == []
     assert cards.merge_cards(cards.DATASET, mine, text) == text
 
 
@@ -722,7 +723,7 @@ def test_samples_built_by_meadow(shell: Shell, hub: Hub, tmp_path: Path, name: s
     repo = hub.repo(name)
     assert "### One row" in (out / "usmle_self_assessment/1.0.0/README.md").read_text()
     assert "### One row" not in repo.text("usmle_self_assessment/1.0.0/README.md")
-    assert cards.problems(repo.text("README.md")) == []
+    assert problems(repo.text("README.md")) == []
     example = Store(out).manifest("usmle_self_assessment").example["input"]
     for path, content in repo.files().items():
         assert path.endswith(".parquet") or example[:40] not in content.decode(), path

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from meadow.describe.cards.hub import HUB_LICENSES
+from meadow.describe.cards.metadata import HUB_LICENSES
 from meadow.train import card
 from tests.train.test_record import a_run
 

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from meadow.describe.cards.dataset import collection_card, dataset_card, words_for
 from meadow.describe.cards.figure import plot
-from meadow.describe.cards.hub import problems
 from meadow.describe.cards.merge import make as make_card
 from meadow.describe.cards.merge import merge_cards, prose
 from meadow.describe.cards.metadata import DATASET, MODEL
@@ -45,7 +44,6 @@ __all__ = [
     "make_card",
     "merge_cards",
     "plot",
-    "problems",
     "prose",
     "words_for",
 ]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from meadow.core.licenses import QUESTIONS, License, Verdict, judge
+from meadow.core.licenses import QUESTIONS, judge
 from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import CARD, PLOT
 from meadow.describe.cards import frontmatter, merge
 from meadow.describe.cards.metadata import DATASET, collection_metadata, dataset_metadata
-from meadow.describe.cards.templates import render_markdown
 
 #: Longest text of an example row that a card shows, in characters, and its longest list.
 _EXAMPLE_TEXT = 600
@@ -38,9 +38,8 @@ def dataset_card(manifest: Manifest, words: str, existing: str | None = None) ->
         The card's text. The same arguments give the same text, and merging it with itself
         changes nothing.
     """
-    context = _context(manifest)
-    context["releases"] = _releases(manifest, words) if words.strip() else {}
-    return merge.make(DATASET, "dataset.md.j2", context, dataset_metadata(manifest), existing, words)
+    metadata = dataset_metadata(manifest)
+    return merge.make(DATASET, "dataset.md.j2", _context(manifest, words), metadata, existing, words)
 
 
 def collection_card(manifests: Iterable[Manifest], words: str, existing: str | None = None) -> str:
@@ -65,14 +64,19 @@ def collection_card(manifests: Iterable[Manifest], words: str, existing: str | N
         ValueError: Two manifests have the same name.
     """
     manifests = list(manifests)
-    names = [manifest.name for manifest in manifests]
+    names = Counter(manifest.name for manifest in manifests)
     for name in names:
-        if names.count(name) > 1:
+        if names[name] > 1:
             raise ValueError(f"{name}: two manifests; pass that of its current version only")
     front, words = frontmatter.split(words)
     default = str(frontmatter.load(front).get("default", ""))
+    cards = [f"{manifest.name}/{manifest.version}/{CARD}" for manifest in manifests]
     context = {
-        "datasets": [(manifest, _card_link(manifest)) for manifest in manifests],
+        # Without a card where a link could not name it.
+        "datasets": [
+            (manifest, card if re.fullmatch(r"[\w./-]+", card) else "")
+            for manifest, card in zip(manifests, cards, strict=True)
+        ],
         "samples": sum(manifest.sample for manifest in manifests),
         "shown": default if default in names else next(iter(names), ""),
     }
@@ -106,12 +110,12 @@ def words_for(card_name: str, folder: Path) -> str:
 
 def shortage(part: PartTaken) -> str:
     """Says that a part of a mixture gave fewer rows than were wanted; empty where it did not."""
-    wanted, taken = part.wanted, part.taken
-    if wanted is None:
-        return f"{part.dataset}: all rows wanted, and there was none" if not taken else ""
-    if taken >= wanted:
+    if part.taken >= (1 if part.wanted is None else part.wanted):
         return ""
-    return f"{part.dataset}: {wanted:,} rows wanted, {taken:,} taken, of {part.available:,} to draw from"
+    if part.wanted is None:
+        return f"{part.dataset}: all rows wanted, and there was none"
+    counts = f"{part.wanted:,} rows wanted, {part.taken:,} taken, of {part.available:,} to draw from"
+    return f"{part.dataset}: {counts}"
 
 
 def exam_rows(manifest: Manifest) -> list[str]:
@@ -123,51 +127,42 @@ def exam_rows(manifest: Manifest) -> list[str]:
     ]
 
 
-def verdict_lines(found: Verdict) -> str:
-    """What may be done with rows, as Markdown."""
-    return render_markdown("verdict.md.j2", found=found, questions=QUESTIONS).strip("\n")
+def _context(manifest: Manifest, words: str) -> dict[str, Any]:
+    """What the template of a dataset's card names."""
+    mixture, limits = manifest.mixture, ""
+    if manifest.privacy or mixture:
+        from meadow.filters.privacy import LIMITS  # late: it loads what it screens with
 
-
-def _context(manifest: Manifest) -> dict[str, Any]:
-    """What the template of a dataset's card names, beside its releases."""
-    mixture, filters = manifest.mixture, manifest.filters
-    terms = {spdx: manifest.license_terms.get(spdx) or License.of(spdx) for spdx in manifest.license_ids}
+        limits = LIMITS
+    parts = mixture.parts if mixture else ()
     bearers: dict[str, list[str]] = {}  # evidence to the licences that it is given for
-    for spdx, term in terms.items():
+    for spdx in manifest.license_ids:
         if not spdx.startswith("LicenseRef-"):
-            bearers.setdefault(" ".join(term.evidence.split()), []).append(spdx)
-    settings = {name: getattr(filters, name) for name in _SETTINGS} if filters else {}
-    context: dict[str, Any] = {
+            bearers.setdefault(" ".join(manifest.terms(spdx).evidence.split()), []).append(spdx)
+    settings = {name: getattr(manifest.filters, name, None) for name in _SETTINGS}
+    # JSON keeps each text on one line, behind its key.
+    example = json.dumps(_shorten(manifest.example or {}), indent=2, ensure_ascii=False, default=str)
+    return {
         "m": manifest,
         "mixture": mixture,
         "plot": PLOT,
         "lengths": {name: manifest.lengths[name] for name in ("input", "output") if name in manifest.lengths},
-        "example": "",
+        "example": example if manifest.example else "",
         "notes": {stage: notes for stage, notes in manifest.notes.items() if stage != "privacy"},
         "settings": {name: value for name, value in settings.items() if value},
-        "limits": "",
-        "terms": terms,
+        "limits": limits,
         "bearers": bearers,
         # Of a mixture, the reasons name the datasets that rows are from.
         "found": judge(mixture.licensing if mixture else {"": manifest}),
         "questions": QUESTIONS,
+        "published": any(part.published is not None for part in parts),
+        "shortages": list(filter(None, map(shortage, parts))),
+        "exam_rows": exam_rows(manifest),
+        "unchecked": list(
+            dict.fromkeys((p.dataset, why) for p in parts for why in p.contamination.unchecked)
+        ),
+        "releases": _releases(manifest, words) if words.strip() else {},
     }
-    if manifest.example:
-        # JSON keeps each text on one line, behind its key.
-        shown = _shorten(manifest.example)
-        context["example"] = json.dumps(shown, indent=2, ensure_ascii=False, default=str)
-    if manifest.privacy or mixture:
-        from meadow.filters.privacy import LIMITS  # late: it loads what it screens with
-
-        context["limits"] = LIMITS
-    if mixture:
-        context |= {
-            "published": any(part.published is not None for part in mixture.parts),
-            "shortages": [line for line in map(shortage, mixture.parts) if line],
-            "exam_rows": exam_rows(manifest),
-            "unchecked": list(dict.fromkeys((p.dataset, why) for p in mixture.parts for why in p.contamination.unchecked)),
-        }  # fmt: skip
-    return context
 
 
 def _shorten(value: Any) -> Any:
@@ -190,9 +185,3 @@ def _releases(manifest: Manifest, words: str) -> dict[str, str]:
         for version, note in manifest.release_notes.items()
         if not re.search(rf"(?<![\d.]){re.escape(version)}(?![\d.]*\d)", changelog)
     }
-
-
-def _card_link(manifest: Manifest) -> str:
-    """Where a dataset's card lies, seen from the collection's; empty where a link could not name it."""
-    card = f"{manifest.name}/{manifest.version}/{CARD}"
-    return card if re.fullmatch(r"[\w./-]+", card) else ""

@@ -31,11 +31,11 @@ class CardKind:
 
 @dataclass(frozen=True, slots=True)
 class PersonsYaml:
-    """What a person's YAML leaves.
+    """What of a card's YAML is a person's.
 
     Attributes:
         kept: YAML without the keys that are owned, as it was typed.
-        keys: The keys in it.
+        keys: All keys.
         tags: Tags that are not Meadow's.
         broken: The whole block, where it could not be read.
     """
@@ -54,11 +54,7 @@ def split(card: str) -> tuple[str | None, str]:
 
 
 def load(block: str | None) -> dict[str, Any]:
-    """Reads the YAML of a card.
-
-    Raises:
-        ValueError: It is none of a card.
-    """
+    """Reads the YAML of a card; ValueError where it is none."""
     try:
         data = yaml.safe_load(block or "")
     except (yaml.YAMLError, TypeError, RecursionError) as error:  # RecursionError: a list within itself
@@ -76,7 +72,7 @@ def read(block: str | None, kind: CardKind) -> PersonsYaml:
         return PersonsYaml()
     try:
         data = load(block)
-        kept = _keep(block, {key: value for key, value in data.items() if key not in kind.owned}, data, kind)
+        kept = _keep(block, data, kind)
         if kept and data:
             from huggingface_hub import DatasetCard
 
@@ -88,15 +84,9 @@ def read(block: str | None, kind: CardKind) -> PersonsYaml:
     return PersonsYaml(kept, frozenset(data), tuple(tag for tag in theirs if tag not in kind.tags))
 
 
-def _keep(block: str, theirs: Mapping[str, Any], data: Mapping[str, Any], kind: CardKind) -> str:
-    """The part of a YAML block that is not Meadow's, as it was typed, with all comments.
-
-    Args:
-        block: The YAML.
-        theirs: What it says under keys that are not Meadow's.
-        data: All that it says.
-        kind: The kind of card.
-    """
+def _keep(block: str, data: Mapping[str, Any], kind: CardKind) -> str:
+    """The part of a YAML block, which says `data`, that is not Meadow's: as it was typed, with all comments."""
+    theirs = {key: value for key, value in data.items() if key not in kind.owned}
     lines: list[str] = []
     found: list[str] = []
     for line in block.split("\n"):

@@ -61,16 +61,10 @@ def make(
         words: Words as Markdown that take the place of the template's. Blocks follow the sections that they
             follow in the template; where the words lack a section, its blocks come before the next section's.
     """
-    return assemble(kind, render_markdown(template, **context), metadata, existing, words)
-
-
-def assemble(
-    kind: CardKind, body: str, metadata: Mapping[str, Any], existing: str | None, words: str = ""
-) -> str:
-    """Makes a card's text of a body as a template gives it; else as `make`."""
-    fresh, made = _fresh(body, words)
+    fresh, made = _fresh(render_markdown(template, **context), words)
     title = _title(fresh) or markdown.title(words) or "Meadow"
-    return _put_together(kind, {"pretty_name": title, **metadata}, "", fresh, made, existing or "")
+    data = {key: value for key, value in {"pretty_name": title, **metadata}.items() if key in kind.owned}
+    return _put_together(kind, data, fresh, made, existing or "")
 
 
 def merge_cards(kind: CardKind, card: str, existing: str) -> str:
@@ -88,18 +82,14 @@ def merge_cards(kind: CardKind, card: str, existing: str) -> str:
     if not existing.strip():
         return card
     block, body = frontmatter.split(card)
-    data = frontmatter.load(block)
-    there = frontmatter.read(frontmatter.split(existing)[0], kind)
-    more = {key: value for key, value in data.items() if key not in kind.owned and key not in there.keys}
     fresh = [part for part in _parse(body) if part.kind != "text"]
     made = kind.blocks | {part.name for part in fresh if part.kind == "block"}
-    return _put_together(kind, data, frontmatter.dump(more), fresh, made, existing)
+    return _put_together(kind, frontmatter.load(block), fresh, made, existing)
 
 
 def _put_together(
     kind: CardKind,
     metadata: Mapping[str, Any],
-    more: str,
     fresh: list[CardPart],
     made: Collection[str],
     existing: str,
@@ -108,8 +98,7 @@ def _put_together(
 
     Args:
         kind: The kind of card.
-        metadata: YAML, of which the keys that are owned are taken.
-        more: YAML for the end.
+        metadata: YAML; of its keys those that are owned are taken, and others that the card lacks.
         fresh: The parts of a card that nobody has edited.
         made: The names of all blocks that Meadow makes, those left empty included.
         existing: The card that is there.
@@ -125,22 +114,22 @@ def _put_together(
     if "tags" in head:
         head["tags"] = [*head["tags"], *(tag for tag in front.tags if tag not in head["tags"])]
     kept = front.kept.rstrip("\n")
-    yaml = frontmatter.dump(head) + (f"{kept}\n" if kept else "") + more
+    more = {key: value for key, value in metadata.items() if key not in (*kind.owned, *front.keys)}
+    yaml = frontmatter.dump(head) + (f"{kept}\n" if kept else "") + frontmatter.dump(more)
     return f"---\n{yaml}---\n\n{_whole(parts)}"
 
 
 def _title(parts: Sequence[CardPart]) -> str:
     """What a card is called: by its title, else by a person's text."""
-    title = next((part.content for part in parts if part.key == ("words", "title")), None)
-    if title is None:
-        title = next((p.content for p in parts if p.kind == "text" and markdown.title(p.content)), "")
-    return markdown.title(title)
+    named = [part.content for part in parts if part.key == ("words", "title")]
+    texts = [part.content for part in parts if part.kind == "text" and markdown.title(part.content)]
+    return markdown.title([*named, *texts, ""][0])
 
 
 def _fresh(body: str, words: str) -> tuple[list[CardPart], set[str]]:
     """The parts of a card that nobody has edited, and the names of all its blocks, those left empty included."""
     own: list[tuple[str, str]] = []
-    waiting: list[tuple[str, CardPart]] = []
+    waiting: list[tuple[str, CardPart]] = []  # blocks, each with the section that it follows
     section = "title"
     for part in _parse(body):
         if part.kind == "block":
@@ -150,14 +139,13 @@ def _fresh(body: str, words: str) -> tuple[list[CardPart], set[str]]:
             if not re.fullmatch(r"## [^\n]*", content):  # a heading alone only says where blocks go
                 own.append((section, content))
     made = {part.name for _, part in waiting}
-    order = list(dict.fromkeys(section for section, _ in waiting))
     found = sections(words) if words.strip() else own
     parts = [CardPart("block", "notice", _NOTICE.format(sections=" ".join(name for name, _ in found)))]
     for name, content in found:
         parts.append(CardPart("words", name, content, _digest(content)))
-        done = order[: order.index(name) + 1] if name in order else []
-        parts += [part for section, part in waiting if section in done]
-        waiting = [(section, part) for section, part in waiting if section not in done]
+        last = max((at for at, (section, _) in enumerate(waiting, 1) if section == name), default=0)
+        parts += [part for _, part in waiting[:last]]
+        del waiting[:last]
     parts += [part for _, part in waiting]
     return [part for part in parts if part.content], made
 
@@ -184,10 +172,13 @@ def sections(words: str) -> list[tuple[str, str]]:
             cut.append((f"{name}-{same + 1}" if same else name, [line]))
         else:
             cut[-1][1].append(line)
-    out = [
-        (name, markdown.tame("\n".join(line.rstrip() for line in lines).strip("\n"))) for name, lines in cut
-    ]
+    out = ((name, markdown.tame(_stripped("\n".join(lines)))) for name, lines in cut)
     return [(name, content) for name, content in out if content]
+
+
+def _stripped(text: str) -> str:
+    """Text without blanks at line ends and empty lines around it."""
+    return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 
 def prose(card: str) -> dict[str, str]:
@@ -203,8 +194,7 @@ def prose(card: str) -> dict[str, str]:
 
 def _digest(content: str) -> str:
     """16 hex digits over the text, blanks at line ends and around it aside."""
-    text = "\n".join(line.rstrip() for line in content.split("\n")).strip("\n")
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(_stripped(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _parse(body: str) -> list[CardPart]:
@@ -213,28 +203,22 @@ def _parse(body: str) -> list[CardPart]:
     marks = [(at, mark) for at, line in enumerate(lines) if (mark := markdown.MARKER.fullmatch(line.strip()))]
     kinds = {pair: kind for kind, pair in _MARKS.items()}
     parts, end = [], 0
+
+    def content(start: int, stop: int | None) -> str:
+        return "\n".join(lines[start:stop]).strip("\n")
+
     for (start, opening), (stop, closing) in pairwise(marks):
         kind = kinds.get((opening[1], closing[1]))
         if kind and opening[2] == closing[2]:
-            content = "\n".join(lines[start + 1 : stop]).strip("\n")
-            parts += [*_text(lines[end:start]), CardPart(kind, opening[2], content, opening[3] or "")]
+            parts.append(CardPart("text", "", content(end, start)))
+            parts.append(CardPart(kind, opening[2], content(start + 1, stop), opening[3] or ""))
             end = stop + 1
-    return [*parts, *_text(lines[end:])]
-
-
-def _text(lines: Sequence[str]) -> list[CardPart]:
-    content = "\n".join(lines).strip("\n")
-    return [CardPart("text", "", content)] if content.strip() else []
+    parts.append(CardPart("text", "", content(end, None)))
+    return [part for part in parts if part.kind != "text" or part.content.strip()]
 
 
 def _merge(fresh: Sequence[CardPart], old: Sequence[CardPart], made: Collection[str]) -> list[CardPart]:
-    """Puts fresh parts into an existing card.
-
-    Args:
-        fresh: The parts of a card that nobody has edited.
-        old: The parts of the card that is there.
-        made: The names of all blocks that Meadow makes, those left empty included.
-    """
+    """Puts fresh parts into the `old` ones of an existing card; else as `_put_together`."""
     if not old:
         return list(fresh)
     new = {part.key: part for part in fresh}

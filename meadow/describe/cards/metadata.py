@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from meadow.core.licenses import License
 from meadow.core.manifest import Manifest
 from meadow.describe.cards.frontmatter import CardKind
-from meadow.describe.cards.hub import HUB_LICENSES, HUB_SIZES, HUB_TASKS
 from meadow.describe.cards.markdown import hexadecimal, is_url, slug
+
+#: Licence identifiers: the table "Licenses" in the Hub's documentation (huggingface/hub-docs,
+#: docs/hub/repositories-licenses.md). Any other is a metadata error there, ``cc-by-sa-2.5`` for one,
+#: and is given as ``other`` with a `license_name`.
+HUB_LICENSES = frozenset(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
+    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
+    creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gemma gfdl
+    gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 lppl-1.3c mit mpl-2.0 ms-pl ncsa
+    odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib
+    """.split()
+)
+
+#: The text tasks among the task categories (huggingface.js, packages/tasks/src/pipelines.ts).
+HUB_TASKS = frozenset(
+    """
+    feature-extraction fill-mask multiple-choice other question-answering sentence-similarity
+    summarization table-question-answering text-classification text-generation text-retrieval
+    token-classification translation zero-shot-classification
+    """.split()
+)
+
+#: Size categories with the number of rows that each ends below, smallest first. The Hub has larger ones.
+HUB_SIZES = {
+    "n<1K": 10**3,
+    "1K<n<10K": 10**4,
+    "10K<n<100K": 10**5,
+    "100K<n<1M": 10**6,
+    "1M<n<10M": 10**7,
+    "10M<n<100M": 10**8,
+    "100M<n<1B": 10**9,
+    "1B<n<10B": math.inf,
+}
 
 _LICENSE = ("license", "license_name", "license_link")
 _TAGS = ("medical", "instruction-tuning", "meadow")
@@ -52,18 +88,12 @@ def dataset_metadata(manifest: Manifest) -> dict[str, Any]:
 
 
 def collection_metadata(manifests: Sequence[Manifest], default: str = "") -> dict[str, Any]:
-    """The YAML of a collection's card, `pretty_name` aside.
-
-    Args:
-        manifests: The datasets.
-        default: The dataset that is loaded where none is named.
-    """
-    configs = []
-    for manifest in manifests:
-        if manifest.splits:
-            configs.append(_config(manifest, f"{manifest.name}/{manifest.version}/"))
-            if manifest.name == default:
-                configs[-1]["default"] = True
+    """The YAML of a collection's card, `pretty_name` aside; `default` is loaded where no dataset is named."""
+    configs = [
+        _config(m, f"{m.name}/{m.version}/") | ({"default": True} if m.name == default else {})
+        for m in manifests
+        if m.splits
+    ]
     return {**_about(manifests), **({"configs": configs} if configs else {})}
 
 
@@ -83,19 +113,16 @@ def _about(manifests: Sequence[Manifest]) -> dict[str, Any]:
 
 
 def _license(manifests: Sequence[Manifest]) -> dict[str, Any]:
-    hub: dict[str, None] = {}  # the Hub's identifiers; a dict as a set in order
-    others: dict[str, str] = {}  # SPDX identifiers that it does not have, with their addresses
-    for manifest in manifests:
-        for spdx in manifest.license_ids:
-            terms = manifest.license_terms.get(spdx) or License.of(spdx)
-            known = terms.hub
-            if known not in HUB_LICENSES or known == "other":
-                known = "other"
-                others.setdefault(spdx, terms.url)
-            hub[known] = None
-    if not hub:
+    terms = [(spdx, manifest.terms(spdx)) for manifest in manifests for spdx in manifest.license_ids]
+    if not terms:
         return {"license": "unknown"}
-    out: dict[str, Any] = {"license": list(hub) if len(hub) > 1 else next(iter(hub))}
+    known = [each.hub if each.hub in HUB_LICENSES else "other" for _, each in terms]
+    hub = list(dict.fromkeys(known))
+    others: dict[str, str] = {}  # SPDX identifiers that the Hub does not have, with their addresses
+    for (spdx, each), name in zip(terms, known, strict=True):
+        if name == "other":
+            others.setdefault(spdx, each.url)
+    out: dict[str, Any] = {"license": hub if len(hub) > 1 else hub[0]}
     if others:
         names = [slug(spdx.lower().removeprefix("licenseref-"), keep=".") for spdx in others]
         out["license_name"] = "-and-".join(names)
@@ -111,10 +138,8 @@ def _config(manifest: Manifest, prefix: str) -> dict[str, Any]:
     for split, content in manifest.splits.items():
         paths = [file.path for file in content.files]
         usual = re.compile(re.escape(split) + r"-\d+-of-\d+\.parquet")
-        if paths and all(usual.fullmatch(path) for path in paths):
-            path: str | list[str] = f"{prefix}{split}-*.parquet"
-        else:
-            path = [prefix + path for path in paths]
+        whole = paths and all(usual.fullmatch(path) for path in paths)
+        path = f"{prefix}{split}-*.parquet" if whole else [prefix + path for path in paths]
         files.append({"split": split, "path": path})
     return {
         "config_name": manifest.name,
@@ -146,9 +171,8 @@ def struct_fields(kind: str) -> list[tuple[str, str]]:
     Empty for any other column.
     """
     struct = re.fullmatch(r"list<struct<(.*)>>", kind)
-    return (
-        [(name, of) for name, _, of in (f.partition(": ") for f in struct[1].split(", "))] if struct else []
-    )
+    parts = (field.partition(": ") for field in struct[1].split(", ")) if struct else ()
+    return [(name, of) for name, _, of in parts]
 
 
 def _feature(kind: str) -> dict[str, Any]:
@@ -160,5 +184,5 @@ def _feature(kind: str) -> dict[str, Any]:
     if fields:
         return {"list": [{"name": name, "dtype": dtype} for name, dtype in fields]}
     if kind.startswith("list<"):
-        return {"list": kind[len("list<") : -1]}
+        return {"list": kind.removeprefix("list<")[:-1]}
     return {"dtype": kind}
