@@ -32,6 +32,9 @@ COLUMNS: Mapping[str, str] = {
     "credit": "string",
 }
 
+#: Those that are the rows' own.
+_COPIED = ("id", "source_url", "source_date", "authors", "license")
+
 #: What every source does to its texts; those that do more say so in their `changes`.
 CHANGES = "converted to plain text and cut into an instruction, an input and an output"
 NO_AUTHOR = "author not named by the source"
@@ -70,24 +73,25 @@ def write(
     from meadow.core.row import arrow_schema
 
     schema = arrow_schema(COLUMNS)
-    credits_ = _Credits(terms or {}, changes or {})
     count = 0
-    pending: list[pa.RecordBatch] = []
-    held = 0
     # A dictionary of texts that do not come twice is work for nothing.
-    licenses = ("license", "license_url", "question_license", "question_license_url")
-    options: dict[str, Any] = {"use_dictionary": [*licenses, "changes", "source_date"]}
+    often = [name for name in COLUMNS if "license" in name or name in ("changes", "source_date")]
+    options: dict[str, Any] = {"use_dictionary": often}
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, **options) as out:
-        for batch in credits_.of(files, schema):
-            pending.append(batch)
-            held += batch.num_rows
-            count += batch.num_rows
-            if held >= _GROUP:
-                out.write_table(pa.Table.from_batches(pending, schema), row_group_size=held)
-                pending, held = [], 0
-        if pending:
-            out.write_table(pa.Table.from_batches(pending, schema), row_group_size=held)
+        credited = _Credits(terms or {}, changes or {}).of(files, schema)
+        while group := _group(credited):
+            table = pa.Table.from_batches(group, schema)
+            out.write_table(table, row_group_size=table.num_rows)
+            count += table.num_rows
     return count
+
+
+def _group(batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The batches of the next row group; none at the end."""
+    found: list[pa.RecordBatch] = []
+    while sum(batch.num_rows for batch in found) < _GROUP and (batch := next(batches, None)) is not None:
+        found.append(batch)
+    return found
 
 
 class _Credits:
@@ -109,22 +113,11 @@ class _Credits:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        wanted = (
-            "id",
-            "input",
-            "source_url",
-            "source_date",
-            "authors",
-            "license",
-            "page",
-            "question_license",
-        )
         for file in files:
             with pq.ParquetFile(file) as rows:
-                there = rows.schema_arrow
-                columns = [
-                    n for n in wanted if n in there.names and not (n == "input" and "page" in there.names)
-                ]
+                title = "page" if "page" in rows.schema_arrow.names else "input"
+                wanted = {*_COPIED, title, "question_license"}
+                columns = [name for name in rows.schema_arrow.names if name in wanted]
                 for batch in rows.iter_batches(_ROWS, columns=columns):
                     at = pc.index_in(batch["license"], self._ids)
                     owed = pc.fill_null(self._owed.take(at), False)
@@ -155,7 +148,7 @@ class _Credits:
             kinds.field("tail").take(kind),
         ]
         found = {
-            **{name: column[name] for name in ("id", "source_url", "source_date", "authors", "license")},
+            **{name: column[name] for name in _COPIED},
             "title": title,
             "license_url": self._urls.take(at),
             "question_license": part,

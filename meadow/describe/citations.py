@@ -22,21 +22,13 @@ CONTRIBUTORS = "Meadow contributors"
 #: The first line of a ``CITATION.cff`` that a build replaces; one without it is a person's.
 _MARK = "# Written by Meadow with every build. Take this line out to keep what you change here."
 
+_CFF = Path(__file__).with_name("templates") / "citation.yaml"
 #: BibTeX types with their kin among the reference types of the Citation File Format 1.2.0.
 _TYPES = {
-    "article": "article",
-    "book": "book",
-    "dataset": "data",
-    "inproceedings": "conference-paper",
-    "conference": "conference-paper",
-    "manual": "manual",
-    "mastersthesis": "thesis",
-    "online": "website",
-    "phdthesis": "thesis",
-    "proceedings": "proceedings",
-    "software": "software",
-    "techreport": "report",
-    "unpublished": "unpublished",
+    **{same: same for same in ("article", "book", "manual", "proceedings", "software", "unpublished")},
+    **{"dataset": "data", "online": "website", "techreport": "report"},
+    **{"inproceedings": "conference-paper", "conference": "conference-paper"},
+    **{"mastersthesis": "thesis", "phdthesis": "thesis"},
 }
 #: Fields that are read as they stand: to LaTeX, a ``%`` in an address would begin a comment.
 _LITERAL = frozenset(("url", "doi", "eprint"))
@@ -57,6 +49,11 @@ class Person:
     def name(self) -> str:
         """The name in the order in which it is spoken."""
         return f"{self.given} {self.family}".strip()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has one name, as organisations do."""
+        return self.organisation or not self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +140,13 @@ def _person(found: Any) -> Person:
 
 def _tex(value: object) -> str:
     """Text as LaTeX shows it."""
-    text = " ".join(str(value).split())
-    text = re.sub(r"[\\{}]", "", text)
-    return (
-        re.sub(r"([&%$#_])", r"\\\1", text)
-        .replace("~", r"\textasciitilde{}")
-        .replace("^", r"\textasciicircum{}")
-    )
+    text = re.sub(r"[\\{}]", "", " ".join(str(value).split()))
+    text = re.sub(r"([&%$#_])", r"\\\1", text)
+    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
 
 def version_entry(manifest: Manifest | PartTaken) -> str:
-    """The BibTeX entry of one version of a dataset.
-
-    Args:
-        manifest: Its manifest; of a part of a mixture, the part's entry in the mixture's.
-    """
+    """The BibTeX entry of one version of a dataset; of a part, by its entry in the mixture's manifest."""
     name = manifest.name if isinstance(manifest, Manifest) else manifest.dataset
     lines = {
         "title": f"{{Medical Meadow}}: {_tex(name)}, version {_tex(manifest.version)}",
@@ -183,11 +172,6 @@ def paper() -> str:
     return found[1].strip() if found else ""
 
 
-def bibtex(manifest: Manifest) -> list[BibEntry]:
-    """All that one should cite who uses a version: itself, what it was made from, the collection's paper."""
-    return entries(*_own(manifest), paper())
-
-
 def _own(manifest: Manifest) -> list[str]:
     """The BibTeX of a version, of the parts of a mixture, and of the sources."""
     parts = manifest.mixture.parts if manifest.mixture else ()
@@ -195,8 +179,8 @@ def _own(manifest: Manifest) -> list[str]:
 
 
 def cited(manifest: Manifest) -> str:
-    """The text of a version's ``CITATION.bib``."""
-    return "\n\n".join(entry.text for entry in bibtex(manifest)) + "\n"
+    """``CITATION.bib`` of a version: itself, what it was made from, the collection's paper."""
+    return "\n\n".join(entry.text for entry in entries(*_own(manifest), paper())) + "\n"
 
 
 def credit(manifest: Manifest) -> str:
@@ -225,15 +209,16 @@ def gather(
     Raises:
         StoreError: There is no such version; the message names those there are.
     """
+    there = store.names()
     wanted: dict[str, None] = {}
     for name in names:
-        wanted |= dict.fromkeys(store.names() if name == "all" else [name.replace("mixture:", "mixture_", 1)])
+        wanted |= dict.fromkeys(there if name == "all" else [name.replace("mixture:", "mixture_", 1)])
     if not wanted:
         raise StoreError(f"nothing is built in {store.root}; name what you used, such as a source")
     texts: list[str] = []
     remarks: list[str] = []
     for name in wanted:
-        built = _built(name, store)
+        built = [name] if name in there else [each for each in there if store.manifest(each).source == name]
         for manifest in (store.manifest(dataset, version) for dataset in built):
             texts += _own(manifest)
             said = f"{manifest.name} {manifest.version}"
@@ -250,22 +235,11 @@ def gather(
     return entries(*texts, paper()), remarks
 
 
-def _built(name: str, store: Store) -> list[str]:
-    """The datasets that a name stands for, as far as they are built."""
-    there = store.names()
-    if name in there:
-        return [name]
-    return [dataset for dataset in there if store.manifest(dataset).source == name]
-
-
 def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -> str:
     """The text of ``CITATION.cff`` in the Citation File Format 1.2.0.
 
-    It has no `license`: the format reads several as a choice among them, and here every row has its own.
-
-    Args:
-        manifests: The current manifest of each dataset, in order of display.
-        existing: The file that is there. One that does not say that Meadow wrote it is kept as it is.
+    It has no `license`: the format reads several as a choice among them, and here every row has its own. An
+    `existing` file that does not say that Meadow wrote it is kept as it is.
     """
     import yaml
 
@@ -276,18 +250,7 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
     sources = entries(*(manifest.citation for manifest in manifests))
     keys = {entry.key.lower() for entry in (main,) if entry}
     references += [_reference(entry) for entry in sources if entry.type and entry.key.lower() not in keys]
-    data: dict[str, Any] = {
-        "cff-version": "1.2.0",
-        "message": (
-            "If you use these datasets, cite the paper in `preferred-citation`, and of the `references` the "
-            "versions that you used with their sources; `meadow cite NAME` prints them. Rows whose licence asks "
-            "for credit have it in ATTRIBUTION.parquet."
-        ),
-        "type": "dataset",
-        "title": "Medical Meadow",
-        "authors": [{"name": CONTRIBUTORS}],
-        "keywords": ["medicine", "instruction tuning", "question answering", "language models"],
-    }
+    data: dict[str, Any] = yaml.safe_load(_CFF.read_text(encoding="utf-8"))
     if main is not None:
         data["preferred-citation"] = _reference(main)
     if references:
@@ -311,19 +274,20 @@ def _version_reference(manifest: Manifest) -> dict[str, Any]:
 
 def _reference(entry: BibEntry) -> dict[str, Any]:
     fields = entry.fields
-    authors: list[dict[str, str]] = []
-    for person in entry.authors:
-        if person.organisation or not person.given:
-            authors.append({"name": person.family})
-        else:
-            authors.append({"family-names": person.family, "given-names": person.given})
+    authors = [
+        {"name": person.family}
+        if person.whole
+        else {"family-names": person.family, "given-names": person.given}
+        for person in entry.authors
+    ]
     found: dict[str, Any] = {
         "type": _TYPES.get(entry.type, "generic"),
         "title": fields.get("title") or entry.key,
         "authors": authors or [{"name": fields.get("publisher") or fields.get("organization") or "unknown"}],
     }
     pages = re.fullmatch(r"(\w+)\W+(\w+)", fields.get("pages", ""))
-    doi, eprint = fields.get("doi", ""), fields.get("eprint", "")
+    doi = fields.get("doi", "")
+    arxiv = fields.get("eprint") and fields.get("archiveprefix", "").lower() == "arxiv"
     urls = (fields.get(name, "") for name in ("url", "howpublished"))
     more = {
         "journal": fields.get("journal"),
@@ -336,9 +300,7 @@ def _reference(entry: BibEntry) -> dict[str, Any]:
         "publisher": {"name": fields["publisher"]} if fields.get("publisher") else None,
         "doi": doi if _DOI.fullmatch(doi) else None,
         "url": next((url for url in urls if _URL.fullmatch(url)), None),
-        "identifiers": [{"type": "other", "value": f"arXiv:{eprint}"}]
-        if eprint and fields.get("archiveprefix", "").lower() == "arxiv"
-        else None,
+        "identifiers": arxiv and [{"type": "other", "value": f"arXiv:{fields['eprint']}"}],
         "notes": fields.get("note"),
     }
     return {**found, **{name: value for name, value in more.items() if value}}

@@ -40,16 +40,13 @@ def make(
     dates: tuple[str, str] | None = None,
     attribution: tuple[int, str] | None = None,
 ) -> dict[str, Any]:
-    """Describes a version of a dataset.
+    """Describes a version of a dataset, as JSON-LD.
 
     Args:
         manifest: Its manifest.
         prose: The words of its card by section, as `meadow.describe.cards.prose` gives them.
         dates: The oldest and the newest `source_date` of its rows, ISO 8601 as far as known; None where no row has one.
         attribution: Bytes and SHA-256 of its ``ATTRIBUTION.parquet``.
-
-    Returns:
-        JSON-LD.
     """
     from meadow.filters.privacy import LIMITS  # late: it loads what it screens with
 
@@ -66,7 +63,7 @@ def make(
         dates=dates,
         published=published,
         published_is=published_is,
-        cite_as="\n\n".join(entry.text for entry in citations.bibtex(manifest)),
+        cite_as=citations.cited(manifest).removesuffix("\n"),
         creators=_creators(manifest),
         stages=_stages(manifest),
         asked=functools.partial(_asked, manifest),
@@ -91,14 +88,7 @@ def _quoted(value: object) -> str:
 
 
 def write(folder: Path, manifest: Manifest, prose: Mapping[str, str], path: Path) -> None:
-    """Writes ``croissant.json`` for the files of a version.
-
-    Args:
-        folder: Where they lie.
-        manifest: The version's manifest.
-        prose: See `make`.
-        path: The file to write.
-    """
+    """Writes ``croissant.json`` to `path` for the files of a version that lie in `folder`; `prose` as in `make`."""
     credit = folder / ATTRIBUTION
     attribution = None
     if credit.is_file():
@@ -133,17 +123,16 @@ def _published(manifest: Manifest, dates: tuple[str, str] | None) -> tuple[str, 
         (manifest.citation, "the year in which its source was described"),
         (citations.paper(), "the year in which the collection was described"),
     ):
-        years = [entry.fields.get("year", "") for entry in citations.entries(bibtex)]
-        years = [year for year in years if re.fullmatch(r"\d{4}", year)]
-        if years:
-            return max(years), why
+        years = (entry.fields.get("year", "") for entry in citations.entries(bibtex))
+        if newest := max((year for year in years if re.fullmatch(r"\d{4}", year)), default=""):
+            return newest, why
     return "", ""
 
 
 def _creators(manifest: Manifest) -> list[tuple[str, str]]:
     """The authors that the sources' own citations name, with their types."""
     people = dict.fromkeys(
-        (person.name, "sc:Organization" if person.organisation or not person.given else "sc:Person")
+        (person.name, "sc:Organization" if person.whole else "sc:Person")
         for entry in citations.entries(manifest.citation)
         for person in entry.authors
     )
@@ -159,8 +148,8 @@ def _points(text: str) -> list[str]:
 
 def _asked(manifest: Manifest, setting: str) -> bool:
     """Whether the build was told to do something, and did: an exam is what others are compared with."""
-    done = getattr(manifest, setting, True) if setting != "languages" else True
-    return getattr(manifest.filters, setting, None) not in (None, "off", ()) and done is not None
+    left = setting != "languages" and getattr(manifest, setting, True) is None
+    return getattr(manifest.filters, setting, None) not in (None, "off", ()) and not left
 
 
 def _stages(manifest: Manifest) -> list[tuple[FunnelStage, Any]]:

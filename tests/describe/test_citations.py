@@ -109,12 +109,18 @@ class TestVersions:
         assert "Sample written for tests" in citing.version_entry(made(tmp_path, sample=True))
 
     def test_come_with_sources_and_the_collections_paper(self, tmp_path: Path) -> None:
-        keys = [entry.key for entry in citing.bibtex(made(tmp_path)) if not entry.key.startswith("@")]
+        keys = [
+            entry.key
+            for entry in citing.entries(citing.cited(made(tmp_path)))
+            if not entry.key.startswith("@")
+        ]
         assert keys == ["meadow-ward-1.0.0", "ada2021", "broken", "dump", "han2023medalpaca"]
 
     def test_of_a_mixture_come_with_its_parts(self, tmp_path: Path) -> None:
         part = {"dataset": "ward", "version": "1.2.0", "sample": False, "rows_sha256": "cd" * 32}
-        found = citing.bibtex(made(tmp_path, name="mixture_w", mixture=manifests.mixture(part), citation=""))
+        found = citing.entries(
+            citing.cited(made(tmp_path, name="mixture_w", mixture=manifests.mixture(part), citation=""))
+        )
         assert [entry.key for entry in found] == [
             "meadow-mixture_w-1.0.0",
             "meadow-ward-1.2.0",
