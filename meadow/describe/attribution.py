@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from meadow.core.licenses import KNOWN, License
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from meadow.core.row import arrow_schema
 
 #: The columns of the file. `question_license` is that of a part, where it is known apart from the whole.
 COLUMNS: Mapping[str, str] = {
@@ -54,9 +56,7 @@ def write(
     terms: Mapping[str, License] | None = None,
     changes: Mapping[str, str] | None = None,
 ) -> int:
-    """Writes the credits of all rows whose licence asks for attribution, in the order of the rows.
-
-    The same rows give the same bytes. Memory does not grow with their number.
+    """Writes the credits of all rows whose licence asks for attribution, in their order and in flat memory.
 
     Args:
         files: Parquet files of built datasets, or of a mixture of them.
@@ -67,11 +67,6 @@ def write(
     Returns:
         How many rows need credit.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from meadow.core.row import arrow_schema
-
     schema = arrow_schema(COLUMNS)
     count = 0
     # A dictionary of texts that do not come twice is work for nothing.
@@ -98,8 +93,6 @@ class _Credits:
     """Columns of credits out of columns of rows, a batch at a time."""
 
     def __init__(self, terms: Mapping[str, License], changes: Mapping[str, str]) -> None:
-        import pyarrow as pa
-
         licenses = [terms.get(spdx) or License.of(spdx) for spdx in sorted({*KNOWN, *terms})]
         self._ids = pa.array([each.id for each in licenses], pa.string())
         self._urls = pa.array([each.url or None for each in licenses], pa.string())
@@ -110,9 +103,6 @@ class _Credits:
         self._changes = (CHANGES, *said.values())
 
     def of(self, files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
         for file in files:
             with pq.ParquetFile(file) as rows:
                 title = "page" if "page" in rows.schema_arrow.names else "input"
@@ -127,9 +117,6 @@ class _Credits:
                         yield self._batch(batch, at, schema)
 
     def _batch(self, batch: pa.RecordBatch, at: pa.Array, schema: pa.Schema) -> pa.RecordBatch:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         nothing = pa.nulls(batch.num_rows, pa.string())
         column = dict(zip(batch.schema.names, batch.columns, strict=True))
         title = _plain(column["page"] if "page" in column else _first_line(column["input"]))
@@ -160,9 +147,6 @@ class _Credits:
 
     def _kinds(self, at: pa.Array, part_at: pa.Array, source: pa.Array) -> tuple[pa.StructArray, pa.Array]:
         """What rows of the same licences and source have in common, and of which kind each row is."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         licenses, sources = len(self._named) + 1, len(self._sources)
         # One number out of three; a part without a licence, or one that nobody knows, is the last.
         part_at = pc.fill_null(part_at, licenses - 1).cast(pa.int64())
@@ -184,24 +168,18 @@ class _Credits:
 
 def _around(before: str, values: pa.Array, after: str) -> pa.Array:
     """The values between two texts, and nothing where there is no value or an empty one."""
-    import pyarrow.compute as pc
-
     whole = pc.binary_join_element_wise(before, values, after, "")
     return pc.if_else(pc.fill_null(pc.equal(values, ""), True), "", whole)
 
 
 def _plain(values: pa.Array) -> pa.Array:
     """Texts on one line and without control characters, which odd names hold."""
-    import pyarrow.compute as pc
-
     if pc.fill_null(pc.utf8_is_printable(values), True).true_count == len(values):
         return values
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(values, r"[\s\pC]+", " "))
 
 
 def _first_line(texts: pa.Array) -> pa.Array:
-    import pyarrow.compute as pc
-
     start = pc.utf8_ltrim_whitespace(pc.utf8_slice_codeunits(texts, 0, _TITLE + 1))
     line = pc.list_element(pc.split_pattern(start, "\n", max_splits=1), 0)
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(line, 0, _TITLE - 3), "...", "")
@@ -210,9 +188,6 @@ def _first_line(texts: pa.Array) -> pa.Array:
 
 def _people(authors: pa.ListArray) -> pa.Array:
     """Authors as text: ``name (address); name (address)``."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     people = authors.flatten()
     names, urls = (_plain(pc.struct_field(people, name)) for name in ("name", "url"))
     texts = pc.binary_join_element_wise(names.fill_null(NO_AUTHOR), _around(" (", urls, ")"), "")

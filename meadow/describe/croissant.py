@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pyarrow.parquet as pq
 import yaml
 
 from meadow.core.manifest import FunnelStage, Manifest
@@ -101,8 +102,6 @@ def write(folder: Path, manifest: Manifest, prose: Mapping[str, str], path: Path
 
 def _dates(files: Iterable[Path]) -> tuple[str, str] | None:
     """The oldest and newest `source_date`, from the footers of Parquet files: no row is read."""
-    import pyarrow.parquet as pq
-
     known = re.compile(r"\d{4}(-\d\d(-\d\d)?)?")
     found: list[str] = []
     for path in files:

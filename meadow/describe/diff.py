@@ -14,18 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from meadow.core.manifest import Manifest
-from meadow.core.store import StoreError, version_key
+from meadow.core.store import Store, StoreError, version_key
 from meadow.describe.hashing import hashes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from meadow.core.store import Store
 
 #: Rows decoded at once; long texts of more than that would show in memory.
 _BATCH = 1_000
@@ -69,9 +66,6 @@ class Difference:
     what is not there.
 
     Attributes:
-        name: The dataset.
-        old: One version.
-        new: The other.
         sample: Whether they were built from the embedded sample.
         splits: Rows per split; None where a version has no such split.
         added: Rows whose id only the new version has.
@@ -81,9 +75,7 @@ class Difference:
         moved: Rows of both that are in another split now: (old split, new split, rows), most first.
         columns: Columns whose type changed, that are new, or gone.
         changed_columns: Rows with another value, per column, most first.
-        added_rows: The first rows added, in the order of the files.
-        removed_rows: The first rows removed.
-        moved_rows: The first rows moved.
+        added_rows: The first rows added, in the order of the files; so are those removed and moved.
         changed_rows: Changed rows, so that every changed column occurs as far as the limit allows.
         licenses: Rows per licence.
         funnel: Rows read, kept, and left out per reason (``left out: REASON``).
@@ -198,8 +190,6 @@ class RowFiles:
     """The rows of one version, by number: those of its files in order, one after the other."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
-        import pyarrow.parquet as pq
-
         self.manifest = manifest
         self.paths: list[Path] = []
         #: The split of each file, and rows per split.
@@ -233,8 +223,6 @@ class RowFiles:
 
     def read(self, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Whole rows, by their numbers; reads the row groups that they lie in."""
-        import pyarrow.parquet as pq
-
         wanted = np.unique(np.array(list(rows), np.int64))
         found: dict[int, dict[str, Any]] = {}
         start = 0
@@ -256,8 +244,6 @@ class RowFiles:
     @contextlib.contextmanager
     def _reading(self, path: Path) -> Iterator[None]:
         """Turns errors of Parquet files into one that names the dataset and the remedy."""
-        import pyarrow as pa
-
         try:
             yield
         except (OSError, pa.ArrowException, LookupError) as error:
@@ -271,8 +257,6 @@ class RowFiles:
 
 def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of a Parquet file, those that it has, in flat memory."""
-    import pyarrow.parquet as pq
-
     # Pre-buffering would hold whole columns, compressed, until the file is read.
     with pq.ParquetFile(path, pre_buffer=False) as file:
         there = [name for name in columns if name in file.schema_arrow.names]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.compute as pc
 
 #: Added to each element's hash by its place (2^64 divided by the golden ratio, as in SplitMix64), so that
 #: the order of elements counts; and what stands for null.
@@ -24,9 +21,6 @@ def hashes(array: pa.Array, seed: int = 0) -> np.ndarray:
     Returns:
         uint64, one for each value.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = array.type
     if pa.types.is_struct(kind):
         found = np.full(len(array), _STEP, np.uint64)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -96,33 +98,23 @@ def export_anki(
         templates=[{"name": "Question and answer", "qfmt": _FRONT, "afmt": _BACK}],
         css=_CSS,
     )
-    written = 0
-
-    def counted() -> Iterator[genanki.Note]:
-        nonlocal written
-        for note in _notes(rows, name, model):
-            written += 1
-            yield note
-
-    write_package([streaming_deck(_stable_number(f"deck {name}"), name, model, counted())], path, modified)
-    return written
-
-
-def streaming_deck(
-    deck_id: int, name: str, model: genanki.Model, notes: Iterable[genanki.Note]
-) -> genanki.Deck:
-    """A deck that takes its notes one by one while it is written."""
-    import genanki
 
     class StreamingDeck(genanki.Deck):
+        """Takes its notes one by one while it is written, and counts them."""
+
+        written = 0
+
         def write_to_db(self, cursor: sqlite3.Cursor, timestamp: float, id_gen: Iterator[int]) -> None:
             super().write_to_db(cursor, timestamp, id_gen)
-            for note in notes:
+            for self.written, note in enumerate(_notes(rows, name, model), 1):
                 note.write_to_db(cursor, timestamp, self.deck_id, id_gen)
+            if not self.written:
+                raise ValueError(f"{name} cannot be exported to Anki: it has no rows")
 
-    deck = StreamingDeck(deck_id, name)
+    deck = StreamingDeck(_stable_number(f"deck {name}"), name)
     deck.add_model(model)
-    return deck
+    write_package([deck], path, modified)
+    return deck.written
 
 
 def write_package(
@@ -147,22 +139,16 @@ def write_package(
             # The file is new and thrown away on failure: a journal protects nothing.
             connection.execute("PRAGMA journal_mode=OFF")
             connection.execute("PRAGMA synchronous=OFF")
-            genanki.Package(list(decks)).write_to_db(
-                connection.cursor(), modified, itertools.count(modified * 1000)
-            )
+            ids = itertools.count(modified * 1000)
+            genanki.Package(list(decks)).write_to_db(connection.cursor(), modified, ids)
             connection.commit()
         whole = Path(folder) / "whole.apkg"
         with zipfile.ZipFile(whole, "w") as archive:
-            with (
-                _member(archive, "collection.anki2", database.stat().st_size) as out,
-                database.open("rb") as source,
-            ):
-                while chunk := source.read(2**20):
-                    out.write(chunk)
-            names = ", ".join(f'"{at}": "{file}"' for at, file in enumerate(media))
-            with _member(archive, "media") as out:
-                out.write(f"{{{names}}}".encode())
-            for at, content in enumerate(media.values()):
+            size = database.stat().st_size
+            with _member(archive, "collection.anki2", size) as out, database.open("rb") as source:
+                shutil.copyfileobj(source, out, 2**20)
+            names = json.dumps({str(at): file for at, file in enumerate(media)}, ensure_ascii=False)
+            for at, content in {"media": names.encode(), **dict(enumerate(media.values()))}.items():
                 with _member(archive, str(at)) as out:
                     out.write(content)
         whole.replace(path)
@@ -187,7 +173,6 @@ def text_to_html(text: str) -> str:
 def _notes(rows: Iterable[Mapping[str, Any]], name: str, model: genanki.Model) -> Iterator[genanki.Note]:
     import genanki
 
-    count = 0
     for row in rows:
         missing = [column for column in NEEDED if not isinstance(row.get(column), str)]
         if missing:
@@ -195,20 +180,16 @@ def _notes(rows: Iterable[Mapping[str, Any]], name: str, model: genanki.Model) -
                 f"{name} cannot be exported to Anki: its rows have no text in {', '.join(missing)}. "
                 "A deck is made of questions (input) and answers (output); choose a dataset that has both."
             )
-        count += 1
         fields = [text_to_html(_question(row)), text_to_html(row["output"]), _source(row), escape(row["id"])]
         guid = genanki.guid_for("meadow", name, row["id"])
         yield genanki.Note(model, fields, guid=guid, tags=_tags(row))
-    if not count:
-        raise ValueError(f"{name} cannot be exported to Anki: it has no rows")
 
 
 def _question(row: Mapping[str, Any]) -> str:
     parts = []
     instruction, question = row.get("instruction") or "", row["input"]
-    if instruction and (
-        not question.strip() or row.get("task", "question-answering") not in _SELF_EXPLAINING
-    ):
+    explained = question.strip() and row.get("task", "question-answering") in _SELF_EXPLAINING
+    if instruction and not explained:
         parts.append(instruction)
     if question.strip():
         parts.append(question)
@@ -264,22 +245,16 @@ def _blocks(text: str) -> Iterator[str]:
     lines = text.split("\n")
     at = 0
     while at < len(lines):
-        if not lines[at].strip():
-            at += 1
-            continue
-        end = at
         fence = _FENCE.fullmatch(lines[at])
-        if fence:
-            closing_line = next((i for i in range(at + 1, len(lines)) if lines[i].strip() == fence[1]), None)
-            if closing_line is not None:
-                code = escape("\n".join(lines[at + 1 : closing_line]), quote=False)
-                yield f"<pre><code>{code}</code></pre>"
-                at = closing_line + 1
-                continue
-        while end < len(lines) and lines[end].strip():
-            end += 1
-        yield _block(lines[at:end])
-        at = end
+        ends = (i for i in range(at + 1, len(lines)) if fence and lines[i].strip() == fence[1])
+        if (end := next(ends, 0)) > 0:
+            code = escape("\n".join(lines[at + 1 : end]), quote=False)
+            yield f"<pre><code>{code}</code></pre>"
+        else:
+            end = next((i for i in range(at, len(lines)) if not lines[i].strip()), len(lines))
+            if end > at:
+                yield _block(lines[at:end])
+        at = end + 1
 
 
 def _block(lines: list[str]) -> str:
@@ -311,11 +286,7 @@ def _list(lines: list[str], math: bool) -> str:
     numbers = [item[2] for item in items if item]
     kind = "ul" if numbers[0] is None else "ol"
     start = f' start="{numbers[0]}"' if kind == "ol" and numbers[0] != "1" else ""
-    body = "".join(
-        f"<li>{_words(line[item.end() :], math)}</li>"
-        for line, item in zip(lines, items, strict=True)
-        if item
-    )
+    body = "".join(f"<li>{_words(_ITEM.sub('', line, count=1), math)}</li>" for line in lines)
     return f"<{kind}{start}>{body}</{kind}>"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meadow.core.manifest import Funnel, Lengths, Manifest
 from meadow.describe.cards.markdown import printable, share
@@ -19,6 +19,13 @@ _MOST_REASONS = 11
 _BIN = 2**0.25
 _INK, _MUTED, _RULE = "#1f2328", "#59636e", "#d1d9e0"
 _INPUT, _OUTPUT, _KEPT, _DROPPED = "#1f6fb4", "#c2570c", "#2f7d4f", "#8b95a1"
+_STYLE: dict[Any, Any] = {
+    **{"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9, "axes.axisbelow": True},
+    **{"axes.titlecolor": _INK, "axes.titlelocation": "left", "axes.titlesize": 10},
+    **{f"axes.spines.{side}": False for side in ("top", "right", "left")},
+    **{f"{axis}tick.{which}.size": 0 for axis in "xy" for which in ("major", "minor")},
+    **{"axes.edgecolor": _RULE, "xtick.color": _MUTED, "ytick.color": _MUTED},
+}
 
 
 def plot(manifest: Manifest) -> bytes:
@@ -50,7 +57,7 @@ def plot(manifest: Manifest) -> bytes:
     height = max(3.4, 1.4 + 0.3 * (len(named) + 1))
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
+        matplotlib.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", message="Glyph")  # a reason in a script that the font lacks
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
         figure = Figure(figsize=(10, height), facecolor="white", layout=layout)
@@ -74,31 +81,17 @@ def _use_own_font(figure: Figure) -> None:
         text.get_fontproperties().set_file(str(font))
 
 
-def _tidy(axes: Axes) -> None:
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_RULE)
-    axes.tick_params(colors=_MUTED, length=0, which="both")
-    axes.set_axisbelow(True)
-
-
 def _draw_lengths(axes: Axes, lengths: Mapping[str, Lengths]) -> None:
-    _tidy(axes)
-    axes.set_title("Length of texts, characters (log scale)", color=_INK, loc="left", fontsize=10)
-    drawn = False
-    for field, color in (("input", _INPUT), ("output", _OUTPUT)):
-        if field not in lengths:
-            continue
+    axes.set_title("Length of texts, characters (log scale)")
+    colors = {"input": _INPUT, "output": _OUTPUT}
+    drawn = [field for field in colors if field in lengths and any(n for _, n in lengths[field].histogram)]
+    for field in drawn:
+        color, median = colors[field], lengths[field].p50
         counts, edges = _stairs(sorted(lengths[field].histogram))
-        if not any(counts):
-            continue
-        median = lengths[field].p50
-        label = f"{field}, median {median:,}"
         axes.stairs(counts, edges, fill=True, color=color, alpha=0.22)
-        axes.stairs(counts, edges, color=color, linewidth=1.4, label=label)
+        axes.stairs(counts, edges, color=color, linewidth=1.4, label=f"{field}, median {median:,}")
         if median:
             axes.vlines(median, 0, max(counts), color=color, linewidth=1, linestyle=(0, (4, 3)))
-        drawn = True
     if not drawn:
         axes.set_xticks([])
         axes.set_yticks([])
@@ -141,22 +134,15 @@ def _stairs(bins: Sequence[tuple[float, int]]) -> tuple[list[int], list[float]]:
 
 
 def _draw_funnel(axes: Axes, funnel: Funnel, left_out: Sequence[tuple[str, int]]) -> None:
-    _tidy(axes)
     read = funnel.read
-    axes.set_title(f"What became of {read:,} rows read", color=_INK, loc="left", fontsize=10)
+    axes.set_title(f"What became of {read:,} rows read")
     bars = [("kept", funnel.kept, _KEPT), *((reason, n, _DROPPED) for reason, n in left_out)]
     most = max(n for _, n, _ in bars) or 1
     for at, (_, count, color) in enumerate(bars):
         axes.barh(at, count, height=0.68, color=color)
-        axes.text(
-            count + most * 0.012,
-            at,
-            f"{count:,}  ({share(count, read)})",
-            va="center",
-            color=_INK,
-            fontsize=8.5,
-            parse_math=False,
-        )
+        said = f"{count:,}  ({share(count, read)})"
+        place = count + most * 0.012
+        axes.text(place, at, said, va="center", color=_INK, fontsize=8.5, parse_math=False)
     labels = [printable(name if len(name) <= 38 else f"{name[:36].rstrip()}...") for name, _, _ in bars]
     axes.set_yticks(range(len(bars)), labels, color=_INK, parse_math=False)
     # Downwards, and with room for six bars at least: one bar alone would fill the panel.

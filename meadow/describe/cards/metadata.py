@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from meadow.core.manifest import Manifest
 from meadow.describe.cards.frontmatter import CardKind
 from meadow.describe.cards.markdown import hexadecimal, is_url, slug
 
-#: Licence identifiers: the table "Licenses" in the Hub's documentation (huggingface/hub-docs,
-#: docs/hub/repositories-licenses.md). Any other is a metadata error there, ``cc-by-sa-2.5`` for one,
-#: and is given as ``other`` with a `license_name`.
-HUB_LICENSES = frozenset(
-    """
-    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
-    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0
-    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0
-    cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
-    creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gemma gfdl
-    gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 lppl-1.3c mit mpl-2.0 ms-pl ncsa
-    odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 other pddl postgresql unknown unlicense wtfpl zlib
-    """.split()
-)
-
-#: The text tasks among the task categories (huggingface.js, packages/tasks/src/pipelines.ts).
-HUB_TASKS = frozenset(
-    """
-    feature-extraction fill-mask multiple-choice other question-answering sentence-similarity
-    summarization table-question-answering text-classification text-generation text-retrieval
-    token-classification translation zero-shot-classification
-    """.split()
-)
-
-#: Size categories with the number of rows that each ends below, smallest first. The Hub has larger ones.
-HUB_SIZES = {
-    "n<1K": 10**3,
-    "1K<n<10K": 10**4,
-    "10K<n<100K": 10**5,
-    "100K<n<1M": 10**6,
-    "1M<n<10M": 10**7,
-    "10M<n<100M": 10**8,
-    "100M<n<1B": 10**9,
-    "1B<n<10B": math.inf,
-}
+_HUB = yaml.safe_load(Path(__file__).with_name("hub.yaml").read_text(encoding="utf-8"))
+#: What the Hub accepts: licences, tasks, and sizes with the number of rows that each ends below.
+HUB_LICENSES, HUB_TASKS = frozenset(_HUB["licenses"].split()), frozenset(_HUB["tasks"].split())
+HUB_SIZES: dict[str, float] = _HUB["sizes"]
 
 _LICENSE = ("license", "license_name", "license_link")
 _TAGS = ("medical", "instruction-tuning", "meadow")
