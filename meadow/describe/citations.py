@@ -245,14 +245,14 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
 
     if existing is not None and not existing.startswith(_MARK):
         return existing
-    (main, *_) = [*entries(paper()), None]
+    main = entries(paper())[:1]
     references = [_version_reference(manifest) for manifest in manifests]
     sources = entries(*(manifest.citation for manifest in manifests))
-    keys = {entry.key.lower() for entry in (main,) if entry}
+    keys = {entry.key.lower() for entry in main}
     references += [_reference(entry) for entry in sources if entry.type and entry.key.lower() not in keys]
     data: dict[str, Any] = yaml.safe_load(_CFF.read_text(encoding="utf-8"))
-    if main is not None:
-        data["preferred-citation"] = _reference(main)
+    for entry in main:
+        data["preferred-citation"] = _reference(entry)
     if references:
         data["references"] = references
     # Lines without end: a title that is folded reads as badly in a difference as in the file.

@@ -35,13 +35,7 @@ _SELF_EXPLAINING = frozenset(("question-answering", "multiple-choice"))
 _FRONT = "{{Question}}"
 # Attribution belongs on the card. A footer is what HTML has for it, and our own flashcards source skips it.
 _BACK = "{{FrontSide}}\n\n<hr id=answer>\n\n{{Answer}}\n\n{{#Source}}<footer>{{Source}}</footer>{{/Source}}"
-_CSS = (
-    ".card { font-family: sans-serif; font-size: 18px; text-align: left; color: black; background: white; "
-    "max-width: 45em; margin: 0 auto; }\n"
-    "footer { margin-top: 2em; font-size: 12px; color: gray; }\n"
-    "table { border-collapse: collapse; }\nth, td { border: 1px solid gray; padding: 2px 6px; }\n"
-    "pre { overflow-x: auto; }\n"
-)
+_CSS = Path(__file__).with_suffix(".css")
 
 # Characters that Anki's file format or HTML cannot carry; \x1f parts the fields of a note.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufdd0-\ufdef\ufffe\uffff]")
@@ -96,7 +90,7 @@ def export_anki(
         f"Meadow ({name})",
         fields=[{"name": field} for field in ("Question", "Answer", "Source", "Id")],
         templates=[{"name": "Question and answer", "qfmt": _FRONT, "afmt": _BACK}],
-        css=_CSS,
+        css=_CSS.read_text(encoding="utf-8"),
     )
 
     class StreamingDeck(genanki.Deck):

@@ -34,8 +34,8 @@ from meadow.core.manifest import (
 from meadow.core.options import BuildOptions
 from meadow.core.row import COLUMNS, content_hash, encode
 from meadow.core.store import Store, StoreError
+from meadow.describe.report import warnings
 from meadow.describe.report.gather import gather
-from meadow.describe.report.warnings import warnings
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing, reading, writing
 from meadow.mix.lock import LOCK

@@ -25,8 +25,8 @@ class CardKind:
     """
 
     owned: tuple[str, ...]
-    tags: frozenset[str]
-    blocks: frozenset[str]
+    tags: tuple[str, ...]
+    blocks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

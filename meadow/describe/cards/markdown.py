@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
 
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&'()+,;=%-]*[A-Za-z0-9_~/#=%-]")
 _MARKUP = re.compile(r"[\\`*\[\]~$|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -82,12 +81,6 @@ def tame(content: str) -> str:
         line.replace("<!--", "&lt;!--") if MARKER.fullmatch(line.strip()) else line
         for line in content.split("\n")
     )
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are words, the others numbers."""
-    rule = ["---" if at < left else "---:" for at in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
 def size(count: int) -> str:

@@ -17,13 +17,6 @@ from meadow.describe.cards.templates import render_markdown
 #: The markers around each kind of part; text has none.
 _MARKS = {"block": ("begin", "end"), "words": ("words", "end-words")}
 _RECORD = re.compile(r"^Sections written: ([a-z0-9 -]*)$", re.MULTILINE)
-_NOTICE = """\
-<!--
-Meadow wrote this card. Blocks between "meadow:begin" and "meadow:end" are generated: edits there
-are lost with the next build. Edit or delete sections of words, and write between them, as you
-like: a build keeps that. It replaces its own YAML keys and keeps yours.
-Sections written: {sections}
--->"""
 _BROKEN = "The YAML that stood at the top of this card could not be read. Repair it and move it back:"
 
 
@@ -83,7 +76,7 @@ def merge_cards(kind: CardKind, card: str, existing: str) -> str:
         return card
     block, body = frontmatter.split(card)
     fresh = [part for part in _parse(body) if part.kind != "text"]
-    made = kind.blocks | {part.name for part in fresh if part.kind == "block"}
+    made = {*kind.blocks} | {part.name for part in fresh if part.kind == "block"}
     return _put_together(kind, frontmatter.load(block), fresh, made, existing)
 
 
@@ -140,7 +133,8 @@ def _fresh(body: str, words: str) -> tuple[list[CardPart], set[str]]:
                 own.append((section, content))
     made = {part.name for _, part in waiting}
     found = sections(words) if words.strip() else own
-    parts = [CardPart("block", "notice", _NOTICE.format(sections=" ".join(name for name, _ in found)))]
+    notice = render_markdown("notice.md.j2", sections=" ".join(name for name, _ in found))
+    parts = [CardPart("block", "notice", notice.strip())]
     for name, content in found:
         parts.append(CardPart("words", name, content, _digest(content)))
         last = max((at for at, (section, _) in enumerate(waiting, 1) if section == name), default=0)

@@ -13,41 +13,18 @@ from meadow.core.manifest import Manifest
 from meadow.describe.cards.frontmatter import CardKind
 from meadow.describe.cards.markdown import hexadecimal, is_url, slug
 
-_HUB = yaml.safe_load(Path(__file__).with_name("hub.yaml").read_text(encoding="utf-8"))
+_FILE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 #: What the Hub accepts: licences, tasks, and sizes with the number of rows that each ends below.
-HUB_LICENSES, HUB_TASKS = frozenset(_HUB["licenses"].split()), frozenset(_HUB["tasks"].split())
-HUB_SIZES: dict[str, float] = _HUB["sizes"]
-
-_LICENSE = ("license", "license_name", "license_link")
+HUB_LICENSES, HUB_TASKS = frozenset(_FILE["licenses"].split()), frozenset(_FILE["tasks"].split())
+HUB_SIZES: dict[str, float] = _FILE["sizes"]
+#: The cards of datasets, mixtures and collections, and those of models.
+DATASET, MODEL = (
+    CardKind(*(tuple(_FILE[kind][what].split()) for what in ("owned", "tags", "blocks")))
+    for kind in ("dataset", "model")
+)
 _TAGS = ("medical", "instruction-tuning", "meadow")
 #: Tags by the property of a manifest that they stand for.
 _CONDITIONAL = {"sample": "sample", "test_only": "test-only"}
-
-#: The cards of datasets, mixtures and collections.
-DATASET = CardKind(
-    owned=(
-        *("pretty_name", "language", *_LICENSE, "size_categories", "task_categories", "tags", "configs"),
-        "dataset_info",
-    ),
-    tags=frozenset((*_TAGS, *_CONDITIONAL.values())),
-    blocks=frozenset(
-        "notice summary splits lengths plot example funnel stages contamination duplicates privacy raw licences "
-        "citation releases checksums datasets loading incomplete parts not-in-meadow mixture-exams".split()
-    ),
-)
-
-#: The cards of fine-tuned models; those of a method go where a card becomes that of a merged model.
-MODEL = CardKind(
-    owned=(
-        *("language", *_LICENSE, "library_name", "pipeline_tag", "base_model", "base_model_relation"),
-        *("datasets", "tags"),
-    ),
-    tags=frozenset((
-        *("medical", "meadow", "instruction-tuning", "not-for-clinical-use", "sample-data", "merged"),
-        *("full-fine-tuning", "lora", "lora-8bit", "qlora"),
-    )),
-    blocks=frozenset("notice summary lineage data exams numbers losses licences settings versions".split()),
-)  # fmt: skip
 
 
 def dataset_metadata(manifest: Manifest) -> dict[str, Any]:

@@ -4,8 +4,7 @@ The page is one file that loads nothing: its content security policy forbids eve
 script are admitted by their hashes. Which view is shown follows from the address alone (``:target``), so
 it works without the script, which only offers to choose the theme.
 
-`gather` reads facts out of manifests and Parquet files, `warnings` says what must be known first, `svg` measures
-pictures; the templates say all the rest.
+`gather` reads facts out of manifests and Parquet files, `svg` measures pictures, the templates say the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,12 @@ from typing import Any
 import jinja2
 
 from meadow.core.licenses import QUESTIONS
-from meadow.core.manifest import FunnelStage
+from meadow.core.manifest import FunnelStage, Manifest, MixtureRecord
 from meadow.core.store import Store
 from meadow.describe.cards import markdown
 from meadow.describe.cards.templates import FOLDER, count, environment
 from meadow.describe.report import svg
 from meadow.describe.report.gather import MOST, Facts, Gathered, gather
-from meadow.describe.report.warnings import NOT_DONE, warnings
 
 #: The page's name in the output folder.
 PAGE = "report.html"
@@ -39,6 +37,12 @@ _STAGES = {
     **{name: name.capitalize() for name in ("source", "quality", "language", "privacy", "contamination")},
     **{name: name.capitalize() for name in ("duplicates", "conditions", "sampling", "groups")},
     "license": "Licence",
+}
+#: What a dataset that a check did not see is said to be, by the check's key in its manifest.
+_NOT_DONE = {
+    "contamination": "Not checked against exams",
+    "privacy": "Not screened for private details",
+    "duplicates": "Not searched for duplicates",
 }
 #: What hides, turns or breaks text: controls but tab and newline, direction marks, noncharacters.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
@@ -172,7 +176,7 @@ def _view(facts: Facts, identity: str) -> dict[str, Any]:
     for spdx in m.license_ids:
         evidence.setdefault(m.terms(spdx).evidence.strip(), []).append(spdx)
     # What was done to the rows of a mixture, its parts say.
-    hidden = {key for key in NOT_DONE if m.mixture and not getattr(m, key)}
+    hidden = {key for key in _NOT_DONE if m.mixture and not getattr(m, key)}
     hidden |= {key for key, there in (("lengths", lengths), ("mixture", m.mixture)) if not there}
     mixture: Mapping[str, Any] = m.mixture.model_dump(mode="json", exclude_unset=True) if m.mixture else {}
     return {
@@ -199,3 +203,67 @@ def _view(facts: Facts, identity: str) -> dict[str, Any]:
         "evidence": evidence,
         "written": [file for split in m.splits.values() for file in split.files[:300]],
     }
+
+
+def warnings(facts: Facts) -> list[str]:
+    """What somebody must know before they use a dataset, the gravest first."""
+    m = facts.manifest
+    found = []
+    if m.sample:
+        found.append("Built from the embedded sample: small texts written for tests, not the real data.")
+    if m.test_only:
+        found.append("An exam: for scoring models, never for training them.")
+    if m.mixture:
+        found += _of_parts(m.mixture)
+    else:
+        if not m.test_only:
+            found += _of_exams(m)
+        found += _of_screens(m)
+    unsettled = [spdx for spdx in m.license_ids if not m.terms(spdx).settled]
+    if unsettled:
+        found.append(f"Unsettled licence: {', '.join(unsettled)}.")
+    written = [spdx for spdx in m.license_ids if m.terms(spdx).output_terms]
+    if written:
+        found.append(f"Written by a model whose terms may bind: {', '.join(written)}.")
+    return [*found, *facts.problems]
+
+
+def _of_parts(mixture: MixtureRecord) -> list[str]:
+    """What the builds of a mixture's parts left open: a mixture is drawn from them, not checked again."""
+    about: dict[str, list[str]] = {}
+    for name, rows in mixture.exam_rows.items():
+        held = "Rows that hold exam items were flagged and are in it"
+        about.setdefault(held, []).append(f"{rows} of {name}")
+    for part in mixture.parts:
+        for key, none in _NOT_DONE.items():
+            if getattr(part, key).policy in (None, "off"):
+                about.setdefault(none, []).append(part.dataset)
+            for why in part.contamination.unchecked if key == "contamination" else ():
+                about.setdefault(f"Not checked against an exam: {why}", []).append(part.dataset)
+    return [f"{words} ({', '.join(dict.fromkeys(names))})." for words, names in about.items()]
+
+
+def _of_exams(m: Manifest) -> Iterator[str]:
+    checked = m.contamination
+    if checked is None or checked.policy == "off":
+        yield f"{_NOT_DONE['contamination']}."
+        return
+    yield from (f"Not checked against an exam: {why}" for why in checked.unchecked)
+    samples = sorted({exam.exam for exam in checked.exams if exam.sample})
+    if samples:
+        yield f"Checked against samples of exams only, not the real ones: {', '.join(samples)}."
+    if checked.policy == "flag" and any(exam.rows_hit for exam in checked.exams):
+        yield "Rows that hold exam items were flagged and are still in it."
+
+
+def _of_screens(m: Manifest) -> Iterator[str]:
+    if m.privacy is None or m.privacy.policy == "off":
+        yield f"{_NOT_DONE['privacy']}."
+    elif m.privacy.policy == "flag" and m.privacy.rows:
+        yield "Details that may be private were flagged and are still in it."
+    if m.test_only:
+        return  # exams stay as they were published
+    if m.duplicates is None or m.duplicates.policy == "off":
+        yield f"{_NOT_DONE['duplicates']}."
+    elif m.duplicates.policy == "flag" and m.duplicates.clusters:
+        yield "Duplicates were flagged and are still in it."

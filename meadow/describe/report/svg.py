@@ -38,12 +38,9 @@ def funnel(found: Funnel, steps: Sequence[tuple[str, FunnelStage]]) -> dict[str,
         drawn.append((name, said, [(0, went, "on"), (min(went, 100 - lost), lost, "lost")]))
     share = max(100 * kept / whole, 0.6 if kept else 0)
     drawn.append(("Kept", f"{kept:,} ({percent(kept, read)})", [(0, share, "kept")]))
-    lost = [f"{name} leaves out {step.read - step.kept:,}" for name, step in steps if step.read > step.kept]
-    told = "; ".join(lost) or "nothing is left out"
     return {
         "height": _STEP * len(drawn),
-        "title": f"Funnel: {read:,} rows read, {kept:,} kept",
-        "told": f"Of {read:,} rows read, {told}; {kept:,} are kept.",
+        "lost": [(name, step.read - step.kept) for name, step in steps if step.read > step.kept],
         "steps": [
             {"top": number * _STEP, "name": name, "said": said, "bars": bars}
             for number, (name, said, bars) in enumerate(drawn)
@@ -71,13 +68,9 @@ def histograms(every: dict[str, Lengths]) -> dict[str, dict[str, Any]]:
             }
             for edge, count in lengths.histogram
         ]
-        told = (
-            f"{sum(count for _, count in lengths.histogram):,} texts, median {lengths.p50:,}, 95 in 100 are at most "
-            f"{lengths.p95:,}, longest {lengths.max:,} {lengths.unit}."
-        )
         ticks = [(place(tick), f"{tick:,.0f}") for tick in _ticks(low, high)]
         return {
-            **{"most": most, "base": _PLOT + 20, "told": told, "bins": bins, "ticks": ticks},
+            **{"most": most, "base": _PLOT + 20, "bins": bins, "ticks": ticks},
             "median": place(lengths.p50),
         }
 
