@@ -59,7 +59,7 @@ def write(
     """Writes the credits of all rows whose licence asks for attribution, in their order and in flat memory.
 
     Args:
-        files: Parquet files of built datasets, or of a mixture of them.
+        files: Parquet files of built datasets or mixtures.
         path: The file to write; it has no rows where none needs credit.
         terms: Licences by id, as a manifest's ``license_terms``; `KNOWN` has the others.
         changes: By source, which is what ids begin with: what it does to its texts; else `CHANGES`.

@@ -148,11 +148,9 @@ def _tex(value: object) -> str:
 def version_entry(manifest: Manifest | PartTaken) -> str:
     """The BibTeX entry of one version of a dataset; of a part, by its entry in the mixture's manifest."""
     name = manifest.name if isinstance(manifest, Manifest) else manifest.dataset
-    lines = {
-        "title": f"{{Medical Meadow}}: {_tex(name)}, version {_tex(manifest.version)}",
-        "author": f"{{{CONTRIBUTORS}}}",
-        "version": _tex(manifest.version),
-    }
+    version = _tex(manifest.version)
+    title = f"{{Medical Meadow}}: {_tex(name)}, version {version}"
+    lines = {"title": title, "author": f"{{{CONTRIBUTORS}}}", "version": version}
     notes = ["Sample written for tests, not the real data"] if manifest.sample else []
     if isinstance(manifest, Manifest):
         rows = f"{manifest.rows:,} rows".replace(",", "{,}")
@@ -186,10 +184,8 @@ def cited(manifest: Manifest) -> str:
 def credit(manifest: Manifest) -> str:
     """Says which licences of a version's rows ask for credit, and where it is ready; empty where none does."""
     asking = [spdx for spdx in manifest.license_ids if manifest.terms(spdx).attribution]
-    if not asking:
-        return ""
-    many = "asks" if len(asking) == 1 else "ask"
-    return f"{', '.join(asking)} {many} for credit row by row, which no citation gives: {ATTRIBUTION} has it ready"
+    said = f"{', '.join(asking)} {'asks' if len(asking) == 1 else 'ask'} for credit row by row"
+    return f"{said}, which no citation gives: {ATTRIBUTION} has it ready" if asking else ""
 
 
 def gather(
@@ -199,7 +195,7 @@ def gather(
 
     Args:
         names: Datasets, sources, ``mixture:NAME``; ``all`` is all that is built.
-        store: Where built datasets lie.
+        store: The output folder.
         sources: Gives the sources' own BibTeX of a dataset that is not built, and may raise an error of its own.
         version: Of a single dataset, an older version, or its beginning.
 
@@ -260,15 +256,11 @@ def collection_cff(manifests: Sequence[Manifest], existing: str | None = None) -
 
 
 def _version_reference(manifest: Manifest) -> dict[str, Any]:
-    notes = f"rows_sha256 {manifest.rows_sha256[:16]}"
-    notes += ", a sample written for tests" if manifest.sample else ""
-    notes += f"; made from {manifest.homepage}" if _URL.fullmatch(manifest.homepage) else ""
+    sample = ", a sample written for tests" if manifest.sample else ""
+    made = f"; made from {manifest.homepage}" if _URL.fullmatch(manifest.homepage) else ""
     return {
-        "type": "data",
-        "title": f"Medical Meadow: {manifest.name}",
-        "authors": [{"name": CONTRIBUTORS}],
-        "version": manifest.version,
-        "notes": notes,
+        **{"type": "data", "title": f"Medical Meadow: {manifest.name}", "authors": [{"name": CONTRIBUTORS}]},
+        **{"version": manifest.version, "notes": f"rows_sha256 {manifest.rows_sha256[:16]}{sample}{made}"},
     }
 
 

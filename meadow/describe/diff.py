@@ -139,6 +139,7 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
     equal = before.rows_sha256 == after.rows_sha256  # the same rows, splits and order
     compared: dict[str, Any] = {"same": before.rows} if equal else _compare(*sides, max(0, limit))
     splits = dict.fromkeys((*before.splits, *after.splits))
+    raw = ({file.path: file.model_dump(exclude={"path"}) for file in m.raw} for m in (before, after))
     return Difference(
         name=name,
         old=before.version,
@@ -149,7 +150,7 @@ def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Diff
         licenses=_differing(before.licenses, after.licenses),
         funnel=_differing(_funnel(before), _funnel(after)),
         settings=_differing(_settings(before), _settings(after)),
-        raw=_differing(_raw(before), _raw(after)),
+        raw=_differing(*raw),
         release_notes=_notes(before, after),
         **compared,
     )
@@ -173,10 +174,6 @@ def _settings(manifest: Manifest) -> dict[str, Any]:
         **{f"filter {name}": value for name, value in filters.items()},
         **{f"built with {name}": version for name, version in manifest.built_with},
     }
-
-
-def _raw(manifest: Manifest) -> dict[str, Any]:
-    return {file.path: {"bytes": file.bytes, "sha256": file.sha256} for file in manifest.raw}
 
 
 def _notes(before: Manifest, after: Manifest) -> dict[str, str]:
@@ -339,12 +336,8 @@ def _moved(
 def _changed_row(
     before: Mapping[str, Any], after: Mapping[str, Any], columns: Mapping[str, int]
 ) -> ChangedRow:
-    found = [
-        Change(column, *_excerpts(before.get(column), after.get(column)))
-        for column in after
-        if column in columns and before.get(column) != after.get(column)
-    ]
-    return ChangedRow(after["id"], tuple(found))
+    changed = (name for name in after if name in columns and before.get(name) != after.get(name))
+    return ChangedRow(after["id"], tuple(Change(n, *_excerpts(before.get(n), after.get(n))) for n in changed))
 
 
 def _excerpts(before: Any, after: Any) -> tuple[str | None, str | None]:

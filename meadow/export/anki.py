@@ -114,15 +114,10 @@ def export_anki(
 def write_package(
     decks: Iterable[genanki.Deck], path: Path, modified: int, media: Mapping[str, bytes] | None = None
 ) -> None:
-    """Writes decks as one package, of which nothing is visible until it is whole.
+    """Writes decks, and media by file name, as one package, of which nothing is visible until it is whole.
 
     genanki's own writer leaves its database in the system's temporary folder, and dates the archive's members.
-
-    Args:
-        decks: What to write.
-        path: The package.
-        modified: Seconds since 1970; note ids are counted from it, too.
-        media: File name to content.
+    Note ids are counted from `modified`, too: seconds since 1970.
     """
     import genanki
 
@@ -149,13 +144,10 @@ def write_package(
 
 
 def text_to_html(text: str) -> str:
-    """Writes a row's text as HTML for a card.
+    """Writes a row's text, plain or Markdown, as HTML for a card; markup in it is text, too, and is escaped.
 
     Fenced code, tables, flat lists and quotes become elements where `meadow.parse.htmltext.html_to_text` would
     turn them back into the same text. Everything else stays as it is, line by line, indented as it was.
-
-    Args:
-        text: Plain text or Markdown; markup in it is text, too, and is escaped.
     """
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
     blocks = list(_blocks(text))

@@ -19,10 +19,10 @@ marker, stays in the card as text. Nothing here reads a clock, the network or a 
 
 How a card of any kind is made: a template of its body (``NAME.md.j2``, see
 `meadow.describe.cards.templates`) holds default words and, between the markers of blocks, what is
-generated. `make_card` fills it from a context, puts the words that are given in the place of its
+generated. `merge.make` fills it from a context, puts the words that are given in the place of its
 own, and merges the result with the card that is there::
 
-    make_card(MODEL, Path(__file__).with_name("card.md.j2"), {"run": run}, metadata, existing)
+    merge.make(MODEL, Path(__file__).with_name("card.md.j2"), {"run": run}, metadata, existing)
 
 The first argument says which YAML keys, tags and blocks are Meadow's: `DATASET` (of datasets,
 mixtures and collections) or `MODEL`. `merge_cards` merges a finished card with another copy of it.
@@ -32,7 +32,6 @@ from __future__ import annotations
 
 from meadow.describe.cards.dataset import collection_card, dataset_card, words_for
 from meadow.describe.cards.figure import plot
-from meadow.describe.cards.merge import make as make_card
 from meadow.describe.cards.merge import merge_cards, prose
 from meadow.describe.cards.metadata import DATASET, MODEL
 
@@ -41,7 +40,6 @@ __all__ = [
     "MODEL",
     "collection_card",
     "dataset_card",
-    "make_card",
     "merge_cards",
     "plot",
     "prose",

@@ -27,16 +27,13 @@ def dataset_card(manifest: Manifest, words: str, existing: str | None = None) ->
     """Makes the card of one dataset or mixture, for ``OUT/<name>/<version>/README.md``.
 
     Its YAML has one config, named like the dataset, whose `data_files` lie beside the card: the
-    folder by itself is a dataset that `datasets.load_dataset(folder, name)` loads.
+    folder by itself is a dataset that `datasets.load_dataset(folder, name)` loads. Merging the card
+    with itself changes nothing.
 
     Args:
         manifest: The dataset's manifest.
         words: Markdown, as in ``cards/<dataset>.md``; where empty, those of the template.
         existing: The card that is there, whose hand edits are kept.
-
-    Returns:
-        The card's text. The same arguments give the same text, and merging it with itself
-        changes nothing.
     """
     metadata = dataset_metadata(manifest)
     return merge.make(DATASET, "dataset.md.j2", _context(manifest, words), metadata, existing, words)
@@ -56,9 +53,6 @@ def collection_card(manifests: Iterable[Manifest], words: str, existing: str | N
         words: Markdown, as in ``cards/collection.md``; where empty, those of the template. YAML in
             front of it names the dataset that is the ``default``.
         existing: The card that is there, whose hand edits are kept.
-
-    Returns:
-        The card's text.
 
     Raises:
         ValueError: Two manifests have the same name.

@@ -11,7 +11,6 @@ from meadow.describe.cards.markdown import printable, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 #: Reasons that the plot names; the rest is one bar.
 _MOST_REASONS = 11
@@ -35,9 +34,6 @@ def plot(manifest: Manifest) -> bytes:
     The same manifest gives the same bytes under one matplotlib version: no date, a fixed salt for
     element ids, and matplotlib's own font whatever a machine has installed or configured.
 
-    Args:
-        manifest: The dataset's manifest; of `lengths` the histograms, and the funnel.
-
     Returns:
         An SVG document, UTF-8.
     """
@@ -48,7 +44,9 @@ def plot(manifest: Manifest) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.text import Text
 
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     named = manifest.funnel.reasons
     if len(named) > _MOST_REASONS:
         rest = named[_MOST_REASONS - 1 :]
@@ -65,20 +63,12 @@ def plot(manifest: Manifest) -> bytes:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         _draw_lengths(left, manifest.lengths)
         _draw_funnel(right, manifest.funnel, named)
-        _use_own_font(figure)
+        figure.draw_without_rendering()  # ticks exist only then
+        for text in figure.findobj(Text):
+            text.get_fontproperties().set_file(str(font))
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "Meadow"})
     return out.getvalue()
-
-
-def _use_own_font(figure: Figure) -> None:
-    import matplotlib
-    from matplotlib.text import Text
-
-    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    figure.draw_without_rendering()  # ticks exist only then
-    for text in figure.findobj(Text):
-        text.get_fontproperties().set_file(str(font))
 
 
 def _draw_lengths(axes: Axes, lengths: Mapping[str, Lengths]) -> None:

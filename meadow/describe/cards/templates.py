@@ -34,12 +34,9 @@ def count(value: float | None) -> str:
 def environment(
     folder: Path, escape: Callable[[object], str], filters: Mapping[str, Callable[..., Any]]
 ) -> jinja2.Environment:
-    """An environment for templates of a folder.
+    """An environment for templates of a folder, in which `escape` makes data inert.
 
-    Args:
-        folder: Where they lie.
-        escape: Makes data inert.
-        filters: What they can use beside Jinja's own; `count` as ``n`` and ``json`` are there.
+    They have `filters` beside Jinja's own, `count` as ``n``, and ``json``.
     """
 
     def inert(value: object) -> Markup:
@@ -72,11 +69,9 @@ def _markdown(folder: Path) -> jinja2.Environment:
 
 
 def render_markdown(template: Path | str, **context: Any) -> str:
-    """Fills a Markdown template; see `meadow.describe.cards.markdown` for its filters.
+    """Fills a Markdown template: a file, or the name of one in ``meadow/describe/templates``.
 
-    Args:
-        template: A file, or the name of one in ``meadow/describe/templates``.
-        **context: What the template names.
+    `meadow.describe.cards.markdown` has its filters.
     """
     path = FOLDER / template
     return _markdown(path.parent).get_template(path.name).render(context)

@@ -154,14 +154,14 @@ def _hash(content: str) -> str:
 
 def _identities(datasets: Iterable[Facts]) -> list[str]:
     """An element id for each dataset: its name, where that can be one."""
-    found: dict[str, None] = {}
+    found: list[str] = []
     for facts in datasets:
         plain = "d-" + re.sub(r"[^A-Za-z0-9_-]+", "-", facts.manifest.name)
         identity, number = plain, 2
         while identity in found:
             identity, number = f"{plain}--{number}", number + 1
-        found[identity] = None
-    return list(found)
+        found.append(identity)
+    return found
 
 
 def _view(facts: Facts, identity: str) -> dict[str, Any]:
