@@ -365,17 +365,17 @@ def test_random_rows(out: Path) -> None:
     ids = [shown.row["id"] for shown in ward.rows]
     assert len(set(ids)) == 10
     assert {shown.split for shown in ward.rows} <= {"train", "validation"}
-    again = next(f for f in gather(Store(out), rows=20).datasets if f.name == "ward")
+    again = next(f for f in gather(Store(out), rows=20).datasets if f.manifest.name == "ward")
     assert [shown.row["id"] for shown in again.rows][:10] == ids, "more rows begin with the same"
-    other = next(f for f in gather(Store(out), rows=10, seed=1).datasets if f.name == "ward")
+    other = next(f for f in gather(Store(out), rows=10, seed=1).datasets if f.manifest.name == "ward")
     assert [shown.row["id"] for shown in other.rows] != ids
     # The version before has other rows, order and row groups; those of both are picked alike.
     shutil.rmtree(out / "ward" / "1.1.0")
-    old = next(f for f in gather(Store(out), rows=10).datasets if f.name == "ward")
+    old = next(f for f in gather(Store(out), rows=10).datasets if f.manifest.name == "ward")
     assert len(set(ids) & {shown.row["id"] for shown in old.rows}) >= 9
-    every = next(f for f in gather(Store(out), rows=1000).datasets if f.name == "ward")
+    every = next(f for f in gather(Store(out), rows=1000).datasets if f.manifest.name == "ward")
     assert len({shown.row["id"] for shown in every.rows}) == 45
-    assert next(f for f in gather(Store(out), rows=0).datasets if f.name == "ward").rows == []
+    assert next(f for f in gather(Store(out), rows=0).datasets if f.manifest.name == "ward").rows == []
 
 
 def test_each_row_is_chosen_as_often_as_another(tmp_path: Path) -> None:
