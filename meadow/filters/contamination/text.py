@@ -2,7 +2,7 @@
 
 Two ways to the same words. `words` gives them as texts, for the few rows that are looked at closely.
 `hashed` gives the 64-bit hashes of all words of a column without making a Python object for any of them:
-markup and characters beyond ASCII are put right row by row, the rest is arithmetic over whole buffers.
+rows with markup or characters beyond ASCII are put right one by one, the rest is arithmetic over whole buffers.
 
 A word is a run of letters and digits after NFKC and case folding; HTML tags and entities are taken out, format
 characters (soft hyphens, zero-width spaces) vanish, everything else separates. Numbers are words like others
@@ -19,6 +19,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from meadow.filters.hashing import mix, run_hashes, word_hashes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,53 +45,11 @@ _FORMAT = (
 )  # fmt: skip
 
 
-def _set(ranges: tuple[tuple[int, int], ...]) -> str:
-    return "".join(f"{chr(a)}-{chr(b)}" for a, b in ranges)
-
-
-_HIDDEN = re.compile(f"[{_set(_FORMAT)}]+")
-_WORD = re.compile(rf"[{_set(_SOLID)}](?<=\w)|[^\W_{_set(_SOLID)}]+")
-
-_SEPARATOR, _LETTER, _LONE, _GONE = 0, 1, 2, 3
-#: Lower-case letters and digits stay, capitals become small, all else is 0.
-_ASCII = bytes(ord(chr(i).lower()) if i < 128 and chr(i).isalnum() else 0 for i in range(256))
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+_WORD = re.compile(r"[^\W_]+")
+#: Lower-case letters and digits stay, capitals become small, bytes of other characters stay; all else is 0.
+_CODES = bytes(ord(chr(i).lower()) if chr(i).isalnum() else 0 for i in range(128)) + bytes(range(128, 256))
 _INITIAL = np.array([chr(i) in "/!#" or (i < 128 and chr(i).isalpha()) for i in range(256)])
-
-# The hash of a word is the sum of code_i * BASE ** i modulo 2**64, then mixed. BASE is odd, so it has an
-# inverse: powers may be counted from anywhere in the buffer and the sum be brought back to the word's start.
-_BASE = 0x9E3779B97F4A7C15
-_INVERSE = pow(_BASE, -1, 2**64)
-#: Codes hashed at a time: powers and sums of so many fit a core's cache.
-_CHUNK = 2**15
-_MIX = np.uint64(0xD6E8FEB86659FD93)
-_SHIFT = np.uint64(32)
-# And of several words in a row, by Horner's rule.
-_ODD = (np.uint64(0xA0761D6478BD642F), np.uint64(0xE7037ED1A0B428DB))
-_GRAM_SHIFT = np.uint64(29)
-
-
-@lru_cache(1)
-def _powers() -> tuple[np.ndarray, np.ndarray]:
-    found = []
-    for base in (_BASE, _INVERSE):
-        power = np.full(_CHUNK, base, np.uint64)
-        power[0] = 1
-        found.append(np.multiply.accumulate(power))
-    return found[0], found[1]
-
-
-@lru_cache(1)
-def _classes() -> np.ndarray:
-    """What each code point is: separator, letter, a word by itself, or nothing."""
-    every = "".join(map(chr, range(0xD800))) + "".join(map(chr, range(0xE000, 0x110000)))
-    letters = "".join(re.findall(r"[^\W_]+", every))
-    table = np.zeros(0x110000, np.uint8)
-    table[np.frombuffer(letters.encode("utf-32-le"), "<u4")] = _LETTER
-    for start, end in _SOLID:
-        table[start : end + 1] *= _LONE
-    for start, end in _FORMAT:
-        table[start : end + 1] = _GONE
-    return table
 
 
 def _without_comments(text: str) -> str:
@@ -101,18 +61,29 @@ def _without_comments(text: str) -> str:
     return " ".join((*found, text[start:]))
 
 
+@lru_cache(4096)
+def _spaced(char: str) -> str:
+    """What a character beyond ASCII is between words: itself, a word of its own, a gap or nothing."""
+    if any(first <= ord(char) <= last for first, last in _FORMAT):
+        return ""
+    if not char.isalnum():
+        return " "
+    return f" {char} " if any(first <= ord(char) <= last for first, last in _SOLID) else char
+
+
 def _plain(text: str) -> str:
-    """Takes markup out and brings characters to one form."""
+    """Takes markup out and brings characters to one form, so that runs of letters and digits are words."""
     if "<" in text:
         text = _TAG.sub(" ", _without_comments(text))
     if "&" in text:
         text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
-    return unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return text if text.isascii() else _BEYOND_ASCII.sub(lambda found: _spaced(found[0]), text)
 
 
 def words(text: str) -> list[str]:
     """The words of a text, in order."""
-    return _WORD.findall(_HIDDEN.sub("", _plain(text)))
+    return _WORD.findall(_plain(text))
 
 
 def hashed(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -139,21 +110,21 @@ def hashed(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + count + 1]
     data = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     offsets = offsets - offsets[0]
-    codes = np.frombuffer(data.tobytes().translate(_ASCII), np.uint8)
+    codes = np.frombuffer(bytearray(data.tobytes().translate(_CODES)), np.uint8)
     slow = _rows_to_put_right(data, offsets)
-    if len(slow):
-        codes = codes.copy()
-        for row in slow:
-            codes[offsets[row] : offsets[row + 1]] = 0
-    found, starts = _hash(codes, None)
+    for row in slow:
+        codes[offsets[row] : offsets[row + 1]] = 0
+    found, starts = word_hashes(codes, 0)
     first = np.searchsorted(starts, offsets)
     if not len(slow):
         return found, first
-    more, more_first = _hash_texts([column[int(row)].as_py() for row in slow])
+    mine = [f"{_plain(column[int(row)].as_py())}\n".encode() for row in slow]
+    more, starts = word_hashes(np.frombuffer(b"".join(mine).translate(_CODES), np.uint8), 0)
+    counts = np.diff(np.searchsorted(starts, np.cumsum([0, *map(len, mine)])))
     # Rows put right had no words in the first pass; theirs go where they would have stood.
     lengths = np.diff(first)
-    place = np.repeat(first[slow], np.diff(more_first))
-    lengths[slow] = np.diff(more_first)
+    place = np.repeat(first[slow], counts)
+    lengths[slow] = counts
     return np.insert(found, place, more), np.concatenate([[0], np.cumsum(lengths)])
 
 
@@ -165,64 +136,12 @@ def _rows_to_put_right(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.unique(np.searchsorted(offsets, found, "right") - 1)
 
 
-def _hash_texts(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    plain = [_plain(text) + "\n" for text in texts]
-    codes = np.frombuffer("".join(plain).encode("utf-32-le"), "<u4")
-    ends = np.cumsum([len(text) for text in plain])
-    kinds = _classes()[codes]
-    stays = kinds != _GONE
-    if not stays.all():
-        codes, kinds, ends = codes[stays], kinds[stays], np.cumsum(stays)[ends - 1]
-    found, starts = _hash(np.where(kinds == _SEPARATOR, 0, codes), kinds if kinds.max() == _LONE else None)
-    return found, np.concatenate([[0], np.searchsorted(starts, ends)])
-
-
-def _hash(codes: np.ndarray, kinds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes the runs of codes other than 0; gives the hashes, and where each run begins."""
-    power, inverse = _powers()
-    hashes, places = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-    at, end = 0, len(codes)
-    while at < end:
-        upto = min(at + _CHUNK, end)
-        if upto < end:
-            gaps = np.flatnonzero(codes[max(at, upto - 256) : upto] == 0)
-            # A longer run is no word that anyone wrote: it is cut.
-            upto = max(at, upto - 256) + int(gaps[-1]) + 1 if len(gaps) else upto
-        part = codes[at:upto]
-        word = part != 0
-        begins = word.copy()
-        begins[1:] &= ~word[:-1]
-        if kinds is not None:
-            lone = kinds[at:upto] == _LONE
-            begins |= lone
-            begins[1:] |= word[1:] & lone[:-1]
-        starts = np.flatnonzero(begins)
-        if len(starts):
-            # Separators are 0 and add nothing, so a word's sum may run up to the next word.
-            sums = np.add.reduceat(part.astype(np.uint64) * power[: len(part)], starts)
-            sums *= inverse[starts]
-            sums ^= sums >> _SHIFT
-            sums *= _MIX
-            sums ^= sums >> _SHIFT
-            hashes.append(sums)
-            places.append(starts + at)
-        at = upto
-    return np.concatenate(hashes), np.concatenate(places)
-
-
 def hash_words(found: list[str]) -> np.ndarray:
     """The hashes of words as `words` gives them, in order."""
-    codes = np.frombuffer("".join(word + "\n" for word in found).encode("utf-32-le", "surrogatepass"), "<u4")
-    return _hash(np.where(codes == 10, 0, codes), None)[0]
+    data = " ".join([*found, ""]).encode("utf-8", "surrogatepass")
+    return word_hashes(np.frombuffer(data, np.uint8), ord(" "))[0]
 
 
 def grams(hashes: np.ndarray, size: int) -> np.ndarray:
     """The hash of each `size` words that follow one another."""
-    count = max(len(hashes) - size + 1, 0)
-    found = hashes[:count].copy()
-    for i in range(1, size):
-        found *= _ODD[0]
-        found += hashes[i : i + count]
-    found ^= found >> _GRAM_SHIFT
-    found *= _ODD[1]
-    return found
+    return mix(run_hashes(hashes, size)[: max(len(hashes) - size + 1, 0)])

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from meadow.filters.hashing import GOLDEN, mix, run_hashes, word_hashes
+
 #: Words of a shingle.
 SHINGLE = 5
 #: Values of a MinHash signature; a power of two is what rensa is fastest at.
@@ -34,21 +36,6 @@ SEPARATOR = "\x1f"
 _SEED = 42
 #: Characters that show nothing: soft hyphen, zero-width space and joiners, word joiner, byte order mark.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
-#: Bytes of text whose words are hashed together; their numbers stay in a processor's cache.
-_BLOCK = 2**16
-#: Odd multipliers of splitmix64's mixing function (Steele, Lea & Flood 2014).
-_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-def mix(values: np.ndarray) -> np.ndarray:
-    """Scrambles 64-bit numbers one to one (splitmix64's finaliser)."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX_1
-    values = (values ^ (values >> np.uint64(27))) * _MIX_2
-    return values ^ (values >> np.uint64(31))
-
-
-#: A number for each byte.
-_BYTES = mix(np.arange(1, 257, dtype=np.uint64) * _GOLDEN)
 
 
 def normalise(text: str) -> str:
@@ -147,7 +134,7 @@ class Banding:
         for band in range(self.bands):
             key = np.full(len(signatures), band, np.uint64)
             for at in range(band * self.rows, (band + 1) * self.rows):
-                key = mix(key * _GOLDEN + signatures[:, at])
+                key = mix(key * GOLDEN + signatures[:, at])
             out[band] = key
         return out
 
@@ -158,15 +145,12 @@ def hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         The hashes of all texts one after the other, with repeats, and (texts + 1) int64 offsets.
     """
-    word = _word_hashes((" ".join(texts) + " ").encode())
+    word, _ = word_hashes(np.frombuffer((" ".join(texts) + " ").encode(), np.uint8), ord(" "))
     count = np.fromiter((text.count(" ") for text in texts), np.int64, len(texts)) + 1
     last = np.cumsum(count)
     first = last - count
-    # Horner's rule over each run of words; the runs that leave their text are masked out below.
-    run = np.zeros(len(word), np.uint64)
-    for at in range(SHINGLE):
-        run *= _GOLDEN
-        run[: max(0, len(word) - at)] += word[at:]
+    run = run_hashes(word, SHINGLE)
+    # Runs that leave their text are masked out.
     valid = np.ones(len(word), bool)
     for back in range(1, SHINGLE):
         at = last - back
@@ -176,46 +160,12 @@ def hashes(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         whole = np.zeros(len(short), np.uint64)
         for at in range(SHINGLE - 1):
             there = count[short] > at
-            whole[there] = whole[there] * _GOLDEN + word[first[short[there]] + at]
+            whole[there] = whole[there] * GOLDEN + word[first[short[there]] + at]
         # Salted, or a text of four words would meet a run of five that ends in them.
         run[first[short]] = mix(whole + count[short].astype(np.uint64))
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.maximum(count - (SHINGLE - 1), 1), out=offsets[1:])
     return mix(run[valid]), offsets
-
-
-def _word_hashes(text: bytes) -> np.ndarray:
-    """A 64-bit hash of each word of a text in which a space follows every word.
-
-    A polynomial in an odd base, modulo 2^64, of a random number for each byte: the difference of a
-    running sum at a word's ends, divided by the power of the base at its beginning.
-    """
-    data = np.frombuffer(text, np.uint8)
-    end = np.flatnonzero(data == 32)
-    begin = np.concatenate(([0], end[:-1] + 1))
-    out = np.empty(len(end), np.uint64)
-    at = 0
-    while at < len(end):
-        upto = max(at + 1, int(np.searchsorted(end, begin[at] + _BLOCK)))
-        base = begin[at]
-        power, inverse = _powers(max(_BLOCK, int(end[at] - base)))
-        block = data[base : end[upto - 1]]
-        total = np.concatenate(([np.uint64(0)], np.cumsum(_BYTES[block] * power[: len(block)])))
-        here = slice(at, upto)
-        out[here] = mix((total[end[here] - base] - total[begin[here] - base]) * inverse[begin[here] - base])
-        at = upto
-    return out
-
-
-@functools.lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The powers of a base and of its inverse modulo 2^64, from the zeroth."""
-    found = []
-    for base in (int(_MIX_1), pow(int(_MIX_1), -1, 2**64)):
-        factors = np.full(count + 1, base, np.uint64)
-        factors[0] = 1
-        found.append(np.cumprod(factors, dtype=np.uint64))
-    return found[0], found[1]
 
 
 def signatures(hashes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
