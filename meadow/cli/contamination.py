@@ -38,8 +38,8 @@ def contamination(
             found.write(report)
     table = console.table("exam", "split", "items checked", "too short", "items hit", "rows hit")
     for exam in found.summary():
-        numbers = (f"{exam[key]:,}" for key in ("items", "unjudged", "items_hit", "rows_hit"))
-        table.add_row(exam["exam"], exam["split"], *numbers)
+        numbers = (f"{number:,}" for number in (exam.items, exam.unjudged, exam.items_hit, exam.rows_hit))
+        table.add_row(exam.exam, exam.split, *numbers)
     screen = console.console()
     screen.print(f"{target}: {found.rows:,} rows checked ({', '.join(found.fields)})\n")
     console.print_table(screen, table)

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from meadow.core.builder import Builder
+from meadow.core.manifest import CheckedExam
 from meadow.core.options import BuildOptions
 from meadow.core.parts import Piece
 from meadow.core.rawstore import find
@@ -32,7 +33,7 @@ class Exams:
         unchecked: Why rows are not compared with an exam that there is, by its source.
     """
 
-    exams: tuple[contamination.IndexedExam, ...] = ()
+    exams: tuple[CheckedExam, ...] = ()
     index: Path | None = None
     unchecked: dict[str, str] = field(default_factory=dict)
 

@@ -113,15 +113,14 @@ def contamination_of(
     if policy == "off":
         return manifest.Contamination(policy=policy, exams=(), unchecked=(), unchecked_exams=())
     hits = [(piece, hit) for piece, hit in source.hits if config in piece.part.configs]
-    pq.write_table(stage.table(hits, dropped=policy == "drop"), folder / CONTAMINATION, compression="zstd")
+    found = stage.table(((piece.part.split or "", hit) for piece, hit in hits), dropped=policy == "drop")
+    pq.write_table(found, folder / CONTAMINATION, compression="zstd")
     unchecked = source.exams.unchecked
-    return manifest.Contamination.model_validate(
-        {
-            "policy": policy,
-            "exams": stage.summary(source.exams.exams, hits, dropped=policy == "drop"),
-            "unchecked": tuple(f"{name}: {why}" for name, why in unchecked.items()),
-            "unchecked_exams": tuple(unchecked),
-        }
+    return manifest.Contamination(
+        policy=policy,
+        exams=tuple(stage.summary(source.exams.exams, hits, dropped=policy == "drop")),
+        unchecked=tuple(f"{name}: {why}" for name, why in unchecked.items()),
+        unchecked_exams=tuple(unchecked),
     )
 
 

@@ -151,7 +151,6 @@ def _compare(source: RowSource, store: Store) -> _Compared:
     import pyarrow as pa
 
     from meadow.filters import contamination
-    from meadow.filters.contamination.stage import summary
 
     names = [name for name in store.names() if store.manifest(name).mixture is None]
     exams = [exam for name in names for exam in contamination.built_exams(store, name)]
@@ -159,8 +158,7 @@ def _compare(source: RowSource, store: Store) -> _Compared:
         why = f"no exam is built in {store.root}, so its rows were not compared with any"
         return _nothing(source.name, f"{source.name}: {why}")
     index = contamination.Index.build(exams)
-    entries = [CheckedExam.model_validate(entry) for entry in summary(index.exams, [], dropped=False)]
-    found = _Compared(source.name, entries)
+    found = _Compared(source.name, list(index.exams))
     rows = list(source.splits["train"])
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
@@ -169,10 +167,7 @@ def _compare(source: RowSource, store: Store) -> _Compared:
             name: pa.array([text if isinstance(text, str) else "" for text in column], pa.string())
             for name, column in texts.items()
         }
-        found.hits += (
-            (batch[match.row]["id"], index.exams[match.exam].name, match.item)
-            for match in index.check(fields)
-        )
+        found.hits += ((batch[match.row]["id"], match.exam, match.item) for match in index.check(fields))
     return found
 
 

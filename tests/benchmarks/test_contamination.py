@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from meadow.filters.contamination import ExamSource, ExamText, Index, read_exam
-from meadow.filters.contamination.stock import SHARES
+from meadow.filters.contamination.judging import SHARES
 from tests.exam_texts import invented, vignettes
 
 pytestmark = pytest.mark.bench

@@ -25,14 +25,14 @@ from meadow.core.store import Store
 from meadow.filters.contamination import (
     ExamSource,
     ExamText,
+    Hit,
     Index,
-    Match,
     checking,
     read_exam,
     row_item,
     stage,
 )
-from meadow.filters.contamination.stock import TEXTS
+from meadow.filters.contamination.judging import TEXTS
 from meadow.filters.contamination.text import hash_words, hashed, words
 from tests.exam_texts import changed, invented, vignettes
 
@@ -43,7 +43,7 @@ def source(items: list[ExamText], name: str = "exam") -> ExamSource:
     return ExamSource(name, "1.0.0", "test", False, items)
 
 
-def check(index: Index, rows: list[tuple[str, str]], batch: int = ROWS) -> list[Match]:
+def check(index: Index, rows: list[tuple[str, str]], batch: int = ROWS) -> list[Hit]:
     found = []
     for start in range(0, len(rows), batch):
         part = rows[start : start + batch]
@@ -112,11 +112,11 @@ def test_copies_are_all_found(form: str, exam: list[ExamText], index: Index) -> 
 def test_fields_and_overlap_of_a_copy(exam: list[ExamText], index: Index) -> None:
     item = exam[7]
     (found,) = check(index, [("Please explain.", f"The book says: {item.question}")])
-    assert (found.fields, found.share, found.item) == ("output", 1.0, item.id)
+    assert (found.field, found.share, found.item) == ("output", 1.0, item.id)
     assert " ".join(words(item.question)).startswith(found.overlap.removesuffix(" ..."))
     assert len(found.overlap) <= 300
     (found,) = check(index, [(item.question[:200], item.question[200:])])
-    assert found.fields == "input,output"
+    assert found.field == "input,output"
 
 
 @pytest.mark.parametrize("kind", ["replaced", "dropped", "added", "mixed"])
@@ -166,7 +166,7 @@ def test_retold_vignette_is_a_paraphrase() -> None:
         "What ought to be done first? A) Excision B) Reassurance C) Oral terbinafine D) Patch testing"
     )
     (found,) = check(index, [(retold, "Patch testing")])
-    assert (found.item, found.part, found.fields) == ("1", "question", "input")
+    assert (found.item, found.part, found.field) == ("1", "question", "input")
     assert 0.6 <= found.share < 0.95
 
 
@@ -236,7 +236,7 @@ def test_context_and_long_answers_are_leaks_too() -> None:
     )
     index = Index.build([source([item, *vignettes(20, seed=5)])])
     found = check(index, [(one.question, "x"), ("x", two.question), ("Do larch boards burn the wrist?", "")])
-    assert [(m.row, m.part, m.fields) for m in found] == [(0, "context", "input"), (1, "answer", "output")]
+    assert [(m.row, m.part, m.field) for m in found] == [(0, "context", "input"), (1, "answer", "output")]
 
 
 def test_small_exam_is_judged_like_a_large_one() -> None:
@@ -250,7 +250,7 @@ def test_exams_that_share_items_both_hit(exam: list[ExamText]) -> None:
     four = [item._replace(id=f"four/{item.id}", options=item.options[:3]) for item in exam]
     index = Index.build([source(exam), source(four, "four"), *(source(exam, f"copy {i}") for i in range(20))])
     found = check(index, [(exam[0].question, "")])
-    assert [(m.exam, m.item) for m in found][:3] == [(0, "v0"), (1, "four/v0"), (2, "v0")]
+    assert [(m.exam, m.item) for m in found][:3] == [("exam", "v0"), ("four", "four/v0"), ("copy 0", "v0")]
     assert len(found) == 22
 
 
@@ -468,12 +468,10 @@ def test_real_development_questions_against_each_other(
     place = {item.id: i for i, item in enumerate(mine)}
     found = check(real_index, [("\n".join((item.question, *item.options)), item.answer) for item in mine])
     pairs = {
-        tuple(sorted((m.row, place[m.item])))
-        for m in found
-        if real_index.exams[m.exam].name == "medqa" and m.item != mine[m.row].id
+        tuple(sorted((m.row, place[m.item]))) for m in found if m.exam == "medqa" and m.item != mine[m.row].id
     }
     assert pairs == {(667, 1178), (449, 610), (295, 1191), (131, 1233)}
-    others = {(m.row, m.item.split("/")[-1]) for m in found if real_index.exams[m.exam].name != "medqa"}
+    others = {(m.row, m.item.split("/")[-1]) for m in found if m.exam != "medqa"}
     assert others == {(347, "professional_medicine_test.csv:87")}
 
 
@@ -683,18 +681,18 @@ def test_scan_counts_rows_as_the_part_does(exam: list[ExamText], index: Index, t
     assert pickle.loads(pickle.dumps(hits)) == hits
     pickle.dumps((stage.scan, found))
 
-    table = stage.table([(found, hit) for hit in hits], dropped=True)
-    assert table.column_names == list(stage.COLUMNS)
+    table = stage.table([("train", hit) for hit in hits], dropped=True)
+    assert table.column_names == stage.COLUMNS.names
     assert table.select(["item", "id", "split", "dropped"]).to_pylist()[0] == {
         "item": "v0", "id": "row4", "split": "train", "dropped": True,
     }  # fmt: skip
     assert stage.table([], dropped=False).schema == table.schema
     (line,) = stage.summary(index.exams, [(found, hit) for hit in [*hits, hits[0]]], dropped=True)
-    assert line == {
+    assert line.model_dump() == {
         "exam": "exam", "version": "1.0.0", "split": "test", "sample": False, "items": 300, "unjudged": 0,
         "items_hit": 3, "rows_hit": 3, "rows_dropped": 3, "sha256": index.exams[0].sha256,
     }  # fmt: skip
-    assert stage.summary(index.exams, [], dropped=True)[0]["rows_dropped"] == 0
+    assert stage.summary(index.exams, [], dropped=True)[0].rows_dropped == 0
 
 
 # --- The command ---

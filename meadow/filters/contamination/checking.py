@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from meadow.core.manifest import CheckedExam
 from meadow.core.tables import ending, files_of, named_records
-from meadow.filters.contamination.exams import ExamSource, IndexedExam
+from meadow.filters.contamination.exams import ExamSource, built_exams, read_exam
 from meadow.filters.contamination.index import Index
-from meadow.filters.contamination.reading import built_exams, read_exam
-from meadow.filters.contamination.stage import Hit, as_hit, as_table, summary, texts
+from meadow.filters.contamination.judging import Hit
+from meadow.filters.contamination.stage import FIELDS, summary, table, texts
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
 
 _BATCH = 1_000
-#: What is read of a file unless it is said: the columns of our rows, else every column of texts.
-_FIELDS = ("instruction", "input", "options", "output")
 #: Columns that name a row and are no part of it.
 _NAMES = frozenset(("id", "qid", "pmid", "url", "source_url", "license"))
 
@@ -39,10 +38,10 @@ class Findings:
 
     rows: int
     fields: tuple[str, ...]
-    exams: tuple[IndexedExam, ...]
+    exams: tuple[CheckedExam, ...]
     hits: list[tuple[str, Hit]] = field(default_factory=list)
 
-    def summary(self) -> list[dict[str, Any]]:
+    def summary(self) -> list[CheckedExam]:
         """Per exam, as manifests say it."""
         return summary(self.exams, self.hits, dropped=False)
 
@@ -50,7 +49,7 @@ class Findings:
         """Writes the hits as a Parquet file with the columns of ``contamination.parquet``."""
         import pyarrow.parquet as pq
 
-        pq.write_table(as_table(self.hits, dropped=False), path, compression="zstd")
+        pq.write_table(table(self.hits, dropped=False), path, compression="zstd")
 
 
 def exams_of(names: Iterable[str], store: Store) -> list[ExamSource]:
@@ -102,10 +101,10 @@ def check(target: str, exams: Iterable[ExamSource], store: Store, fields: Sequen
             )
         start = numbers.get(split, 0)
         ids = batch["id"].to_pylist() if "id" in batch.schema.names else [None] * batch.num_rows
-        for match in index.check(texts(batch, findings.fields)):
-            row_id = str(ids[match.row] if ids[match.row] is not None else start + match.row)
-            hit = as_hit(match, start + match.row, row_id, index.exams[match.exam])
-            findings.hits.append((split, hit))
+        for hit in index.check(texts(batch, findings.fields)):
+            row = start + hit.row
+            row_id = str(row if ids[hit.row] is None else ids[hit.row])
+            findings.hits.append((split, hit._replace(row=row, id=row_id)))
         numbers[split] = start + batch.num_rows
         findings.rows += batch.num_rows
     if not findings.rows:
@@ -116,7 +115,7 @@ def check(target: str, exams: Iterable[ExamSource], store: Store, fields: Sequen
 
 
 def _fields(batch: pa.RecordBatch) -> tuple[str, ...]:
-    ours = tuple(name for name in _FIELDS if name in batch.schema.names)
+    ours = tuple(name for name in FIELDS if name in batch.schema.names)
     # Many sets put the question into the instruction and leave the input empty.
     if {"input", "output"} <= set(ours):
         return ours
@@ -147,18 +146,11 @@ def _as_batches(target: str, path: Path) -> Iterator[pa.RecordBatch]:
     names: dict[str, None] = {}
     records = named_records(path, target)
     while rows := list(islice(records, _BATCH)):
-        names.update(dict.fromkeys(name for _, record in rows for name in record))
-        yield _as_batch(
-            [record if record.get("id") is not None else {**record, "id": place} for place, record in rows],
-            names,
+        found = [{**row, "id": row["id"] if row.get("id") is not None else place} for place, row in rows]
+        names.update(dict.fromkeys(name for row in found for name in row))
+        yield pa.RecordBatch.from_pydict(
+            {name: pa.array([_plain(row.get(name)) for row in found], pa.string()) for name in names}
         )
-
-
-def _as_batch(found: list[dict[str, Any]], names: dict[str, None]) -> pa.RecordBatch:
-    columns = {
-        name: pa.array([_plain(row.get(name)) for row in found], pa.string()) for name in (*names, "id")
-    }
-    return pa.RecordBatch.from_pydict(columns)
 
 
 def _plain(value: Any) -> str | None:

@@ -6,22 +6,21 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meadow.filters.contamination.exams import ExamSource, ExamText, IndexedExam
+from meadow.core.manifest import CheckedExam
+from meadow.filters.contamination.exams import ExamSource, ExamText
 from meadow.filters.contamination.judging import (
     ANSWER,
     CONTEXT,
     ENOUGH,
     PHRASE,
     QUESTION,
-    IndexedItem,
+    Hit,
     Judge,
-    Match,
     findable,
     word_weights,
 )
@@ -49,19 +48,20 @@ class Index:
     """Exams that rows can be compared with; made by `build` or `load`.
 
     Attributes:
-        exams: The exams, in the order they were given in.
+        exams: The exams, in the order they were given in: how many of their items can be found, and how many are
+            `unjudged`, as they hold too little text of their own to be told from any other.
     """
 
     def __init__(
         self,
-        exams: tuple[IndexedExam, ...],
-        entries: list[IndexedItem],
+        exams: tuple[CheckedExam, ...],
+        items: list[ExamText],
         weights: dict[str, float],
         arrays: Mapping[str, np.ndarray],
     ) -> None:
         self.exams = exams
         self._arrays = dict(arrays)
-        self._judge = Judge(entries, weights, self._arrays["phrases"], self._arrays["phrase_counts"])
+        self._judge = Judge(items, weights, self._arrays["phrases"], self._arrays["phrase_counts"])
         self._keys = self._arrays["keys"]
         # A table of bits-as-bytes tells in one look that a shingle is of no exam, which nearly all are.
         # Eight to sixteen places for each key, 8 MiB at most: more than that would fall out of the cache.
@@ -82,64 +82,56 @@ class Index:
         Raises:
             ValueError: An exam holds two different items with one id.
         """
-        exams, entries = [], []
+        exams: list[CheckedExam] = []
+        every: list[tuple[int, ExamText]] = []
         names: Counter = Counter()
         for number, source in enumerate(sources):
             names[source.name, source.version, source.split] += 1
             again = names[source.name, source.version, source.split]
             # Two files of one name are two exams.
             name = source.name if again == 1 else f"{source.name} ({again})"
-            mine = _entries(number, source)
+            mine = _by_id(source)
             lines = sorted(json.dumps(list(item), ensure_ascii=True) for item in mine.values())
             digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-            exams.append(IndexedExam(name, source.version, source.split, source.sample, len(mine), 0, digest))
-            entries += [
-                IndexedItem(
-                    number,
-                    item.id,
-                    _normal(item.question),
-                    tuple(map(_normal, item.options)),
-                    _normal(item.answer),
-                    _normal(item.context),
+            exams.append(
+                CheckedExam(
+                    exam=name, version=source.version, split=source.split, sample=source.sample, items=len(mine),
+                    unjudged=0, items_hit=0, rows_hit=0, rows_dropped=0, sha256=digest,
                 )
-                for _, item in sorted(mine.items())
-            ]
-        weights = word_weights(entries)
-        kept = [entry for entry in entries if findable(entry, weights)]
-        found = Counter(entry.exam for entry in kept)
-        exams = [
-            IndexedExam(e.name, e.version, e.split, e.sample, found[i], e.items - found[i], e.sha256)
-            for i, e in enumerate(exams)
-        ]
-        return cls(tuple(exams), kept, weights, _arrays(kept, weights))
+            )  # fmt: skip
+            every += [(number, _normal(item)) for _, item in sorted(mine.items())]
+        weights = word_weights([item for _, item in every])
+        kept = [(exam, item) for exam, item in every if findable(item, weights)]
+        found = Counter(exam for exam, _ in kept)
+        judged = (
+            exam.model_copy(update={"items": found[number], "unjudged": exam.items - found[number]})
+            for number, exam in enumerate(exams)
+        )
+        items = [item for _, item in kept]
+        arrays = {"exams": np.array([exam for exam, _ in kept], np.int64), **_arrays(items, weights)}
+        return cls(tuple(judged), items, weights, arrays)
 
     def save(self, path: Path) -> None:
-        """Writes the index to one file: a line of JSON, then arrays as ``.npy`` one after the other."""
-        names = sorted(self._arrays)
+        """Writes the index to one file, the same for the same exams."""
         head = {
-            "exams": [asdict(exam) for exam in self.exams],
-            "entries": [
-                [e.exam, e.id, e.question, list(e.options), e.answer, e.context] for e in self._judge.items
-            ],
+            "exams": [exam.model_dump() for exam in self.exams],
+            "items": self._judge.items,
             "words": list(self._judge.weights),
-            "arrays": names,
         }
+        weights = np.array(list(self._judge.weights.values()))
         with path.open("wb") as out:
-            out.write(json.dumps(head).encode() + b"\n")
-            np.save(out, np.array(list(self._judge.weights.values())), allow_pickle=False)
-            for name in names:
-                np.save(out, self._arrays[name], allow_pickle=False)
+            coded = np.frombuffer(json.dumps(head).encode(), np.uint8)
+            np.savez(out, head=coded, weights=weights, **self._arrays)  # pyright: ignore[reportArgumentType]
 
     @classmethod
     def load(cls, path: Path) -> Index:
         """Reads what `save` wrote."""
-        with path.open("rb") as stream:
-            head = json.loads(stream.readline())
-            weights = np.load(stream, allow_pickle=False).tolist()
-            arrays = {name: np.load(stream, allow_pickle=False) for name in head["arrays"]}
-        entries = [IndexedItem(e, i, q, tuple(o), a, c) for e, i, q, o, a, c in head["entries"]]
-        exams = tuple(IndexedExam(**exam) for exam in head["exams"])
-        return cls(exams, entries, dict(zip(head["words"], weights, strict=True)), arrays)
+        with np.load(path, allow_pickle=False) as found:
+            arrays = dict(found)
+        head, weights = json.loads(arrays.pop("head").tobytes()), arrays.pop("weights").tolist()
+        exams = tuple(CheckedExam.model_validate(exam) for exam in head["exams"])
+        items = [ExamText(i, question, tuple(o), a, context) for i, question, o, a, context in head["items"]]
+        return cls(exams, items, dict(zip(head["words"], weights, strict=True)), arrays)
 
     @property
     def nbytes(self) -> int:
@@ -148,14 +140,14 @@ class Index:
             self._table.nbytes + self._buckets.nbytes + sum(array.nbytes for array in self._arrays.values())
         )
 
-    def check(self, fields: Mapping[str, pa.Array]) -> list[Match]:
+    def check(self, fields: Mapping[str, pa.Array]) -> list[Hit]:
         """Finds the rows that hold an item.
 
         Args:
             fields: Columns of texts, equally long; an item may begin in one and end in another.
 
         Returns:
-            The matches, by row, exam and item. Each row is judged by itself.
+            The hits, by row, exam and item. Each row is judged by itself.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -164,7 +156,7 @@ class Index:
             return []
         columns = {name: pc.fill_null(column.cast(pa.large_string()), "") for name, column in fields.items()}
         joined = pc.binary_join_element_wise(*columns.values(), pa.scalar("\n", pa.large_string()))
-        best: dict[tuple[int, int], Match] = {}
+        best: dict[tuple[int, int], Hit] = {}
         row = -1
         for at, window, entry in self._suspects(joined):
             if at != row:
@@ -176,8 +168,11 @@ class Index:
                 place = whole.part(window * _STEP, window * _STEP + 2 * _STEP)
             found = self._judge.compare(place, entry)
             if found is not None and ((row, entry) not in best or found.share > best[row, entry].share):
-                best[row, entry] = found._replace(row=row)
-        return sorted(best.values())
+                exam = self.exams[self._arrays["exams"][entry]]
+                best[row, entry] = found._replace(
+                    row=row, exam=exam.exam, version=exam.version, split=exam.split
+                )
+        return [best[key] for key in sorted(best)]
 
     def _suspects(self, column: pa.Array) -> Iterator[tuple[int, int, int]]:
         """Rows, windows in them, and items that have enough shingles in common, in this order.
@@ -234,12 +229,15 @@ class Index:
         return place
 
 
-def _normal(text: str) -> str:
-    """A text's words with spaces between; of a longer one its beginning, which fits a window of a row."""
-    return " ".join(words(text)[:_STEP])
+def _normal(item: ExamText) -> ExamText:
+    """An item with words and spaces only; of longer texts their beginning, which fits a window of a row."""
+    question, answer, context, *options = (
+        " ".join(words(text)[:_STEP]) for text in (item.question, item.answer, item.context, *item.options)
+    )
+    return ExamText(item.id, question, tuple(options), answer, context)
 
 
-def _entries(number: int, source: ExamSource) -> dict[str, ExamText]:
+def _by_id(source: ExamSource) -> dict[str, ExamText]:
     found: dict[str, ExamText] = {}
     for item in source.items:
         if found.setdefault(item.id, item) != item:
@@ -247,7 +245,7 @@ def _entries(number: int, source: ExamSource) -> dict[str, ExamText]:
     return found
 
 
-def _arrays(entries: list[IndexedItem], weights: Mapping[str, float]) -> dict[str, np.ndarray]:
+def _arrays(entries: list[ExamText], weights: Mapping[str, float]) -> dict[str, np.ndarray]:
     of_word = dict(zip(weights, hash_words(list(weights)).tolist(), strict=True))
     texts: dict[int, dict[int, float]] = {}  # shingles of each passage, with weights
     counts: Counter = Counter()
@@ -302,7 +300,7 @@ def _arrays(entries: list[IndexedItem], weights: Mapping[str, float]) -> dict[st
     }
 
 
-def _passages(entry: IndexedItem, weights: Mapping[str, float]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _passages(entry: ExamText, weights: Mapping[str, float]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What an item is looked up by."""
 
     def weight(text: str) -> float:

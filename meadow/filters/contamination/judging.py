@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from meadow.filters.contamination.exams import ExamText
 from meadow.filters.contamination.match import Block, RowWords, align, holds
-from meadow.filters.contamination.stock import SHARES, TEXTS
 from meadow.filters.contamination.text import grams, hash_words
+from meadow.filters.words import word_lists
 
 #: A hit holds this share of a text's own words, each weighed by how rare it is.
 SHARE = 0.6
@@ -32,53 +32,57 @@ STOCK, STOCK_SHARE = 4.5, 0.9
 RUN = 13
 #: Words of a phrase, by which it shows that a stretch of an item is stock.
 PHRASE = 4
+#: Other exam questions that are taken as seen before the exams, so that a small exam is judged like a large one:
+#: in one of twenty questions nearly every word occurs once, "following" as much as "halofantrine".
+TEXTS = 3000
+#: The share of these texts that a word occurs in; any word that is not here occurs in one of them. Round figures:
+#: on exams of hundreds of items the counts themselves decide.
+SHARES = {
+    word: float(share)
+    for share, words in word_lists("meadow.filters.contamination", "common_words.tsv").items()
+    for word in words
+}
 #: How far from a question its options may stand, in words, beside twice their own number.
 _NEAR = 60
 
 QUESTION, CONTEXT, ANSWER = "question", "context", "answer"
 
 
-class Match(NamedTuple):
-    """A row that holds an item.
+class Hit(NamedTuple):
+    """A row that holds an item of an exam.
 
     Attributes:
-        row: The row's number in what was checked.
-        exam: The exam's number in `Index.exams`.
+        row: The row's number in what was checked; in a part, all its rows counted, as `Piece.drop` counts them.
+        id: The row's id; empty where only texts were checked.
+        exam: The exam's name.
+        version: The exam's version; empty for a user's file.
+        split: The exam's split; empty for a user's file.
         item: The item's id.
         part: What of the item it holds: ``question``, ``context`` or ``answer``.
         kind: ``verbatim`` or ``paraphrase``.
         share: The share of the item's own words, 0 to 1.
-        fields: The row's fields that hold them, with a comma between.
+        field: The row's fields that hold them, with a comma between.
         overlap: The words that both have in common, shortened.
     """
 
     row: int
-    exam: int
+    id: str
+    exam: str
+    version: str
+    split: str
     item: str
     part: str
     kind: str
     share: float
-    fields: str
+    field: str
     overlap: str
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedItem:
-    """An indexed item: its exam's number and its words, a space between each."""
-
-    exam: int
-    id: str
-    question: str
-    options: tuple[str, ...]
-    answer: str
-    context: str
 
 
 class Judge:
     """Compares rows with items.
 
     Args:
-        items: The items.
+        items: The items, each text as its words with a space between.
         weights: The weight of each of their words.
         phrases: Hashes of `PHRASE` words in a row that several of their texts hold, ascending.
         phrase_counts: How many texts hold each.
@@ -86,7 +90,7 @@ class Judge:
 
     def __init__(
         self,
-        items: list[IndexedItem],
+        items: list[ExamText],
         weights: dict[str, float],
         phrases: np.ndarray,
         phrase_counts: np.ndarray,
@@ -95,9 +99,9 @@ class Judge:
         self._phrases, self._phrase_counts = phrases, phrase_counts
         self._own: dict[tuple[int, str], tuple[list[str], list[float], list[float]]] = {}
 
-    def compare(self, row: RowWords, number: int) -> Match | None:
-        """How much of an item a row holds; None where that is no hit. The match names no row yet."""
-        best: Match | None = None
+    def compare(self, row: RowWords, number: int) -> Hit | None:
+        """How much of an item a row holds; None where that is no hit. The hit names no row and exam yet."""
+        best: Hit | None = None
         entry = self.items[number]
         for part, text in ((QUESTION, entry.question), (CONTEXT, entry.context), (ANSWER, entry.answer)):
             mine, weights, shares = self._words(number, part, text)
@@ -120,14 +124,14 @@ class Judge:
                     sum(shares[b.mine : b.mine + b.size]) for b in blocks if b.size >= min(RUN, len(mine))
                 )
                 kind = "verbatim" if long >= whole / 2 else "paraphrase"
-                best = Match(
-                    0, entry.exam, entry.id, part, kind, round(min(share, 1.0), 4),
+                best = Hit(
+                    0, "", "", "", "", entry.id, part, kind, round(min(share, 1.0), 4),
                     row.fields(blocks), _overlap(mine, blocks),
                 )  # fmt: skip
         return best
 
     def _supported(
-        self, row: RowWords, entry: IndexedItem, blocks: list[Block], share: float, held: float
+        self, row: RowWords, entry: ExamText, blocks: list[Block], share: float, held: float
     ) -> bool:
         """Whether what stands by a short question shows it to be the item's: its options, or its answer."""
         if share < OPTIONS_SHARE:
@@ -182,7 +186,7 @@ class Judge:
         return (np.array(weights) / (1 + np.log(least))).tolist()
 
 
-def word_weights(entries: list[IndexedItem]) -> dict[str, float]:
+def word_weights(entries: list[ExamText]) -> dict[str, float]:
     """The weight of each word: the logarithm of how many texts there are for one that holds it."""
     counts: Counter = Counter()
     # An item that two exams share (MedQA with five and with four options) is one text.
@@ -199,7 +203,7 @@ def word_weights(entries: list[IndexedItem]) -> dict[str, float]:
     return found
 
 
-def findable(entry: IndexedItem, weights: Mapping[str, float]) -> bool:
+def findable(entry: ExamText, weights: Mapping[str, float]) -> bool:
     """Whether a whole copy of an item would be a hit, by any of the rules."""
 
     def weight(words: Iterable[str]) -> float:

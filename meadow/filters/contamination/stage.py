@@ -10,63 +10,27 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from meadow.core.manifest import CheckedExam
 from meadow.core.parts import Piece, batches
-from meadow.filters.contamination import ExamText, Index, IndexedExam, row_item
-
-if TYPE_CHECKING:
-    from meadow.filters.contamination import Match
+from meadow.filters.contamination import ExamText, Hit, Index, row_item
 
 #: Columns of ``contamination.parquet``.
-COLUMNS = {
-    "exam": "string",
-    "exam_version": "string",
-    "exam_split": "string",
-    "item": "string",
-    "id": "string",
-    "split": "string",
-    "kind": "string",
-    "part": "string",
-    "share": "float64",
-    "field": "string",
-    "overlap": "string",
-    "dropped": "bool",
-}
-_FIELDS = ("instruction", "input", "options", "output")
-
-
-class Hit(NamedTuple):
-    """A row of a part that holds an item.
-
-    Attributes:
-        row: The row's number in the part, all rows counted, as `Piece.drop` counts them.
-        id: The row's id.
-        exam: The exam's name.
-        item: The item's id.
-        share: The share of the item's own words, 0 to 1.
-        kind: ``verbatim`` or ``paraphrase``.
-        field: The row's columns that hold them, with a comma between.
-        overlap: The words in common, shortened.
-        part: What of the item the row holds: ``question``, ``context`` or ``answer``.
-        version: The exam's version; empty for a user's file.
-        split: The exam's split; empty for a user's file.
-    """
-
-    row: int
-    id: str
-    exam: str
-    item: str
-    share: float
-    kind: str
-    field: str
-    overlap: str
-    part: str
-    version: str
-    split: str
+COLUMNS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("exam", "exam_version", "exam_split", "item", "id", "split", "kind", "part")),
+        ("share", pa.float64()),
+        ("field", pa.string()),
+        ("overlap", pa.string()),
+        ("dropped", pa.bool_()),
+    ]
+)  # fmt: skip
+#: The columns of our rows that are compared.
+FIELDS = ("instruction", "input", "options", "output")
 
 
 def items(piece: Piece) -> Iterator[ExamText]:
@@ -91,10 +55,9 @@ def scan(piece: Piece, index: Path) -> list[Hit]:
     found: list[Hit] = []
     start = 0
     for batch in batches([(piece.part, piece.drop)]):
-        fields = texts(batch, _FIELDS)
-        for match in exams.check(fields):
-            row = int(numbers[start + match.row])
-            found.append(as_hit(match, row, batch["id"][match.row].as_py(), exams.exams[match.exam]))
+        for hit in exams.check(texts(batch, FIELDS)):
+            row, row_id = int(numbers[start + hit.row]), batch["id"][hit.row].as_py()
+            found.append(hit._replace(row=row, id=row_id))
         start += batch.num_rows
     return found
 
@@ -107,14 +70,6 @@ def _index(path: str) -> Index:
 def _numbers(piece: Piece) -> np.ndarray:
     every = np.arange(piece.part.rows)
     return every if piece.drop is None else np.delete(every, piece.drop)
-
-
-def as_hit(match: Match, row: int, row_id: str, exam: IndexedExam) -> Hit:
-    """A match as the build and reports see it."""
-    return Hit(
-        row, row_id, exam.name, match.item, match.share, match.kind, match.fields, match.overlap,
-        match.part, exam.version, exam.split,
-    )  # fmt: skip
 
 
 def texts(batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, pa.Array]:
@@ -149,18 +104,13 @@ def texts(batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, pa.Array]:
     return found
 
 
-def table(hits: Iterable[tuple[Piece, Hit]], *, dropped: bool) -> pa.Table:
+def table(hits: Iterable[tuple[str, Hit]], *, dropped: bool) -> pa.Table:
     """``contamination.parquet``: a line for each row and item, by exam, item and row id.
 
     Args:
-        hits: Hits with the parts they are in.
+        hits: Hits, each with the split of its row.
         dropped: Whether such rows are left out of the dataset.
     """
-    return as_table(((piece.part.split or "", hit) for piece, hit in hits), dropped=dropped)
-
-
-def as_table(hits: Iterable[tuple[str, Hit]], *, dropped: bool) -> pa.Table:
-    """The same for hits with the split of their row."""
     lines = sorted(
         (
             hit.exam, hit.version, hit.split, hit.item, hit.id, split, hit.kind, hit.part, hit.share, hit.field,
@@ -168,23 +118,15 @@ def as_table(hits: Iterable[tuple[str, Hit]], *, dropped: bool) -> pa.Table:
         )
         for split, hit in hits
     )  # fmt: skip
-    kinds = {"string": pa.string(), "float64": pa.float64(), "bool": pa.bool_()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    columns = list(zip(*lines, strict=True)) or [()] * len(schema)
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
-    )
+    return pa.Table.from_pylist([dict(zip(COLUMNS.names, line, strict=True)) for line in lines], COLUMNS)
 
 
 def summary(
-    exams: Iterable[IndexedExam], hits: Iterable[tuple[Any, Hit]], *, dropped: bool
-) -> list[dict[str, Any]]:
+    exams: Iterable[CheckedExam], hits: Iterable[tuple[Any, Hit]], *, dropped: bool
+) -> list[CheckedExam]:
     """What the manifest says of each exam, in the order of `exams`.
 
-    Returns:
-        For each exam its name (``exam``), ``version``, ``split``, ``sample``, ``items`` checked, items that are too
-        short to judge (``unjudged``), ``items_hit``, ``rows_hit``, ``rows_dropped`` and the ``sha256`` of its items.
-        A row that holds items of two exams counts with both.
+    A row that holds items of two exams counts with both.
     """
     items_hit: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     rows_hit: dict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -194,20 +136,8 @@ def summary(
         rows_hit[key].add(hit.id)
     found = []
     for exam in exams:
-        key = (exam.name, exam.version, exam.split)
+        key = (exam.exam, exam.version, exam.split)
         rows = len(rows_hit[key])
-        found.append(
-            {
-                "exam": exam.name,
-                "version": exam.version,
-                "split": exam.split,
-                "sample": exam.sample,
-                "items": exam.items,
-                "unjudged": exam.unjudged,
-                "items_hit": len(items_hit[key]),
-                "rows_hit": rows,
-                "rows_dropped": rows if dropped else 0,
-                "sha256": exam.sha256,
-            }
-        )
+        counts = {"items_hit": len(items_hit[key]), "rows_hit": rows, "rows_dropped": rows if dropped else 0}
+        found.append(exam.model_copy(update=counts))
     return found
