@@ -17,7 +17,6 @@ from meadow.core.parts import Finding, Seen
 from meadow.core.row import Author, Example, Option, Rejected
 from meadow.core.store import Store
 from meadow.filters.privacy import (
-    HIPAA,
     LIMITS,
     POLICIES,
     TYPES,
@@ -393,9 +392,9 @@ def test_sources_of_published_text_are_flagged_others_masked() -> None:
 
 
 def test_hipaa_identifiers_are_all_accounted_for() -> None:
-    assert [name[0] for name in HIPAA] == list("ABCDEFGHIJKLMNOPQR")
-    assert {name for names, _ in HIPAA.values() for name in names} == set(TYPES)
-    assert all(names or why for names, why in HIPAA.values())
+    assert [name[0] for name in ev.hipaa()] == list("ABCDEFGHIJKLMNOPQR")
+    assert {name for names, _ in ev.hipaa().values() for name in names} == set(TYPES)
+    assert all(names or why for names, why in ev.hipaa().values())
 
 
 def test_limits_say_what_cannot_be_found() -> None:

@@ -1,8 +1,8 @@
 """What could identify a person in free text: found by rules, and masked, flagged, or cause to leave a row out.
 
 `find` and `mask` work on one text, `PrivacyFilter` on the rows of a build. There is no model behind
-them and none to download: shapes with their checksums, labels and what introduces a name (`patterns`,
-`numbers`, `names`, `words`), and `phonenumbers` for the numbering plans of the world. Measured on the
+them and none to download: shapes with their checksums, labels and what introduces a name, and
+`phonenumbers` for the numbering plans of the world. Measured on the
 sentences of ``labelled.tsv`` (`evaluation`).
 
 Presidio's recognisers were weighed and not taken: importing them loads spaCy and half a second to
@@ -16,21 +16,25 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from importlib import resources
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meadow.core.parts import Finding
 from meadow.core.row import Rejected
+from meadow.filters.privacy.contacts import electronic, labelled_phones
+from meadow.filters.privacy.dates import ages, dates
+from meadow.filters.privacy.identifiers import labelled, unlabelled
 from meadow.filters.privacy.names import THING, introduced
-from meadow.filters.privacy.patterns import structured
+from meadow.filters.privacy.naming import EPONYMS, SURE, TRADE
+from meadow.filters.privacy.places import places
 from meadow.filters.privacy.text import Span, Text
-from meadow.filters.privacy.words import ALSO_WORDS, COMMON, EPONYMS, GIVEN, TRADE
 
 if TYPE_CHECKING:
     from meadow.core.parts import Seen
     from meadow.core.row import Example
 
-__all__ = ["HIPAA", "LIMITS", "POLICIES", "TYPES", "PrivacyFilter", "find", "mask"]
+__all__ = ["LIMITS", "POLICIES", "TYPES", "PrivacyFilter", "find", "mask"]
 
 POLICIES = ("mask", "drop", "flag")
 
@@ -55,51 +59,8 @@ TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-#: The 18 identifiers of HIPAA's safe harbor (45 CFR 164.514(b)(2)(i), A to R): the types that stand for
-#: each, and what is left over.
-HIPAA: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
-    {
-        "A names": (("NAME",), "names that nothing introduces stay"),
-        "B geographic subdivisions smaller than a state": (
-            ("ADDRESS",),
-            "towns, counties and districts without a street or post code stay: so do places of diseases",
-        ),
-        "C dates but years, and ages over 89": (("DATE", "AGE"), "dates that nothing ties to a person stay"),
-        "D telephone numbers": (("PHONE",), "toll-free lines stay, such as those for help in need"),
-        "E fax numbers": (("PHONE",), ""),
-        "F e-mail addresses": (("EMAIL",), ""),
-        "G social security numbers": (("ID",), "other countries' numbers by checksum or label"),
-        "H medical record numbers": (("RECORD",), "by label"),
-        "I health plan beneficiary numbers": (("RECORD",), "by label"),
-        "J account numbers": (("ACCOUNT",), "cards and IBANs by checksum, others by label"),
-        "K certificate and license numbers": (("LICENSE",), "by label"),
-        "L vehicle identifiers and license plates": (("VEHICLE",), "by label"),
-        "M device identifiers and serial numbers": (("DEVICE",), "by label"),
-        "N web addresses": (("URL",), "those that name a person; a reference to a page stays"),
-        "O IP addresses": (("IP",), "public ones"),
-        "P biometric identifiers": ((), "fingerprints and voice prints are no text"),
-        "Q full-face photographs": ((), "rows hold text; links to pictures stay unless they name a person"),
-        "R any other unique identifying number, characteristic or code": (
-            ("HANDLE", "ID"),
-            "characteristics that are told in plain words, such as an office held or a rare case, stay",
-        ),
-    }
-)
-
-LIMITS = (
-    "The privacy screen works by rules: shapes and checksums of numbers, labels before them, and words that introduce "
-    "a name. It is no anonymization, and no proof that a text names nobody. It cannot find a name that nothing "
-    "introduces (a bare surname, a name in lower case in the middle of a sentence), a town without a street or post "
-    "code, a date that nothing in its sentence ties to a person, a number without its label or checksum, or anything "
-    "that is misspelled, split over lines or written out in words. It does not understand what is told: an office, a "
-    "rare disease, a family or the course of a case can identify a person without any identifier. It is made for "
-    "English; of other languages it knows common forms of numbers, addresses and titles only. It does not read "
-    "pictures, nor what lies behind links.\n\n"
-    "It errs on the other side, too: fictional people, public figures after a title, and numbers that look like "
-    "a telephone's may be masked. Names of authors and the addresses of sources are kept where licences ask for "
-    "attribution, in the columns made for it. Text on patients needs a review by people, and where the law asks for "
-    "it an expert's determination, before it is shared."
-)
+#: What the screen cannot do, in words for people.
+LIMITS = (resources.files("meadow.filters.privacy") / "limits.md").read_text(encoding="utf-8").strip()
 
 
 def _resolve(spans: Iterable[Span]) -> list[Span]:
@@ -123,17 +84,22 @@ _RANK = {name: rank for rank, name in enumerate(
 _SHORT = 64
 
 
-def _spans(text: str) -> list[Span]:
-    if len(text) <= _SHORT:
-        return list(_spans_of_short(text))
-    screened = Text(text)
-    return [*structured(screened), *introduced(screened)]
+def _spans(text: str) -> Iterable[Span]:
+    return _short_spans(text) if len(text) <= _SHORT else _rules(Text(text))
 
 
 @lru_cache(maxsize=4096)
-def _spans_of_short(text: str) -> tuple[Span, ...]:
-    screened = Text(text)
-    return (*structured(screened), *introduced(screened))
+def _short_spans(text: str) -> tuple[Span, ...]:
+    return tuple(_rules(Text(text)))
+
+
+def _rules(screened: Text) -> Iterator[Span]:
+    """What any of the rules finds."""
+    yield from electronic(screened)
+    if screened.digits:
+        for rule in (unlabelled, labelled, labelled_phones, places, dates, ages):
+            yield from rule(screened)
+    yield from introduced(screened)
 
 
 _WORD = re.compile(r"\w+")
@@ -169,7 +135,7 @@ def _repeats(found: dict[str, str], places: dict[str, set[tuple[int, int]]], tex
                 yield Span(start, end, type_)
 
 
-_COMMON_NAMES = (GIVEN - ALSO_WORDS - COMMON) - EPONYMS
+_COMMON_NAMES = SURE - EPONYMS
 
 
 def _worth_repeating(value: str, type_: str) -> Iterable[str]:
@@ -207,7 +173,7 @@ def scan(texts: Iterable[str]) -> list[list[Span]]:
         For each text its spans, in order and without overlaps.
     """
     texts = list(texts)
-    found = [_spans(text) for text in texts]
+    found = [list(_spans(text)) for text in texts]
     again: dict[str, str] = {}
     for text, spans in zip(texts, found, strict=True):
         for span in spans:
@@ -233,8 +199,7 @@ def find(text: str, field: str = "") -> list[Finding]:
     return [Finding(span.type, field, span.start, span.end) for span in scan([text])[0]]
 
 
-def mask_spans(text: str, spans: Iterable[Span]) -> str:
-    """A text with the type in brackets in place of each span."""
+def _masked(text: str, spans: Iterable[Span]) -> str:
     pieces, at = [], 0
     for span in spans:
         pieces += (text[at : span.start], "[", span.type, "]")
@@ -245,7 +210,39 @@ def mask_spans(text: str, spans: Iterable[Span]) -> str:
 def mask(text: str) -> str:
     """Replaces what could identify a person with its type in brackets, as ``[EMAIL]``."""
     spans = scan([text])[0]
-    return mask_spans(text, spans) if spans else text
+    return _masked(text, spans) if spans else text
+
+
+def screened(texts: Mapping[str, str]) -> tuple[list[Finding], dict[str, str]]:
+    """What could identify a person in the texts of one row, by field, and the texts with that masked."""
+    spans = dict(zip(texts, scan(texts.values()), strict=True))
+    findings = [Finding(s.type, name, s.start, s.end) for name, found in spans.items() for s in found]
+    return findings, {
+        name: _masked(text, spans[name]) if spans[name] else text for name, text in texts.items()
+    }
+
+
+def texts_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """The texts in a value, each with its path: ``options[0].text``."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts_in(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from texts_in(f"{name}[{number}]", item)
+
+
+def with_texts(name: str, value: Any, texts: Mapping[str, str]) -> Any:
+    """The value with other texts in the places of `texts_in`."""
+    if isinstance(value, str):
+        return texts.get(name, value)
+    if isinstance(value, dict):
+        return {key: with_texts(f"{name}.{key}", item, texts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(with_texts(f"{name}[{number}]", item, texts) for number, item in enumerate(value))
+    return value
 
 
 _NOTHING_LEFT = re.compile(r"(?:\W*\[(?:" + "|".join(TYPES) + r")\])+\W*\Z")
@@ -279,71 +276,35 @@ class PrivacyFilter:
         Findings are placed in the text as it came in, options as ``options[0].text`` and values of a
         source's own columns as ``extra.NAME`` or, in lists, ``extra.NAME[0]``.
         """
-        names, texts = ["input", "output"], [example.input, example.output]
+        texts = {"input": example.input, "output": example.output}
         for number, option in enumerate(example.options):
-            names.append(f"options[{number}].text")
-            texts.append(option.text)
+            texts[f"options[{number}].text"] = option.text
         for key, value in example.extra.items():
-            if isinstance(value, str):
-                names.append(f"extra.{key}")
-                texts.append(value)
-            elif isinstance(value, list | tuple):
-                for number, item in enumerate(value):
-                    if isinstance(item, str):
-                        names.append(f"extra.{key}[{number}]")
-                        texts.append(item)
-        found = scan(texts)
-        if not any(found):
+            texts.update(texts_in(f"extra.{key}", value))
+        findings, masked = screened(texts)
+        if not findings:
             return example
-        types: dict[str, None] = {}
-        for name, spans in zip(names, found, strict=True):
-            for span in spans:
-                seen.findings.append(Finding(span.type, name, span.start, span.end))
-                types[span.type] = None
+        seen.findings += findings
+        types = dict.fromkeys(finding.type for finding in findings)
         for type_ in types:
             seen.note(self.stage, type_)
         if self.policy == "flag":
             return example
-        masked = {
-            name: mask_spans(text, spans) if spans else text
-            for name, text, spans in zip(names, texts, found, strict=True)
-        }
-        if self.policy == "drop":
-            detail = "found " + ", ".join(sorted(types))
-            return self._rejected("identifies a person", detail, example, masked)
+        question, answer = masked["input"], masked["output"]
         options = tuple(
-            option
-            if option.text is (text := masked[f"options[{number}].text"])
-            else replace(option, text=text)
+            replace(option, text=masked[f"options[{number}].text"])
             for number, option in enumerate(example.options)
         )
-        if len({option.text for option in options}) < len({option.text for option in example.options}):
-            return self._rejected(
-                "options alike once masked", "two options differ in what was masked only", example, masked
-            )
-        for field in ("input", "output"):
-            if _NOTHING_LEFT.match(masked[field]):
-                return self._rejected(
-                    "nothing left once masked", f"{field} was {masked[field]}", example, masked
-                )
-        return replace(
-            example,
-            input=masked["input"],
-            output=masked["output"],
-            options=options,
-            extra={key: _put_back(key, value, masked) for key, value in example.extra.items()},
-        )
-
-    def _rejected(self, reason: str, detail: str, example: Example, masked: Mapping[str, str]) -> Rejected:
-        return Rejected(reason, example.id, detail, _KEEP, masked["input"], configs=example.configs)
-
-
-def _put_back(key: str, value: object, masked: Mapping[str, str]) -> object:
-    if isinstance(value, str):
-        return masked[f"extra.{key}"]
-    if isinstance(value, list | tuple):
-        return type(value)(
-            masked[f"extra.{key}[{number}]"] if isinstance(item, str) else item
-            for number, item in enumerate(value)
-        )
-    return value
+        reason = detail = ""
+        if self.policy == "drop":
+            reason, detail = "identifies a person", "found " + ", ".join(sorted(types))
+        elif len({option.text for option in options}) < len({option.text for option in example.options}):
+            reason, detail = "options alike once masked", "two options differ in what was masked only"
+        elif _NOTHING_LEFT.match(question):
+            reason, detail = "nothing left once masked", f"input was {question}"
+        elif _NOTHING_LEFT.match(answer):
+            reason, detail = "nothing left once masked", f"output was {answer}"
+        if reason:
+            return Rejected(reason, example.id, detail, _KEEP, question, configs=example.configs)
+        extra = {key: with_texts(f"extra.{key}", value, masked) for key, value in example.extra.items()}
+        return replace(example, input=question, output=answer, options=options, extra=extra)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from meadow.filters.privacy import numbers
+from meadow.filters.privacy.naming import LISTS
 from meadow.filters.privacy.text import Span, Text, cues, free
 
 _LOCAL = re.compile(r"[\w.+%-]{1,64}\Z")
@@ -107,6 +109,7 @@ _NO_IP = re.compile(
 _IP_WORD = re.compile(
     r"\b(?:ip|ipv4|address|host|server|client|logged|login|visit|ping|from|connected)\b[^.\n]{0,12}\Z", re.I
 )
+_PRIVATE_172, _PRIVATE_192 = ipaddress.IPv4Network("172.16.0.0/12"), ipaddress.IPv4Network("192.168.0.0/16")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:(?=:)){2,7}(?::?[0-9A-Fa-f]{1,4}){1,7}(?![\w:])")
 _MAC = re.compile(r"(?<![\w:.-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-])")
 
@@ -147,28 +150,9 @@ def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return not (quiet or private or first >= 240 or len(set(address.packed)) == 1)
 
 
-_PRIVATE_172, _PRIVATE_192 = ipaddress.IPv4Network("172.16.0.0/12"), ipaddress.IPv4Network("192.168.0.0/16")
-
-
-def _mac(text: str) -> Iterator[Span]:
-    for found in _MAC.finditer(text):
-        yield Span(found.start(), found.end(), "DEVICE")
-
-
 _HANDLE = re.compile(r"@(?=[A-Za-z])(\w(?:[\w-]|\.(?=\w))*)(?![\w@(\[{=/:]|-)")
 #: Annotations and decorators of programming languages, rules of style sheets, tags of documentation.
-_CODE = frozenset(
-    """
-    override deprecated suppresswarnings autowired test before after beforeeach aftereach bean component service
-    property staticmethod classmethod abstractmethod dataclass pytest wraps lru_cache contextmanager cached_property
-    media import charset keyframes font namespace supports page include mixin extend layer container
-    param return returns throws see since author link todo version inheritdoc brief file date copyright
-    article book inproceedings misc techreport phdthesis incollection string comment
-    interface implementation end class protocol synthesize selector objc
-    nonnull nullable notnull entity id table column transactional requestmapping tf torch jit njit numba
-    all everyone here channel home angular types babel work least scale
-    """.split()
-)
+_CODE = LISTS["code"]
 
 
 _NOT_BEFORE_HANDLE = frozenset("_.@/`\\&=+%$'\"(-")
@@ -256,16 +240,12 @@ _HEX = re.compile(r"[0-9a-fA-F]{2} {1,3}\Z")
 
 
 def labelled_phones(screened: Text) -> Iterator[Span]:
-    for word in screened.heads(_PHONE_CUES):
-        for at in screened.places(word):
-            found = _LABELLED_PHONE.match(screened.text, at + len(word))
-            if found is None or _YEARS.fullmatch(found["number"]):
-                continue
-            number = numbers.digits(found["number"])
-            if len(number) < 9 and _PAIRS.fullmatch(found["number"]):
-                continue
-            if 7 <= len(number) <= 15 and number.removeprefix("1")[:3] not in _TOLL_FREE:
-                yield Span(found.start("number"), found.end("number"), "PHONE")
+    for _, _, found in screened.after(_PHONE_CUES, _LABELLED_PHONE):
+        number = numbers.digits(found["number"])
+        if _YEARS.fullmatch(found["number"]) or (len(number) < 9 and _PAIRS.fullmatch(found["number"])):
+            continue
+        if 7 <= len(number) <= 15 and number.removeprefix("1")[:3] not in _TOLL_FREE:
+            yield Span(found.start("number"), found.end("number"), "PHONE")
 
 
 _AROUND_PHONE = re.compile(
@@ -278,23 +258,20 @@ def _possible(number: str, written: str) -> bool:
     import phonenumbers
 
     for text in (written, number):
-        try:
+        with suppress(phonenumbers.NumberParseException):
             if phonenumbers.is_possible_number(phonenumbers.parse(text, None)):
                 return True
-        except phonenumbers.NumberParseException:
-            continue
     return False
 
 
 def _valid(number: str) -> bool:
     import phonenumbers
 
-    for region in _REGIONS:
-        try:
-            if phonenumbers.is_valid_number_for_region(phonenumbers.parse(number, region), region):
-                return True
-        except phonenumbers.NumberParseException:
-            return False
+    with suppress(phonenumbers.NumberParseException):
+        return any(
+            phonenumbers.is_valid_number_for_region(phonenumbers.parse(number, region), region)
+            for region in _REGIONS
+        )
     return False
 
 
@@ -316,4 +293,5 @@ def electronic(screened: Text) -> Iterator[Span]:
         yield from _url(text)
     if text.count(":") > 2 and _COLONS.search(text):
         yield from _ipv6(text)
-        yield from _mac(text)
+        for found in _MAC.finditer(text):
+            yield Span(found.start(), found.end(), "DEVICE")

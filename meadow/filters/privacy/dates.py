@@ -82,6 +82,7 @@ _VISIT_NOTE = re.compile(
     r"\s?[:\-–—]\s?(?:the )?(?:pt|patient|seen|visit|admi|review|exam|consult|follow|surgery|discharg|clinic)\w*\b",
     re.I,
 )
+_LEADS_TO_DATE = re.compile(r"\b(?:on|in|since|was|is|of|the|for)\s*\Z|[:(,]\s*\Z")
 _SENTENCE = re.compile(r"[.!?]\s+(?=[A-Z])|\n")
 
 
@@ -108,13 +109,12 @@ def _possible(screened: Text) -> bool:
     if screened.dotted:
         return True
     text = screened.text
-    for word in screened.heads(_MONTH_CUES):
-        if not text.isascii():  # other characters can join what they separate
-            return True
-        for at in screened.places(word):
-            if _DAY_BEFORE.search(text[max(0, at - 40) : at]) or _MONTH_FIRST.match(text, at):
-                return True
-    return False
+    if not text.isascii():  # other characters can join what they separate
+        return screened.has(_MONTH_CUES)
+    return any(
+        _DAY_BEFORE.search(text[max(0, at - 40) : at]) or _MONTH_FIRST.match(text, at)
+        for _, at, _ in screened.each(_MONTH_CUES)
+    )
 
 
 def dates(screened: Text) -> Iterator[Span]:
@@ -134,32 +134,29 @@ def dates(screened: Text) -> Iterator[Span]:
         if _BIRTH.search(before):
             # HIPAA protects the dead for fifty years; whoever was born before 1910 is history by now.
             if (year is None or year >= 1910) and (found["short"] is None or "birth" in before.lower()):
-                yield Span(found.start(), found.end(), "DATE")
+                yield Span(found.start(), end, "DATE")
+        elif year is not None and (year < 1910 or (year < 1970 and _DEATH.search(before))):
             continue
-        if year is not None and (year < 1910 or (year < 1970 and _DEATH.search(before))):
-            continue
-        if _LABEL.search(before):
-            yield Span(found.start(), found.end(), "DATE")
-            continue
-        after = text[found.end() : found.end() + 60]
-        context = before + " " + _SENTENCE.split(after)[0]
-        if _PUBLIC.search(context):
-            continue
-        if found["full"] and (
-            _FULL_LABELS.search(before) or (_STARTS.search(before) and _VISIT_NOTE.match(after))
-        ):
-            yield Span(found.start(), found.end(), "DATE")
-        elif not found["full"] and not _SURE_EVENT.search(context):
-            continue
-        elif _STARTS.search(before) and (then := _THEN_PERSON.match(after)):
-            if found["full"] or _EVENT.search(then[0]):
-                yield Span(found.start(), found.end(), "DATE")
-        elif (
-            _SOMEONE.search(before)
-            and _EVENT.search(before)
-            and re.search(r"\b(?:on|in|since|was|is|of|the|for)\s*\Z|[:(,]\s*\Z", before)
-        ):
-            yield Span(found.start(), found.end(), "DATE")
+        elif _LABEL.search(before) or _of_someone(found, before):
+            yield Span(found.start(), end, "DATE")
+
+
+def _of_someone(found: re.Match[str], before: str) -> bool:
+    """Whether the sentence ties a date to somebody's illness or life."""
+    after = found.string[found.end() : found.end() + 60]
+    context = before + " " + _SENTENCE.split(after)[0]
+    if _PUBLIC.search(context):
+        return False
+    starts = _STARTS.search(before)
+    if found["full"]:
+        if _FULL_LABELS.search(before) or (starts and _VISIT_NOTE.match(after)):
+            return True
+    elif not _SURE_EVENT.search(context):
+        return False
+    then = _THEN_PERSON.match(after) if starts else None
+    if then:
+        return bool(found["full"] or _EVENT.search(then[0]))
+    return bool(_SOMEONE.search(before) and _EVENT.search(before) and _LEADS_TO_DATE.search(before))
 
 
 _AGE = re.compile(

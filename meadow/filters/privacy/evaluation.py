@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from importlib import resources
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ class Evaluation:
         wrong: Findings that overlap no labelled span, with their sentences.
     """
 
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=lambda: {name: Score() for name in TYPES})
     kinds: Counter = field(default_factory=Counter)
     touched: Counter = field(default_factory=Counter)
     missed: list[tuple[Finding, str]] = field(default_factory=list)
@@ -93,12 +93,16 @@ class Evaluation:
 
     def total(self, types: Iterable[str] = TYPES) -> Score:
         """The counts of several types together."""
-        found = Score()
-        for name in types:
-            score = self.scores.get(name, Score())
-            for key, value in vars(score).items():
-                setattr(found, key, getattr(found, key) + value)
-        return found
+        return Score(*map(sum, zip(*(astuple(self.scores[name]) for name in types), strict=True)))
+
+
+def hipaa() -> dict[str, tuple[list[str], str]]:
+    """The 18 identifiers of HIPAA's safe harbor (45 CFR 164.514(b)(2)(i), A to R): for each the types that stand
+    for it, and what is left over.
+    """
+    path = resources.files("meadow.filters.privacy") / "hipaa.tsv"
+    lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:])
+    return {name: (types.split(), left_over) for name, types, left_over in lines}
 
 
 def labelled(part: str | None = None) -> list[Sentence]:
@@ -122,7 +126,7 @@ def _sentence(line: str) -> Sentence:
 
 def evaluate(sentences: Iterable[Sentence]) -> Evaluation:
     """Compares what the screen finds with the labels."""
-    done = Evaluation(scores={name: Score() for name in TYPES})
+    done = Evaluation()
     for sentence in sentences:
         found = find(sentence.text)
         done.kinds[sentence.kind] += 1

@@ -148,20 +148,17 @@ _PROFESSION = re.compile(
 
 def labelled(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(_LABEL_CUES):
-        for at in screened.places(word):
-            end = at + len(word)
-            if word in _CAPITALS and not text[at:end].isupper():
+    for word, at, end in screened.each(_LABEL_CUES):
+        if word in _CAPITALS and not text[at:end].isupper():
+            continue
+        for label in _LABELS[word]:
+            found = label.pattern.match(text, end)
+            if found is None or not _is_number(label, found["value"], word):
                 continue
-            for label in _LABELS[word]:
-                found = label.pattern.match(text, end)
-                if found is not None and _is_number(label, found["value"], word):
-                    if word in ("registration", "certificate") and not _PROFESSION.search(
-                        text, max(0, at - 25), at
-                    ):
-                        continue
-                    yield Span(found.start("value"), found.end("value"), label.type)
-                    break
+            if word in ("registration", "certificate") and not _PROFESSION.search(text, max(0, at - 25), at):
+                continue
+            yield Span(found.start("value"), found.end("value"), label.type)
+            break
 
 
 def _is_number(label: _Label, value: str, word: str) -> bool:

@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from meadow.filters.privacy.naming import SURE, TITLED, TOKEN, plain, take, used_as_word
+from meadow.filters.privacy.naming import (
+    EPONYMS,
+    GIVEN,
+    SURE,
+    TITLED,
+    TOKEN,
+    TRADE,
+    plain,
+    take,
+    used_as_word,
+)
 from meadow.filters.privacy.text import Span, Text, cues
-from meadow.filters.privacy.words import EPONYMS, GIVEN, TRADE
 
 FORM = cues(
     "name surname kin contact guardian spouse subscriber insured attending physician surgeon assistant anesthesiologist anaesthetist "
@@ -36,28 +45,24 @@ _LINE_END = re.compile(
 
 def in_form(screened: Text) -> Iterator[Span]:
     text = screened.text
-    labels = screened.heads(FORM)
-    if ":" not in text and "=" not in text:
-        labels = ["by"] if "by" in labels else []  # all others stand before a colon
-    for word in labels:
-        for place in screened.places(word):
-            end = place + len(word)
-            colon = _COLON.match(text, end) or (word == "name" and _NAME_OF.match(text, end)) or None
-            weak = word in _WEAK and not _WHOSE_NAME.search(text, max(0, place - 20), place)
-            if colon is None:
-                if (
-                    word != "by"
-                    or text[end : end + 1] != " "
-                    or not _DONE_BY.search(text, max(0, place - 20), place)
-                ):
-                    continue
-            elif word == "name" and text[place].islower() and weak:
+    colons = ":" in text or "=" in text
+    for word, place, end in screened.each(FORM):
+        if word != "by" and not colons:
+            continue  # all others stand before a colon
+        colon = _COLON.match(text, end) or (word == "name" and _NAME_OF.match(text, end)) or None
+        before = max(0, place - 20)
+        weak = word in _WEAK and not _WHOSE_NAME.search(text, before, place)
+        if colon is None:
+            if word != "by" or text[end : end + 1] != " " or not _DONE_BY.search(text, before, place):
                 continue
-            at = colon.end() if colon else end + 1
-            if TITLED.match(text, at):
-                continue  # its own rule
-            if _form_name(text, at, weak, single=word == "name"):
-                yield Span(at, _form_name(text, at, weak, single=word == "name"), "NAME")
+        elif word == "name" and text[place].islower() and weak:
+            continue
+        at = colon.end() if colon else end + 1
+        if TITLED.match(text, at):
+            continue  # its own rule
+        until = _form_name(text, at, weak, single=word == "name")
+        if until:
+            yield Span(at, until, "NAME")
     if "he patient, " in text:
         for found in _THE_PATIENT.finditer(text):
             end, words = take(text, found.end())
@@ -90,24 +95,18 @@ _GREETED_END = re.compile(r" ?[,!:;.\n—-]|\Z")
 
 def greeted(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(GREETINGS):
-        for place in screened.places(word):
-            found = _GREETING_END.match(text, place + len(word))
-            if found is None or TITLED.match(text, found.end()):
-                continue
-            end, words = take(text, found.end(), 3)
-            if not words or not _GREETED_END.match(text, end):
-                continue
-            first = words[0].lower()
-            good = first in SURE and (not word.startswith("thank") or first not in EPONYMS)
-            if word == "dear" and not good:
-                good = (
-                    text[end : end + 1] in (",", ":", "\n")
-                    and first not in EPONYMS
-                    and not used_as_word(text, words[0])
-                )
-            if good:
-                yield Span(found.end(), end, "NAME")
+    for word, _, found in screened.after(GREETINGS, _GREETING_END):
+        if TITLED.match(text, found.end()):
+            continue
+        end, words = take(text, found.end(), 3)
+        if not words or not _GREETED_END.match(text, end):
+            continue
+        first = words[0].lower()
+        good = first in SURE and (not word.startswith("thank") or first not in EPONYMS)
+        if word == "dear" and not good and text[end : end + 1] in (",", ":", "\n"):
+            good = first not in EPONYMS and not used_as_word(text, words[0])
+        if good:
+            yield Span(found.end(), end, "NAME")
 
 
 _CLOSINGS = cues(
@@ -131,24 +130,21 @@ _DONE = re.compile(r"[ \t]*(?:[.!,]?\s*\Z|\n|, ?(?:M\.?D|D\.?O|R\.?N|Ph\.?D|MBBS
 
 def signed(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(_CLOSINGS):
-        for place in screened.places(word):
-            found = _CLOSING_END.match(text, place + len(word))
-            if found is None or TITLED.match(text, found.end()):
-                continue
-            end, words = take(text, found.end(), 3)
-            if not words or not _DONE.match(text, end):
-                continue
-            if word in _PHRASES and not _PHRASES[word].search(text, max(0, place - 20), place):
-                continue
-            first = words[0].lower()
-            if len(words) == 1 and first in EPONYMS and first not in SURE:
-                continue
-            # In the same line a closing word is as often the beginning of a sentence.
-            if first in GIVEN or (
-                (word in _FORMAL or "\n" in found["gap"]) and not used_as_word(text, words[0])
-            ):
-                yield Span(found.end(), end, "NAME")
+    for word, place, found in screened.after(_CLOSINGS, _CLOSING_END):
+        if TITLED.match(text, found.end()):
+            continue
+        end, words = take(text, found.end(), 3)
+        if not words or not _DONE.match(text, end):
+            continue
+        if word in _PHRASES and not _PHRASES[word].search(text, max(0, place - 20), place):
+            continue
+        first = words[0].lower()
+        if len(words) == 1 and first in EPONYMS and first not in SURE:
+            continue
+        # In the same line a closing word is as often the beginning of a sentence.
+        closes = word in _FORMAL or "\n" in found["gap"]
+        if first in GIVEN or (closes and not used_as_word(text, words[0])):
+            yield Span(found.end(), end, "NAME")
     tail = text[-60:]
     if "-" in tail or "~" in tail or "–" in tail or "—" in tail:
         for found in _DASHED.finditer(text, max(0, len(text) - 60)):

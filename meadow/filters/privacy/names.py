@@ -1,7 +1,7 @@
 """Names of people, told by what introduces them: a title, "my name is", a form's label, a signature.
 
 A name that nothing introduces is not found; "Crohn", "Foley catheter" and "Smith et al." are therefore
-safe, and `meadow.filters.privacy.words` keeps the rest of medicine out of what is introduced.
+safe, and `meadow.filters.privacy.naming` keeps the rest of medicine out of what is introduced.
 """
 
 from __future__ import annotations
@@ -10,9 +10,18 @@ import re
 from collections.abc import Iterator
 
 from meadow.filters.privacy.letters import FORM, GREETINGS, greeted, in_form, signed, with_degree
-from meadow.filters.privacy.naming import NO_NAME, SURE, TITLED, plain, take, used_as_word
+from meadow.filters.privacy.naming import (
+    EPONYMS,
+    GIVEN,
+    NO_NAME,
+    NOBODY,
+    SURE,
+    TITLED,
+    plain,
+    take,
+    used_as_word,
+)
 from meadow.filters.privacy.text import Span, Text, cues
-from meadow.filters.privacy.words import EPONYMS, GIVEN, NOBODY
 
 _TITLES = cues(
     "dr mr mrs ms miss mx prof professor doctor nurse herr frau fräulein monsieur madame mme mlle señor señora sra signor signora rabbi "
@@ -41,32 +50,30 @@ def _titled(screened: Text) -> Iterator[Span]:
     text = screened.text
     # Of each word once: a text may name its doctor a thousand times.
     rather: dict[str, bool] = {}
-    for word in screened.heads(_TITLES):
-        for start in screened.places(word):
-            if not text[start].isupper() or (start and text[start - 1] in "_/@.-"):
+    for word, start, found in screened.after(_TITLES, _TITLE_END):
+        title, at = text[start : start + len(word)], found.end()
+        if not title[0].isupper() or (start and text[start - 1] in "_/@.-"):
+            continue
+        loud = title.isupper()
+        if at == start + len(word) or (loud and not found["dot"]):
+            continue
+        end, words = take(text, at, capitals=loud or found["dot"] == ".")
+        if not words or (loud and not text[at:end].isupper() and words[0].lower() not in SURE):
+            continue  # "MS." and "DR." are diseases, too
+        if len(words) == 1:
+            bare = plain(words[0])
+            if bare in NOBODY or (text[at:end].isupper() and len(bare) < 4):
                 continue
-            loud = text[start : start + len(word)].isupper()
-            found = _TITLE_END.match(text, start + len(word))
-            if found is None or found.end() == start + len(word) or (loud and not found["dot"]):
-                continue
-            at = found.end()
-            end, words = take(text, at, capitals=loud or found["dot"] == ".")
-            if not words or (loud and not text[at:end].isupper() and words[0].lower() not in SURE):
-                continue  # "MS." and "DR." are diseases, too
-            if len(words) == 1:
-                bare = plain(words[0])
-                if bare in NOBODY or (text[at:end].isupper() and len(bare) < 4):
+            if word not in _PLAIN_TITLES:
+                # "Dr." also ends sentences, and doctors have given diseases their names.
+                if words[0] not in rather:
+                    rather[words[0]] = used_as_word(text, words[0]) or (
+                        bare in EPONYMS and _used_alone(text, words[0])
+                    )
+                if rather[words[0]]:
                     continue
-                if word not in _PLAIN_TITLES:
-                    # "Dr." also ends sentences, and doctors have given diseases their names.
-                    if words[0] not in rather:
-                        rather[words[0]] = used_as_word(text, words[0]) or (
-                            bare in EPONYMS and _used_alone(text, words[0])
-                        )
-                    if rather[words[0]]:
-                        continue
-            if not _ET_AL.match(text, end):
-                yield Span(at, end, "NAME")
+        if not _ET_AL.match(text, end):
+            yield Span(at, end, "NAME")
 
 
 def _used_alone(text: str, word: str) -> bool:
@@ -104,31 +111,26 @@ _NO_INTRODUCTION = frozenset(
 
 def _introduced(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(_NAME_CUES):
-        for place in screened.places(word):
-            whose = _WHOSE.search(text, max(0, place - 30), place)
-            found = _NAME_IS.match(text, place + len(word)) if whose else None
-            if (
-                whose is None
-                or found is None
-                or (word == "name") != bool(whose["mine"])
-                or (word == "name" and not found[0].strip())
-            ):
+    for word, place, found in screened.after(_NAME_CUES, _NAME_IS):
+        whose = _WHOSE.search(text, max(0, place - 30), place)
+        if whose is None or (word == "name") != bool(whose["mine"]):
+            continue
+        if word == "name" and not found[0].strip():
+            continue
+        at = found.end()
+        end, words = take(text, at, capitals=True, lower=True)
+        if not words or plain(words[0]) in _NO_INTRODUCTION:
+            continue
+        if not words[0][0].isupper():
+            # Without a capital: a first name, and a second word only where it looks like a name, too.
+            end = at + len(words[0])
+            second = _SECOND_LOWER.match(text, end)
+            if second and plain(second[1]) not in NO_NAME and words[0] in GIVEN:
+                end = second.end()
+            mine = (whose["mine"] or "").lower() in ("my", "his", "her")
+            if not _AFTER_LOWER.match(text, end) or not (words[0] in GIVEN or mine):
                 continue
-            at = found.end()
-            end, words = take(text, at, capitals=True, lower=True)
-            if not words or plain(words[0]) in _NO_INTRODUCTION:
-                continue
-            if not words[0][0].isupper():
-                # Without a capital: a first name, and a second word only where it looks like a name, too.
-                end = at + len(words[0])
-                second = _SECOND_LOWER.match(text, end)
-                if second and plain(second[1]) not in NO_NAME and words[0] in GIVEN:
-                    end = second.end()
-                mine = (whose["mine"] or "").lower() in ("my", "his", "her")
-                if not _AFTER_LOWER.match(text, end) or not (words[0] in GIVEN or mine):
-                    continue
-            yield Span(at, end, "NAME")
+        yield Span(at, end, "NAME")
 
 
 _SECOND_LOWER = re.compile(r" ([a-z]{3,})(?=[,.!\n]|\Z| and\b)")
@@ -142,29 +144,28 @@ _OPEN_END = re.compile(
 
 def _i_am(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(_SELF):
-        for place in screened.places(word):
-            found = _SELF_IS.match(text, place + len(word))
-            if found is None or (word == "this") != ("is" in found[0]):
-                continue
-            if word in ("am", "m") and not _I_BEFORE.search(text, max(0, place - 3), place):
-                continue
-            end, words = take(text, found.end())
-            if not words:
-                continue
-            first = words[0].split("-")[0].lower()
-            if first in SURE or (first in GIVEN and len(words) > 1):
-                if len(words) > 1 or (first not in EPONYMS and _OPEN_END.match(text, end)):
-                    yield Span(found.end(), end, "NAME")
-            elif (
-                # An unknown first name: two capitalised words, and the age or the place next.
+    for word, place, found in screened.after(_SELF, _SELF_IS):
+        if (word == "this") != ("is" in found[0]):
+            continue
+        if word in ("am", "m") and not _I_BEFORE.search(text, max(0, place - 3), place):
+            continue
+        end, words = take(text, found.end())
+        if not words:
+            continue
+        first = words[0].split("-")[0].lower()
+        if first in SURE or (first in GIVEN and len(words) > 1):
+            good = len(words) > 1 or (first not in EPONYMS and _OPEN_END.match(text, end))
+        else:
+            # An unknown first name: two capitalised words, and the age or the place next.
+            good = (
                 word != "this"
                 and len(words) in (2, 3)
                 and words[0][1:].islower()
                 and _THEN_SELF.match(text, end)
                 and not any(plain(word) in EPONYMS for word in words)
-            ):
-                yield Span(found.end(), end, "NAME")
+            )
+        if good:
+            yield Span(found.end(), end, "NAME")
 
 
 _I_BEFORE = re.compile(r"(?<!\w)[Ii](?: |['’])\Z")
@@ -187,18 +188,16 @@ _ONLY_CALLED = frozenset(
 
 def _related(screened: Text) -> Iterator[Span]:
     text = screened.text
-    for word in screened.heads(_KIN):
-        for place in screened.places(word):
-            found = _KIN_NAME.match(text, place + len(word))
-            # "Mother Teresa" and "Sister Mary" are not someone's mother and sister.
-            if found is None or (not found["called"] and (word in _ONLY_CALLED or text[place].isupper())):
-                continue
-            end, words = take(text, found.end(), 3)
-            if not words:
-                continue
-            first = words[0].split("-")[0].lower()
-            if found["called"] or (first in SURE and not (len(words) == 1 and first in EPONYMS)):
-                yield Span(found.end(), end, "NAME")
+    for word, place, found in screened.after(_KIN, _KIN_NAME):
+        # "Mother Teresa" and "Sister Mary" are not someone's mother and sister.
+        if not found["called"] and (word in _ONLY_CALLED or text[place].isupper()):
+            continue
+        end, words = take(text, found.end(), 3)
+        if not words:
+            continue
+        first = words[0].split("-")[0].lower()
+        if found["called"] or (first in SURE and not (len(words) == 1 and first in EPONYMS)):
+            yield Span(found.end(), end, "NAME")
 
 
 _OLD_CUES = cues("year years yr yrs yo y month months week weeks day days")
@@ -211,21 +210,20 @@ _SUBJECT = re.compile(
 def _aged(screened: Text) -> Iterator[Span]:
     """``Gloria Mendez is a 61-year-old``: the subject of a sentence that tells an age."""
     text = screened.text
-    for word in screened.heads(_OLD_CUES):
-        for place in screened.places(word):
-            number = _NUMBER_BEFORE.search(text, max(0, place - 5), place)
-            if number is None:
-                continue
-            begin = number.start() - 80
-            subject = _SUBJECT.search(text, max(0, begin), number.start())
-            if subject is None or (subject.start() and subject.start() == begin):
-                continue
-            end, words = take(text, subject.start("name"))
-            if end != subject.end("name") or not words:
-                continue
-            sure = words[0].lower() in SURE
-            if sure or (len(words) > 1 and not any(plain(word) in EPONYMS for word in words)):
-                yield Span(subject.start("name"), end, "NAME")
+    for _, place, _ in screened.each(_OLD_CUES):
+        number = _NUMBER_BEFORE.search(text, max(0, place - 5), place)
+        if number is None:
+            continue
+        begin = number.start() - 80
+        subject = _SUBJECT.search(text, max(0, begin), number.start())
+        if subject is None or (subject.start() and subject.start() == begin):
+            continue
+        end, words = take(text, subject.start("name"))
+        if end != subject.end("name") or not words:
+            continue
+        sure = words[0].lower() in SURE
+        if sure or (len(words) > 1 and not any(plain(word) in EPONYMS for word in words)):
+            yield Span(subject.start("name"), end, "NAME")
 
 
 #: A word after a name that makes it the name of a thing: "Sister Mary Joseph nodule".

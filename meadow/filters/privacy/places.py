@@ -52,38 +52,35 @@ _CITY_BEFORE = re.compile(rf"(?<![\w.'’-]){_CITY},? \Z")
 _POST_GATE = re.compile(r"[A-Z][0-9][A-Z0-9]? [0-9][A-Z]")
 
 
-def _capitalised(screened: Text, cues: Cues) -> bool:
-    return any(word.capitalize() in screened.text for word in screened.heads(cues))
-
-
-def _foreign_end(lower: str) -> bool:
-    return any(end in lower for end in (_FOREIGN_ENDS if "str" in lower else _OTHER_ENDS))
-
-
 def places(screened: Text) -> Iterator[Span]:
     text = screened.text
-    patterns = []
-    if _capitalised(screened, _STREETS):
-        patterns.append(_STREET)
-    if screened.has(_RUES):
-        patterns.append(_RUE)
-    for pattern in patterns:
-        for found in pattern.finditer(text):
+
+    def capitalised(cues: Cues) -> bool:
+        return any(word.capitalize() in text for word in screened.heads(cues))
+
+    def foreign_end() -> bool:
+        ends = _FOREIGN_ENDS if "str" in screened.lower else _OTHER_ENDS
+        return any(end in screened.lower for end in ends)
+
+    for pattern, possible in ((_STREET, capitalised(_STREETS)), (_RUE, screened.has(_RUES))):
+        for found in pattern.finditer(text) if possible else ():
             if free(text, found.start(), ","):
                 yield Span(found.start(), found.end(), "ADDRESS")
-    if _capitalised(screened, _FOREIGN_CUES) or _foreign_end(screened.lower):
-        for found in _FOREIGN.finditer(text):
-            yield Span(found.start(), found.end(), "ADDRESS")
+    if capitalised(_FOREIGN_CUES) or foreign_end():
+        yield from _all(_FOREIGN, text)
     for found in _STATE_ZIP.finditer(text) if screened.after_capital else ():
         city = _CITY_BEFORE.search(text, max(0, found.start() - 60), found.start())
         if city:
             yield Span(city.start(), found.end(), "ADDRESS")
     if screened.has(_BOX_CUES):
-        for found in _BOX.finditer(text):
-            yield Span(found.start(), found.end(), "ADDRESS")
+        yield from _all(_BOX, text)
     if screened.after_capital and _POST_GATE.search(text):
-        for found in _POST.finditer(text):
-            yield Span(found.start(), found.end(), "ADDRESS")
+        yield from _all(_POST, text)
     if screened.has(_ZIP_CUES):
-        for found in _ZIP.finditer(text):
-            yield Span(found.start("value"), found.end("value"), "ADDRESS")
+        yield from _all(_ZIP, text)
+
+
+def _all(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    for found in pattern.finditer(text):
+        group = "value" if "value" in pattern.groupindex else 0
+        yield Span(found.start(group), found.end(group), "ADDRESS")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 #: Bytes to lower case; all that is no letter, digits too, to a blank, and with them the byte that curly
@@ -99,6 +100,19 @@ class Text:
         if not self.sets & cues.bit:
             return []
         return [cues.texts[cue] for cue in sorted(self.words & cues.texts.keys())]
+
+    def each(self, cues: Cues) -> Iterator[tuple[str, int, int]]:
+        """Those of some cue words that the text holds, each time with where it begins and ends."""
+        for word in self.heads(cues):
+            for start in self.places(word):
+                yield word, start, start + len(word)
+
+    def after(self, cues: Cues, pattern: re.Pattern[str]) -> Iterator[tuple[str, int, re.Match[str]]]:
+        """Cue words that the pattern matches right after, each with its place and the match."""
+        for word, start, end in self.each(cues):
+            found = pattern.match(self.text, end)
+            if found is not None:
+                yield word, start, found
 
 
 class Cues(NamedTuple):
