@@ -1,4 +1,4 @@
-"""With whom a row is compared: the survivors in its buckets, those most like it first.
+"""Who survives: each row is compared with the survivors in its buckets, those most like it first.
 
 A bucket is the rows that share a band of their signatures, and offers no more than `SLOTS` survivors. Where
 it is full (forms that are filled in, none like enough to another to be dropped), later ones are told apart
@@ -8,14 +8,14 @@ of rows.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 
-from meadow.filters.duplicates import minhash
+from meadow.filters.duplicates import minhash, opposites
 
 #: Survivors that a bucket offers.
 SLOTS = 32
@@ -23,6 +23,8 @@ SLOTS = 32
 LEVELS = 6
 #: Survivors that a row is compared with, those with the most equal signature values first.
 COMPARED = 32
+#: A row that is left out: for which survivor, how similar to it, and whether their texts are equal.
+LOST = np.dtype([("row", np.int64), ("survivor", np.int64), ("similarity", np.float64), ("exact", bool)])
 
 
 class Buckets:
@@ -88,14 +90,8 @@ class Texts:
     shingles: Callable[[int], frozenset[tuple[str, ...]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.text = functools.lru_cache(maxsize=256)(self._text)
-        self.shingles = functools.lru_cache(maxsize=256)(self._shingles)
-
-    def _text(self, row: int) -> str:
-        return self.words[int(self.home[row])].as_py()
-
-    def _shingles(self, row: int) -> frozenset[tuple[str, ...]]:
-        return minhash.shingles(self.text(row))
+        self.text = lru_cache(256)(lambda row: self.words[int(self.home[row])].as_py())
+        self.shingles = lru_cache(256)(lambda row: minhash.shingles(self.text(row)))
 
     def alike(self, row: int, others: Iterable[int], lowest: float, threshold: float) -> list[int]:
         """Those of the others that seem to be as similar as the threshold, the best survivor first.
@@ -131,6 +127,47 @@ class Texts:
         home = self.home[row]
         return self.hashes[self.offsets[home] : self.offsets[home + 1]]
 
-    def similarity(self, one: int, other: int) -> float:
-        """The exact similarity, word by word."""
-        return minhash.overlap(self.shingles(one), self.shingles(other))
+
+def decide(texts: Texts, bands: np.ndarray, lowest: float, threshold: float) -> tuple[np.ndarray, list[int]]:
+    """Decides on each row, in the order in which they survive.
+
+    Args:
+        texts: What comparisons need of the rows.
+        bands: (rows, bands): the hashes of each row's bands, 0 for those that it shares with no other row.
+        lowest: The share of equal signature values below which a pair is not compared exactly.
+        threshold: The least similarity of near duplicates.
+
+    Returns:
+        The rows that are left out, as `LOST`; and rows that survive though they are as similar to another,
+        which they contradict.
+    """
+    buckets = Buckets()
+    lost: list[tuple[int, int, float, bool]] = []
+    apart: list[int] = []
+    # Equal texts of a kind stand and fall together: what the others are left out for.
+    settled: dict[int, tuple[int, float, bool]] = {}
+    for row in np.argsort(texts.rank).tolist():
+        home, mine = int(texts.home[row]), bands[row].tolist()
+        if home in settled:
+            lost.append((row, *settled[home]))
+            continue
+        found, free = buckets.of(mine)
+        verdict, contradicts = None, False
+        for other in texts.alike(row, found, lowest, threshold) if found else ():
+            value = minhash.overlap(texts.shingles(row), texts.shingles(other))
+            if value < threshold:
+                continue
+            one, two = texts.text(row), texts.text(other)
+            if not opposites.contradiction(one, two):
+                verdict = other, value, one == two
+                break
+            contradicts = True
+        if verdict:
+            lost.append((row, *verdict))
+        else:
+            buckets.add(row, free)
+            if contradicts:
+                apart.append(row)
+        if mine[-1]:
+            settled[home] = verdict or (row, 1.0, True)
+    return np.array(lost, LOST), apart

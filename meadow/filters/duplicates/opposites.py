@@ -6,7 +6,7 @@ half of their words in common.
 
 Of two long texts that differ in one word, the word can be a typing error or the dose. Near duplicates
 are therefore kept where each of the two has something in place of what the other has: a number (5 mg,
-50 mg; "twice", "three"; type I, type II), or a word of the table below (left, right). A text that only
+50 mg; "twice", "three"; type I, type II), or a word of ``opposites.tsv`` (left, right). A text that only
 leaves something out contradicts nothing. A "not" counts where the rest of the texts is the same but for
 two words, as larger changes bring and take negations with them without turning what is said around.
 """
@@ -16,30 +16,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from importlib import resources
 
-#: Words that cannot replace each other, a line each; endings are written out.
-_OPPOSITES = """\
-left, right
-high higher highest elevated raised, low lower lowest reduced lowered
-increase increases increased increasing, decrease decreases decreased decreasing
-acute, chronic
-benign, malignant
-positive, negative
-most, least
-maximum maximal, minimum minimal
-before, after
-anterior, posterior
-superior, inferior
-proximal, distal
-medial, lateral
-systolic, diastolic
-afferent, efferent
-agonist agonists, antagonist antagonists
-dominant, recessive
-male man boy men boys males he his father, female woman girl women girls females she her mother
-true, false
-yes, no
-"""
 #: Beginnings that turn the rest of a word into its opposite.
 _PREFIXES = re.compile("(hyper|hypo|tachy|brady)(?=[a-z]{3})")
 _PREFIX_KIND = {"hyper": "hyper", "hypo": "hyper", "tachy": "tachy", "brady": "tachy"}
@@ -54,10 +32,14 @@ _NOT = frozenset(
 )
 #: What stands around a word and is no part of it; "<", ">", "+", "-" and "%" are.
 _EDGES = "\x1f.,;:!?()[]{}\"'`*_|"
+_LINES = (
+    (resources.files("meadow.filters.duplicates") / "opposites.tsv").read_text(encoding="utf-8").splitlines()
+)
+#: Words that cannot replace those of the other side, each with its pair's first word; endings are written out.
 _TERMS = {
-    word: (line.split()[0].strip(","), side)
-    for line in _OPPOSITES.splitlines()
-    for side, words in enumerate(line.split(", "))
+    word: (line.split()[0], side)
+    for line in _LINES
+    for side, words in enumerate(line.split("\t"))
     for word in words.split()
 }
 #: Share of their words (Jaccard) from which two answers are one answer. One word of ten replaced leaves 0.82,

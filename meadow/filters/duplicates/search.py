@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from meadow.core.parts import Piece, batches
 from meadow.core.workers import in_order
-from meadow.filters.duplicates import minhash, opposites
-from meadow.filters.duplicates.candidates import Buckets, Texts
+from meadow.filters.duplicates import minhash
+from meadow.filters.duplicates.candidates import LOST, Texts, decide
 from meadow.filters.duplicates.result import FoundDuplicates
 
 #: The least Jaccard similarity of near duplicates. One word replaced changes five shingles, which leaves
@@ -121,12 +121,8 @@ def gather(piece: Piece, path: str, wanted: np.ndarray, again: np.ndarray) -> st
             if begin < end:
                 chosen = batch.select(list({"id": None, **dict.fromkeys(piece.fields)}))
                 chosen = chosen.take(pa.array(wanted[begin:end] - start))
-                texts = [
-                    "-" if known else text
-                    for text, known in zip(
-                        minhash.texts_of(chosen, piece.fields), again[begin:end], strict=True
-                    )
-                ]
+                every = zip(minhash.texts_of(chosen, piece.fields), again[begin:end], strict=True)
+                texts = ["-" if known else text for text, known in every]
                 hashes, offsets = minhash.hashes(texts)
                 values = pa.array(minhash.signatures(hashes, offsets).ravel())
                 sets = [np.unique(hashes[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)]
@@ -180,24 +176,24 @@ class _Search:
         digests = np.column_stack([self._line(line)[shared] for line in (-1, _LOW)])
         table, texts = self._read(piece, number, digests)
         self._progress(total, total)
-        lost, survivor, similarity, exact, apart = self._decide(texts, bands)
-        kept = np.unique(survivor)
-        every, cluster = np.concatenate((lost, kept)), np.concatenate((survivor, kept))
+        lost, apart = decide(texts, bands, self._banding.lowest(self._threshold), self._threshold)
+        survivors = [(row, row, 1.0, False) for row in np.unique(lost["survivor"])]
+        every = np.concatenate((lost, np.array(survivors, LOST)))
+        row = every["row"]
         members = pa.table({
-            "cluster": table["id"].take(cluster),
-            "id": table["id"].take(every),
+            "cluster": table["id"].take(pa.array(every["survivor"])),
+            "id": table["id"].take(pa.array(row)),
             "kept": np.arange(len(every)) >= len(lost),
-            "similarity": np.concatenate((similarity, np.ones(len(kept)))),
-            "exact": np.concatenate((exact, np.zeros(len(kept), bool))),
-            "survivor": texts.rank[cluster],
-            "kind": texts.kind[every],
-            "piece": piece[every].astype(np.int32),
-            "row": number[every],
+            "similarity": every["similarity"],
+            "exact": every["exact"],
+            "survivor": texts.rank[every["survivor"]],
+            "kind": texts.kind[row],
+            "piece": piece[row].astype(np.int32),
+            "row": number[row],
         })  # fmt: skip
         paths = tuple(piece.part.path for piece in self._pieces)
-        return FoundDuplicates(
-            self._threshold, members.combine_chunks(), texts.kind[apart], tuple(self._kinds), paths
-        )
+        members = members.combine_chunks()
+        return FoundDuplicates(self._threshold, members, texts.kind[apart], tuple(self._kinds), paths)
 
     def _path(self, number: int, ending: str) -> str:
         return str(self._folder / f"{number:07d}.{ending}")
@@ -229,10 +225,7 @@ class _Search:
     def _read(self, piece: np.ndarray, number: np.ndarray, digests: np.ndarray) -> tuple[pa.Table, Texts]:
         """Reads again what there is to know of the rows that share a band, and ranks them.
 
-        Args:
-            piece: Each row's piece, ascending.
-            number: Its number there.
-            digests: (rows, 2): the digest of its text, its high half first.
+        Of each row its piece, ascending, its number there, and (rows, 2) its text's digest, the high half first.
         """
         total = len(self._pieces)
         kind = self._kind[piece]
@@ -279,54 +272,6 @@ class _Search:
             table["text"], home, rank, kind, comparable,
             _mapped(signatures, np.uint32).reshape(-1, minhash.VALUES), _mapped(hashes, np.uint64), offsets,
         )  # fmt: skip
-
-    def _decide(
-        self, texts: Texts, bands: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Decides on each row, in the order in which they survive.
-
-        Returns:
-            Of those left out: the rows, the survivors, the similarities to these, and whether the texts are
-            equal; and rows that survive though they are as similar to another, which they contradict.
-        """
-        lowest = self._banding.lowest(self._threshold)
-        buckets = Buckets()
-        lost: list[tuple[int, int, float, bool]] = []
-        apart: list[int] = []
-        # Equal texts of a kind stand and fall together: what the others are left out for.
-        settled: dict[int, tuple[int, float, bool]] = {}
-        for row in np.argsort(texts.rank).tolist():
-            home, mine = int(texts.home[row]), bands[row].tolist()
-            if home in settled:
-                lost.append((row, *settled[home]))
-                continue
-            found, free = buckets.of(mine)
-            verdict, contradicts = None, False
-            for other in texts.alike(row, found, lowest, self._threshold) if found else ():
-                value = texts.similarity(row, other)
-                if value < self._threshold:
-                    continue
-                one, two = texts.text(row), texts.text(other)
-                if not opposites.contradiction(one, two):
-                    verdict = other, value, one == two
-                    break
-                contradicts = True
-            if verdict:
-                lost.append((row, *verdict))
-            else:
-                buckets.add(row, free)
-                if contradicts:
-                    apart.append(row)
-            if mine[-1]:
-                settled[home] = verdict or (row, 1.0, True)
-        rows, survivors, similarities, equal = zip(*lost, strict=True) if lost else ((), (), (), ())
-        return (
-            np.array(rows, np.int64),
-            np.array(survivors, np.int64),
-            np.array(similarities, np.float64),
-            np.array(equal, bool),
-            np.array(apart, np.int64),
-        )
 
 
 def _repeated(values: np.ndarray) -> np.ndarray:
