@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 from meadow.core.quality import Quality
 from meadow.core.row import Example, Rejected
-from meadow.filters.quality.answers import only_link, only_reference, repeats, truncated
-from meadow.filters.quality.choices import SAME_OPTIONS, problem_of_options
-from meadow.filters.quality.encoding import damage, repaired
-from meadow.filters.quality.pages import debris, editorial
+from meadow.filters.quality.answers import (
+    SAME_OPTIONS,
+    only_link,
+    only_reference,
+    problem_of_options,
+    repeats,
+    truncated,
+)
 from meadow.filters.quality.pictures import picture
+from meadow.filters.quality.text import damage, debris, editorial, repaired
 
 if TYPE_CHECKING:
     from meadow.core.parts import Seen
