@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from importlib import resources
 from typing import NamedTuple
 
 from meadow.filters.privacy import contacts, numbers
@@ -64,10 +66,12 @@ def _numbers(shapes: tuple[_Shape, ...], text: str, start: int, end: int) -> Ite
 
 
 _IS = r"(?:[ :.#=(-]|\b(?:is|was|of|no|number|nr|my|her|his|id)\b){0,6}"
-_VALUE = r"(?P<value>[A-Z]{0,4}[ -]?\d[\dA-Z]*(?:[-./ ]?[\dA-Z]*\d[\dA-Z]*){0,7}|[A-Z\d]+(?:-[A-Z\d]+)*)"
-#: "number" and its kin, which some labels cannot do without.
-_N = r"(?: ?(?:number|num|no|nr|id|card)\b\.?| ?#| card number)?"
-_NEED = r"(?: ?(?:number|num|no|nr|id)\b\.?| ?#| card number)"
+#: What labels have in common: the value of most, and "number" and its kin, which some cannot do without.
+_PIECES = {
+    "{VALUE}": r"(?P<value>[A-Z]{0,4}[ -]?\d[\dA-Z]*(?:[-./ ]?[\dA-Z]*\d[\dA-Z]*){0,7}|[A-Z\d]+(?:-[A-Z\d]+)*)",
+    "{N}": r"(?: ?(?:number|num|no|nr|id|card)\b\.?| ?#| card number)?",
+    "{NEED}": r"(?: ?(?:number|num|no|nr|id)\b\.?| ?#| card number)",
+}
 
 
 class _Label(NamedTuple):
@@ -76,67 +80,23 @@ class _Label(NamedTuple):
     least: int
 
 
-def _label(type_: str, after: str, least: int = 4, value: str = _VALUE) -> _Label:
-    pattern = rf"{after}(?![^\W\d_]){_IS}(?<!\w){value}(?!\w|-\w)"
-    return _Label(type_, re.compile(pattern, re.IGNORECASE), least)
+def _labels() -> dict[str, list[_Label]]:
+    """Words that labels end with, and what must follow each, as ``labels.tsv`` has them."""
+    found: dict[str, list[_Label]] = defaultdict(list)
+    lines = (
+        (resources.files("meadow.filters.privacy") / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    )
+    for words, type_, least, *patterns in (line.split("\t") for line in lines[1:]):
+        for name, piece in _PIECES.items():
+            patterns = [pattern.replace(name, piece) for pattern in patterns]
+        after, value = patterns
+        pattern = re.compile(rf"{after}(?![^\W\d_]){_IS}(?<!\w){value}(?!\w|-\w)", re.IGNORECASE)
+        for word in words.split():
+            found[word].append(_Label(type_, pattern, int(least)))
+    return dict(found)
 
 
-#: Words that labels end with, and what must follow each.
-_LABELS: dict[str, tuple[_Label, ...]] = {}
-for _words, *_rules in (
-    ("mrn", _label("RECORD", _N)),
-    (
-        "record records chart patient pt hospital encounter visit specimen biopsy admission episode accession case file clinic",
-        _label("RECORD", _NEED),
-    ),
-    (
-        "insurance member policy beneficiary subscriber medicaid medicare plan group",
-        _label("RECORD", rf"(?: policy| beneficiary| member)?{_NEED}"),
-    ),
-    ("versichertennummer krankenversicherungsnummer", _label("RECORD", "")),
-    (
-        "ssn aadhaar aadhar bsn pesel passport sin dni nie nif cpf cpr rut tfn pan ahv curp",
-        _label("ID", r"(?:-nr\.?)?" + _N, 6),
-    ),
-    ("security", _label("ID", rf"(?<=social security){_N}", 6)),
-    ("nhs", _label("ID", _NEED, 6)),
-    ("national", _label("ID", rf" (?:id|identity|identification|insurance)(?: card)?{_N}", 6)),
-    ("identity id", _label("ID", rf" card{_N}", 6)),
-    ("social", _label("ID", rf" insurance{_N}", 6)),
-    ("tax", _label("ID", r" (?:id|file number|number)", 6)),
-    ("steuer", _label("ID", "-?(?:id|identifikationsnummer)", 6)),
-    ("codice", _label("ID", " fiscale", 6)),
-    (
-        "personnummer sozialversicherungsnummer rentenversicherungsnummer svnr rijksregisternummer henkilötunnus fødselsnummer",
-        _label("ID", "", 6),
-    ),
-    ("sociale", _label("ID", "(?<=sécurité sociale)(?: est)?", 6)),
-    ("account acct", _label("ACCOUNT", _N, 6)),
-    ("iban kontonummer", _label("ACCOUNT", "", 6)),
-    ("card routing", _label("ACCOUNT", _NEED, 6)),
-    (
-        "license licence",
-        _label("LICENSE", _NEED, 6),
-        _label("LICENSE", r"(?<=driver.s licen[sc]e|.driving licen[sc]e|..driver licen[sc]e)", 6),
-    ),
-    ("dea npi", _label("LICENSE", _N, 6)),
-    ("gmc registration certificate", _label("LICENSE", _NEED, 6)),
-    (
-        "plate vin kennzeichen",
-        _label(
-            "VEHICLE",
-            _N,
-            5,
-            r"(?P<value>[A-HJ-NPR-Z0-9]{17}|[A-Z]{0,4}[ -]?\d{1,4}[ -]?[A-Z]{0,4}(?:[ -]?\d{1,4})?)",
-        ),
-    ),
-    ("vehicle", _label("VEHICLE", rf" (?:identification|registration){_NEED}", 5)),
-    ("serial device implant", _label("DEVICE", _NEED, 5)),
-    ("imei udi", _label("DEVICE", _N, 5)),
-    ("s", _label("DEVICE", "/n", 5)),
-):
-    for _word in _words.split():
-        _LABELS[_word] = tuple(_rules)
+_LABELS = _labels()
 _LABEL_CUES = cues(" ".join(_LABELS))
 #: Kinds of number whose label must be written in capitals where it is also a word.
 _CAPITALS = frozenset("sin dni nie nif rut pan vin cpr cpf dea udi tfn nhs s".split())
