@@ -8,8 +8,6 @@ every stage has its line in the funnel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -30,40 +28,8 @@ class RowFilter(Protocol):
         ...
 
 
-# Each filter's module is imported where it is asked for: some load models.
-
-
-def _quality(builder: Builder, options: BuildOptions, sample: bool) -> RowFilter | None:
-    from meadow.core.quality import Quality
-    from meadow.filters.quality import QualityFilter
-
-    return QualityFilter(builder.quality or Quality()) if options.quality != "off" else None
-
-
-def _language(builder: Builder, options: BuildOptions, sample: bool) -> RowFilter | None:
-    from meadow.filters.language import LanguageFilter
-
-    return LanguageFilter(options.languages) if options.languages else None
-
-
-def _license(builder: Builder, options: BuildOptions, sample: bool) -> RowFilter | None:
-    from meadow.filters.license import LicenseFilter
-
-    return LicenseFilter(options.policy, builder, sample=sample) if options.policy is not None else None
-
-
-def _privacy(builder: Builder, options: BuildOptions, sample: bool) -> RowFilter | None:
-    from meadow.filters.privacy import PrivacyFilter
-
-    policy = options.privacy or builder.privacy
-    return PrivacyFilter(policy) if policy != "off" else None
-
-
-#: The row filters, in the order in which a row passes them: what makes one for a source, or None where
-#: nothing of the kind is asked of its rows.
-ROW_FILTERS: Mapping[str, Callable[[Builder, BuildOptions, bool], RowFilter | None]] = MappingProxyType(
-    {"quality": _quality, "language": _language, "license": _license, "privacy": _privacy}
-)
+#: The row filters, in the order in which a row passes them.
+ROW_FILTERS = ("quality", "language", "license", "privacy")
 #: The set filters; `meadow.pipeline.screen` runs them.
 SET_FILTERS = ("contamination", "duplicates")
 #: The stages of a funnel, in the order in which a row passes them.
@@ -72,5 +38,24 @@ STAGES = ("source", *ROW_FILTERS, *SET_FILTERS)
 
 def row_filters(builder: Builder, options: BuildOptions, *, sample: bool) -> list[RowFilter]:
     """The row filters of a source under these settings, in the order of `STAGES`."""
-    made = (make(builder, options, sample) for make in ROW_FILTERS.values())
-    return [row_filter for row_filter in made if row_filter is not None]
+    # Each filter's module is imported where it is asked for: some load models.
+    found: list[RowFilter] = []
+    if options.quality != "off":
+        from meadow.core.quality import Quality
+        from meadow.filters.quality import QualityFilter
+
+        found.append(QualityFilter(builder.quality or Quality()))
+    if options.languages:
+        from meadow.filters.language import LanguageFilter
+
+        found.append(LanguageFilter(options.languages))
+    if options.policy is not None:
+        from meadow.filters.license import LicenseFilter
+
+        found.append(LicenseFilter(options.policy, builder, sample=sample))
+    policy = options.privacy or builder.privacy
+    if policy != "off":
+        from meadow.filters.privacy import PrivacyFilter
+
+        found.append(PrivacyFilter(policy))
+    return found

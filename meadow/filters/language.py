@@ -47,17 +47,8 @@ KNOWN = frozenset(
 )
 
 # Labels of the judges for what has an ISO 639-1 code by another name.
-_SAME = {
-    "zh-cn": "zh",
-    "zh-tw": "zh",
-    "wuu": "zh",
-    "yue": "zh",
-    "arz": "ar",
-    "als": "de",
-    "bar": "de",
-    "azb": "az",
-    "nn": "no",
-}
+_SAME = {"arz": "ar", "als": "de", "bar": "de", "azb": "az", "nn": "no"}
+_SAME |= dict.fromkeys(("zh-cn", "zh-tw", "wuu", "yue"), "zh")
 # Languages that a judge may call by their neighbour's name.
 _ALSO = {"sh": ("bs", "hr", "sr")}
 # Labels that terms are given; see `KNOWN`.

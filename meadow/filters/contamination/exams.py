@@ -230,17 +230,13 @@ def _options(found: Any) -> dict[str, str]:
         return {str(k): _text(text) for k, text in zip(labels, found["text"], strict=False)}
     if isinstance(found, Mapping):
         return {str(key): _text(text) for key, text in found.items()}
-    if isinstance(found, (list, tuple)):
-        if all(isinstance(option, Mapping) and "text" in option for option in found):
-            keys = [
-                str(option.get("key", option.get("label", _LETTERS[i % 10])))
-                for i, option in enumerate(found)
-            ]
-            return dict(zip(keys, (_text(option["text"]) for option in found), strict=True))
-        if all(isinstance(option, Mapping) and "value" in option for option in found):
-            return {str(o.get("key", _LETTERS[i % 10])): _text(o["value"]) for i, o in enumerate(found)}
-        return {_LETTERS[i] if i < 10 else str(i): _text(option) for i, option in enumerate(found)}
-    return {}
+    if not isinstance(found, (list, tuple)):
+        return {}
+    for name in ("text", "value"):
+        if all(isinstance(option, Mapping) and name in option for option in found):
+            letters = zip(found, _LETTERS * (len(found) // 10 + 1), strict=False)
+            return {str(o.get("key", o.get("label", letter))): _text(o[name]) for o, letter in letters}
+    return {_LETTERS[i] if i < 10 else str(i): _text(option) for i, option in enumerate(found)}
 
 
 def _chosen(letter: Any, options: Mapping[str, str]) -> str:

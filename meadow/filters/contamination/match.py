@@ -146,15 +146,4 @@ def _common(
 
 def holds(row: Sequence[str], text: Sequence[str]) -> bool:
     """Whether a row holds a text word for word."""
-    if not text:
-        return False
-    size, first = len(text), text[0]
-    wanted = list(text)
-    at = -1
-    while True:
-        try:
-            at = row.index(first, at + 1)
-        except ValueError:
-            return False
-        if row[at : at + size] == wanted:
-            return True
+    return bool(text) and f" {' '.join(text)} " in f" {' '.join(row)} "
