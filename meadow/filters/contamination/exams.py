@@ -13,6 +13,8 @@ from meadow.core.tables import ENDINGS, QUESTIONS, ending, records
 if TYPE_CHECKING:
     from meadow.core.store import Store
 
+#: The columns of our rows that `row_item` reads.
+ITEM_COLUMNS = ("id", "input", "output", "options", "answer_key")
 # Names of columns, in order of preference, without regard to case.
 _CONTEXT = ("context", "contexts", "passage", "abstract")
 _OPTIONS = ("options", "choices", "answers", "mc_answers")
@@ -143,9 +145,7 @@ def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
     for path in paths:
         with pq.ParquetFile(path) as file:
-            there = [
-                c for c in ("id", "input", "output", "options", "answer_key") if c in file.schema_arrow.names
-            ]
+            there = [name for name in ITEM_COLUMNS if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=1_000, columns=there):
                 yield from batch.to_pylist()
 

@@ -133,13 +133,6 @@ class Index:
         items = [ExamText(i, question, tuple(o), a, context) for i, question, o, a, context in head["items"]]
         return cls(exams, items, dict(zip(head["words"], weights, strict=True)), arrays)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays that a lookup uses."""
-        return (
-            self._table.nbytes + self._buckets.nbytes + sum(array.nbytes for array in self._arrays.values())
-        )
-
     def check(self, fields: Mapping[str, pa.Array]) -> list[Hit]:
         """Finds the rows that hold an item.
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from meadow.core.manifest import CheckedExam
 from meadow.core.parts import Piece, batches
 from meadow.filters.contamination import ExamText, Hit, Index, row_item
+from meadow.filters.contamination.exams import ITEM_COLUMNS
 
 #: Columns of ``contamination.parquet``.
 COLUMNS = pa.schema(
@@ -36,7 +37,7 @@ FIELDS = ("instruction", "input", "options", "output")
 def items(piece: Piece) -> Iterator[ExamText]:
     """The exam items in a part of exam rows."""
     for batch in batches([(piece.part, piece.drop)]):
-        names = [c for c in ("id", "input", "output", "options", "answer_key") if c in batch.schema.names]
+        names = [name for name in ITEM_COLUMNS if name in batch.schema.names]
         yield from map(row_item, batch.select(names).to_pylist())
 
 
@@ -51,7 +52,9 @@ def scan(piece: Piece, index: Path) -> list[Hit]:
         The hits, by row, then exam and item.
     """
     exams = _index(str(index))
-    numbers = _numbers(piece)
+    numbers = np.arange(piece.part.rows)
+    if piece.drop is not None:
+        numbers = np.delete(numbers, piece.drop)
     found: list[Hit] = []
     start = 0
     for batch in batches([(piece.part, piece.drop)]):
@@ -65,11 +68,6 @@ def scan(piece: Piece, index: Path) -> list[Hit]:
 @lru_cache(2)
 def _index(path: str) -> Index:
     return Index.load(Path(path))
-
-
-def _numbers(piece: Piece) -> np.ndarray:
-    every = np.arange(piece.part.rows)
-    return every if piece.drop is None else np.delete(every, piece.drop)
 
 
 def texts(batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, pa.Array]:

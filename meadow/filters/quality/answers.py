@@ -1,4 +1,4 @@
-"""Answers that are none: they lead elsewhere, stop where they cannot end, repeat the question, contradict their key."""
+"""Answers that are none: they lead elsewhere, stop where they cannot, repeat the question, contradict the key."""
 
 from __future__ import annotations
 

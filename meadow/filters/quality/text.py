@@ -1,4 +1,4 @@
-"""Texts that are damaged: letters lost in a wrong encoding, and what is left of web pages: markup, words about the site."""
+"""Damaged texts: letters lost in a wrong encoding, and what is left of web pages, markup and words on the site."""
 
 from __future__ import annotations
 
