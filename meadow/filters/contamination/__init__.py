@@ -18,7 +18,7 @@ each is judged by itself, and any of them in a row is a hit. A question with too
 "The genome is:", is a hit only together with its options or its right answer. An item that even so has
 too few is counted as `unjudged`.
 
-The thresholds stand in `meadow.filters.contamination.judging`, and what each was measured on beside it;
+The thresholds stand in `meadow.filters.contamination.judging`, with what they were measured on;
 ``docs/contamination.md`` says what is found of real exams, and what is not.
 """
 

@@ -13,14 +13,21 @@ from meadow.filters.contamination.match import Block, RowWords, align, holds
 from meadow.filters.contamination.text import grams, hash_words
 from meadow.filters.words import word_lists
 
+# Measured on six medical MMLU subjects (1,089 items), MedQA's development split (1,272), PubMedQA's test split (500)
+# and 26,000 rows of unrelated text; ``docs/contamination.md`` says what they find.
+#
 #: A hit holds this share of a text's own words, each weighed by how rare it is.
+#: With one word in ten replaced, 99 of 100 questions of 20 to 60 words keep 0.74 or more. Of MedQA's questions
+#: compared with each other four pairs reach 0.6, each one vignette retold; no other two reach 0.56.
 SHARE = 0.6
-#: Of a text of fewer than so many words it holds this share: one topic gives two short questions much in common.
+#: Of a text of fewer than so many words it holds this share: one topic gives two short questions
+#: much in common, up to 0.65 ("growth hormone deficiency").
 SHORT, SHORT_SHARE = 20, 0.7
-#: And so many words, of this weight (nats): fewer could stand in any text.
+#: And so many words, of this weight (nats, here four or five rare words): fewer could stand in any text. A disease's
+#: long name alone weighs as much, but has not so many words.
 FEW, ENOUGH = 8, 25.0
 #: Fewer words will do where the question's options stand by it: this share of it and of their own words, which
-#: must have some weight themselves.
+#: must have some weight themselves. At 0.5 four unrelated rows hit, texts on the organ asked for; at 0.6 none.
 OPTIONS_SHARE, OPTIONS_WEIGHT = 0.6, 8.0
 #: Or where its answer stands by it word for word: this share of the question; where the question is there word
 #: for word, too, both together may have less weight.
