@@ -31,7 +31,7 @@ from meadow.core.licenses import CC0
 from meadow.core.rawstore import RawPattern, RawSource
 from meadow.core.row import Example
 from meadow.core.store import Store, StoreError
-from meadow.pipeline import splits
+from meadow.pipeline import files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -259,7 +259,7 @@ def test_features_can_be_chosen(samples: Path, toy: Path) -> None:
 @pytest.fixture
 def pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The toy in three Parquet files."""
-    monkeypatch.setattr(splits, "FILE_BYTES", 1)
+    monkeypatch.setattr(files, "FILE_BYTES", 1)
     out = tmp_path / "pieces"
     manifest = build_toy(out, tmp_path / "raw", range(5), range(5, 9), range(9, 20))
     assert len(manifest["splits"]["train"]["files"]) == 3

@@ -133,6 +133,11 @@ class Builder(ABC):
         """The datasets that these raw files give, in order of display."""
         return self.configs
 
+    def datasets(self, root: Path | None) -> tuple[str, ...]:
+        """The datasets that its files in a raw store give, or else its sample."""
+        raw = find(self, root)
+        return self.configs_of(raw if raw.files else find(self, None))
+
     @classmethod
     def features(cls) -> dict[str, str]:
         """All columns of its datasets, with their types as Arrow writes them.
@@ -178,18 +183,8 @@ class Builder(ABC):
     @classmethod
     def problems(cls) -> list[str]:
         """What is wrong with the declarations, in words; empty where all is well."""
-        found = []
-        for attribute in (
-            "name",
-            "version",
-            "release_notes",
-            "description",
-            "configs",
-            "raw_files",
-            "license",
-        ):
-            if not hasattr(cls, attribute):
-                found.append(f"{cls.__name__} declares no `{attribute}`")
+        needed = [name for name in Builder.__annotations__ if not hasattr(Builder, name)]
+        found = [f"{cls.__name__} declares no `{name}`" for name in needed if not hasattr(cls, name)]
         if found:
             return found
         if not re.fullmatch(r"\d+\.\d+\.\d+", cls.version):
@@ -228,19 +223,8 @@ def available() -> tuple[dict[str, type[Builder]], dict[str, str]]:
 
 
 def dataset_names(classes: Mapping[str, type[Builder]], raw: Path | None) -> dict[str, str]:
-    """The datasets that can be built, with their source.
-
-    Args:
-        classes: The sources there are.
-        raw: The raw store, which decides the datasets of some sources; None for samples.
-    """
-    found = {}
-    for source, cls in classes.items():
-        builder = cls()
-        files = find(builder, raw)
-        for config in builder.configs_of(files if files.files else find(builder, None)):
-            found[config] = source
-    return found
+    """The datasets that can be built, with their source; some depend on what the raw store holds."""
+    return {config: source for source, cls in classes.items() for config in cls().datasets(raw)}
 
 
 def license_ids() -> set[str]:

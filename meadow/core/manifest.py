@@ -14,7 +14,8 @@ from typing import Any, Literal
 import pydantic
 
 from meadow.core.errors import Error
-from meadow.core.licenses import License, Verdict
+from meadow.core.licenses import License
+from meadow.core.licenses.judge import Verdict
 from meadow.core.yamlfile import key_of, kind
 
 #: The format that this Meadow writes, and the only one it reads.

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 from meadow.core import manifest
 from meadow.core.errors import UsageError
-from meadow.core.licenses import Policy
+from meadow.core.licenses.policy import Policy
 
 Quality = Literal["drop", "off"]
 Privacy = Literal["mask", "drop", "flag", "off"]
 Action = Literal["drop", "flag", "off"]
 
+#: What each switch of `BuildOptions` may be set to, the default first.
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "quality": get_args(Quality),
+    "privacy": get_args(Privacy),
+    "contamination": get_args(Action),
+    "duplicates": get_args(Action),
+}
 _PATHS = ("raw", "out", "lock")
 
 
@@ -74,30 +80,9 @@ class BuildOptions:
         object.__setattr__(self, "against", tuple(map(Path, self.against)))
 
     def recorded(self, privacy: str) -> manifest.Filters:
-        """What a manifest says was asked of rows, without paths of this machine.
-
-        Args:
-            privacy: What the source declares, for where nothing else was asked.
-        """
+        """What a manifest says was asked of rows; `privacy` is what the source declares."""
         recorded: dict[str, Any] = {name: getattr(self, name) for name in ("languages", *CHOICES)}
         recorded["privacy"] = self.privacy or privacy
         recorded["against"] = tuple(sorted(path.name for path in self.against))
         recorded["policy"] = self.policy.described() if self.policy else None
         return manifest.Filters(**recorded)
-
-
-def _choices() -> Mapping[str, tuple[str, ...]]:
-    hints = get_type_hints(BuildOptions)
-    found = {name: _values(hint) for name, hint in hints.items()}
-    return MappingProxyType({name: values for name, values in found.items() if values})
-
-
-def _values(hint: Any) -> tuple[str, ...]:
-    """The values of a `Literal`, or of one or None; empty for other types."""
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    return next((get_args(part) for part in get_args(hint) if get_origin(part) is Literal), ())
-
-
-#: What each switch of `BuildOptions` may be set to, the default first.
-CHOICES = _choices()

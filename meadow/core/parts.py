@@ -151,15 +151,8 @@ def part_schema(columns: Mapping[str, str]) -> pa.Schema:
 
 def reject_row(rejected: Rejected, source: str, file: str) -> list[str]:
     """A row of ``rejected.parquet``; `file` is for records that name none."""
-    row = [
-        rejected.id,
-        rejected.reason,
-        rejected.excerpt[:EXCERPT],
-        source,
-        rejected.file or file,
-        rejected.detail,
-        rejected.remedy,
-    ]
+    excerpt, file = rejected.excerpt[:EXCERPT], rejected.file or file
+    row = [rejected.id, rejected.reason, excerpt, source, file, rejected.detail, rejected.remedy]
     if not "".join(row).isascii():
         # What a record was rejected for may be that it is no valid Unicode.
         row = [text.encode("utf-8", "replace").decode() for text in row]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -19,6 +20,8 @@ RATIO_FLOOR = 16 * 2**20
 MAX_LINE = 64 * 2**20
 CHUNK = 2**20
 
+#: An object's address in memory, as its `repr` has it.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 
@@ -42,11 +45,26 @@ class RawFileError(Error):
 
 def damaged(file: RawFile, detail: object) -> RawFileError:
     """The error for a file that is truncated or corrupt."""
-    # Errors of the system name the file as it lies on this machine, which no output may.
-    said = str(detail).replace(str(file.local), file.path)
-    return RawFileError(
-        "damaged file", said, "Fetch or export the file again and compare its checksum.", file.path
-    )
+    remedy = "Fetch or export the file again and compare its checksum."
+    return RawFileError("damaged file", said(detail, file), remedy, file.path)
+
+
+def said(error: object, *files: RawFile) -> str:
+    """What an error says, in words that are the same on every machine, as all that goes into an output is.
+
+    The system and foreign libraries know files by where they lie here; their words are put right where one of
+    our own errors, or a `Rejected`, is made of them.
+
+    Args:
+        error: What was raised, or words.
+        files: The raw files that it may name; they are called by their paths in the raw store.
+    """
+    words = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        words = error.strerror or type(error).__name__
+    for file in files:
+        words = words.replace(str(file.local), file.path)
+    return _ADDRESS.sub("", words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,15 +118,7 @@ class Reader(Protocol):
 
 
 def find(builder: Reader | type[Reader], root: Path | None) -> RawSource:
-    """Finds a source's raw files under ``root/<name>``.
-
-    Args:
-        builder: The source.
-        root: The raw store, or None for the embedded sample.
-
-    Returns:
-        What is there; `files` is empty where nothing usable is.
-    """
+    """A source's raw files under ``root/<name>``, or its embedded sample; `files` may be empty."""
     sample = root is None
     folder = builder.folder() / "sample" if sample else Path(root) / builder.name
     if not folder.is_dir():
@@ -135,11 +127,7 @@ def find(builder: Reader | type[Reader], root: Path | None) -> RawSource:
 
 
 def strangers(root: Path, names: Iterable[str]) -> list[tuple[str, int]]:
-    """What lies in the raw store and belongs to no source.
-
-    Returns:
-        (top-level file or folder, number of files in it), sorted.
-    """
+    """What lies in the raw store and is no source's: (top-level file or folder, number of files in it)."""
     known = set(names)
     found = []
     for entry in sorted(os.scandir(root), key=lambda e: e.name):

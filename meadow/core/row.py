@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,16 +112,11 @@ COLUMNS: Mapping[str, str] = {
 }
 
 #: Columns of ``rejected.parquet``.
-REJECTED_COLUMNS: Mapping[str, str] = {
-    "id": "string",
-    "reason": "string",
-    "excerpt": "string",
-    "source": "string",
-    "file": "string",
-    "detail": "string",
-    "remedy": "string",
-}
+REJECTED_COLUMNS: Mapping[str, str] = dict.fromkeys(
+    ("id", "reason", "excerpt", "source", "file", "detail", "remedy"), "string"
+)
 
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 #: Characters of a rejected record that are kept, enough to recognise it by.
@@ -152,20 +148,17 @@ def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
 
 
 def problem(example: Example, splits: Iterable[str]) -> Rejected | None:
-    """Checks what every row must fulfil, whatever its source.
-
-    Args:
-        example: The row.
-        splits: The split names that its source may use.
-
-    Returns:
-        The reason to leave the row out, or None.
-    """
+    """Why a row is left out whatever its source, or None; `splits` are those that the source may use."""
 
     def rejected(reason: str, detail: str, remedy: str) -> Rejected:
         excerpt = example.input or example.output
         return Rejected(reason, example.id, detail, remedy, excerpt, configs=example.configs)
 
+    if _CONTROL.search(example.id):  # one id is one line of what `ids_sha256` is taken over
+        found = rejected(
+            "control character in id", repr(example.id), "Repair the record's key in the raw file."
+        )
+        return replace(found, id=_CONTROL.sub(" ", example.id))
     look = "Look at the record in the raw file."
     if not example.output.strip():
         return rejected("empty output", "the answer holds no text", look)
@@ -183,38 +176,23 @@ def problem(example: Example, splits: Iterable[str]) -> Rejected | None:
 
 
 def values(example: Example, task: str, license: str, extra: Iterable[str]) -> list[Any]:  # noqa: A002
-    """One row as a list of values in column order.
-
-    Args:
-        example: The row.
-        task: Its source's task.
-        license: The id of its licence, where it names none itself too.
-        extra: The names of its source's own columns.
-    """
+    """One row as a list of values in column order, those of its source's `extra` columns at the end."""
     return [
         example.instruction,
         example.input,
         example.output,
         example.id,
         task,
-        [_option(option) for option in example.options],
+        [{"key": option.key, "text": option.text} for option in example.options],
         example.answer_key,
         example.group,
         example.source_url,
         example.source_date,
-        [_author(author) for author in example.authors],
+        [{"name": author.name, "url": author.url} for author in example.authors],
         license,
         example.generator,
         *(example.extra.get(name) for name in extra),
     ]
-
-
-def _option(option: Option) -> dict[str, str]:
-    return {"key": option.key, "text": option.text}
-
-
-def _author(author: Author) -> dict[str, str | None]:
-    return {"name": author.name, "url": author.url}
 
 
 def encode(row: list[Any]) -> bytes:

@@ -19,18 +19,7 @@ from meadow.core.store import Store
 #: File name endings that `records` knows; each may be followed by ``.gz`` but Parquet's.
 ENDINGS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
 #: Columns that hold a question, in order of preference, without regard to case.
-QUESTIONS = (
-    "question",
-    "input",
-    "query",
-    "stem",
-    "sent1",
-    "prompt",
-    "problem",
-    "instruction",
-    "sentence",
-    "text",
-)
+QUESTIONS = tuple("question input query stem sent1 prompt problem instruction sentence text".split())
 _LETTERS = "ABCDEFGHIJ"
 _BATCH = 1_000
 

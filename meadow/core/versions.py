@@ -42,38 +42,14 @@ class Version:
 
 
 def from_manifest(manifest: Manifest, *, date: str | None, current: bool, where: str, size: int) -> Version:
-    """What a manifest says of its version.
-
-    Args:
-        manifest: Its manifest.
-        date: See `Version`.
-        current: See `Version`.
-        where: See `Version`.
-        size: `Version.bytes`.
-    """
-    return Version(
-        manifest.name,
-        manifest.version,
-        date,
-        manifest.rows,
-        tuple(manifest.license_ids),
-        manifest.sample,
-        current,
-        where,
-        size,
-        tuple(manifest.splits),
-    )
+    """What a manifest says of its version; the rest, see `Version`, is known to who read it."""
+    name, version, rows, sample = manifest.name, manifest.version, manifest.rows, manifest.sample
+    licenses, splits = tuple(manifest.license_ids), tuple(manifest.splits)
+    return Version(name, version, date, rows, licenses, sample, current, where, size, splits)
 
 
 def local(store: Store, names: Iterable[str] = ()) -> tuple[list[Version], list[str]]:
-    """The versions in an output folder.
-
-    Args:
-        store: The output folder.
-        names: Datasets; none stands for all.
-
-    Returns:
-        Versions by name, newest first, and what could not be read, in words.
+    """The versions in an output folder by name, newest first, and what could not be read, in words.
 
     Raises:
         StoreError: One of `names` is not built.
@@ -84,17 +60,10 @@ def local(store: Store, names: Iterable[str] = ()) -> tuple[list[Version], list[
         for version in reversed(there):
             folder = store.folder(name, version)
             try:
-                manifest = store.manifest(name, version)
+                manifest, current = store.manifest(name, version), version == there[-1]
                 day = datetime.date.fromtimestamp((folder / MANIFEST).stat().st_mtime).isoformat()
-                found.append(
-                    from_manifest(
-                        manifest,
-                        date=day,
-                        current=version == there[-1],
-                        where=str(store.root),
-                        size=_bytes(folder),
-                    )
-                )
+                where, size = str(store.root), _bytes(folder)
+                found.append(from_manifest(manifest, date=day, current=current, where=where, size=size))
             except (StoreError, OSError) as error:
                 if folder.is_dir():  # else it was removed meanwhile
                     unreadable.append(f"{name} {version}: {error}")
@@ -125,9 +94,8 @@ def prune(
     """Removes old versions of datasets.
 
     The newest version of a dataset is its current one and always stays; where it cannot be read, so do all
-    others, one of which may be needed. A version disappears by one rename
-    and is deleted then, under the lock that builds take: a reader sees it whole or not at all, and one that
-    has its files open reads on.
+    others, one of which may be needed. A version disappears by one rename and is deleted then, under the lock
+    that builds take: a reader sees it whole or not at all, and one that has its files open reads on.
 
     Args:
         store: The output folder.
@@ -168,8 +136,7 @@ def _chosen(store: Store, names: Iterable[str]) -> list[str]:
     chosen = list(dict.fromkeys(names))
     for name in chosen:
         if name not in every:
-            there = ", ".join(every) or "none"
-            raise StoreError(f"{name} is not built in {store.root}; there are: {there}")
+            raise StoreError(f"{name} is not built in {store.root}; there are: {', '.join(every) or 'none'}")
     return chosen or every
 
 

@@ -12,6 +12,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import dataclass
 from typing import Any
 
+from meadow.core.errors import Error
+
 Progress = Callable[[str, str, int, int], None]
 """Called with source, stage, pieces done, pieces in all."""
 
@@ -33,12 +35,7 @@ class InlineExecutor(Executor):
 
 
 def executor_for(workers: int, preload: Sequence[str] = ()) -> Executor:
-    """An executor of so many processes; one worker is this process.
-
-    Args:
-        workers: How many.
-        preload: Modules that their tasks need, imported once for all of them where the system can.
-    """
+    """An executor of so many processes, each with these modules imported; one worker is this process."""
     if workers <= 1:
         return InlineExecutor()
     # Plain fork would copy locks that pyarrow's threads hold; spawn is what is left elsewhere.
@@ -64,11 +61,7 @@ def _end_with_parent() -> None:
 
 
 class Pool(Executor):
-    """A build's own executor, whose workers can be replaced.
-
-    Args:
-        workers: See `executor_for`.
-        preload: The same.
+    """A build's own executor, made as `executor_for` says, whose workers can be replaced.
 
     Attributes:
         worked: Whether any task has come back; if none has, workers may be unable to start at all.
@@ -145,6 +138,25 @@ class Crew:
         for done, result in enumerate(in_order(self.executor, calls, self.ahead), start=1):
             self.progress(source, stage, done, len(calls))
             yield result
+
+    def told(self, error: Exception, *, paths: bool = True) -> str:
+        """Why what ran here failed, in words; `paths` says whether they may name files of this machine."""
+        if isinstance(error, OSError) and not paths:
+            return error.strerror or type(error).__name__
+        if isinstance(error, (Error, OSError)):
+            return str(error)
+        if isinstance(error, MemoryError):
+            return "out of memory; try fewer workers"
+        if isinstance(error, BrokenExecutor):
+            if not isinstance(self.executor, Pool) or self.executor.worked:
+                return "a worker process died, most likely for want of memory; try fewer workers"
+            return (
+                "the worker processes died before they finished anything. Either memory ran out: try fewer workers. "
+                "Or they could not import the program that called for the build: a script must call it below "
+                '`if __name__ == "__main__":`, and a program on standard input can have one worker only'
+            )
+        said = f": {error}" if paths else ""
+        return f"unexpected {type(error).__name__}{said}. Report this as a bug of its builder."
 
     def renew(self) -> None:
         """Stops what still runs, where that can be; after a failure nobody waits for it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from meadow.core.builder import Builder
-from meadow.core.licenses import CC0, PARTS, UNKNOWN, License, Policy, generator_terms
+from meadow.core.licenses import CC0, PARTS, UNKNOWN, License, generator_terms
+from meadow.core.licenses.policy import Policy
 from meadow.core.parts import Seen
 from meadow.core.row import Example, Rejected
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meadow.core.licenses import Answer, judge
+from meadow.core.licenses.judge import Answer, judge
 from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import PRIVACY, Store, StoreError
 

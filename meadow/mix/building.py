@@ -33,9 +33,8 @@ from meadow.mix.drawing import draw
 from meadow.mix.finding import Ensure, Machine, find_parts
 from meadow.mix.record import SOURCE, MixedPart, make
 from meadow.mix.refusals import FoundPart, LackingPart, refuse_missing, refuse_unchecked
-from meadow.pipeline.files import WrittenFile, write_rejected
+from meadow.pipeline.files import FILE_BYTES, WrittenFile, write_rejected
 from meadow.pipeline.publish import publish
-from meadow.pipeline.splits import FILE_BYTES
 from meadow.pipeline.write import StagedDataset
 
 #: The most slices of a split. Beyond 8 GB of rows, slices grow instead.

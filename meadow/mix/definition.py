@@ -13,7 +13,7 @@ import pydantic
 
 from meadow.core import yamlfile
 from meadow.core.builder import license_ids
-from meadow.core.licenses import Policy
+from meadow.core.licenses.policy import Policy
 from meadow.core.store import StoreError
 from meadow.mix.fields import (
     PREFIX,

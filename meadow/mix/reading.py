@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from meadow.core.licenses import PARTS, UNKNOWN, License, Policy
+from meadow.core.licenses import PARTS, UNKNOWN, License
+from meadow.core.licenses.policy import Policy
 from meadow.core.manifest import Manifest
 from meadow.core.store import CONTAMINATION, Store, StoreError
 

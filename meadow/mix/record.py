@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from meadow.core.licenses import License, judge
+from meadow.core.licenses import License
+from meadow.core.licenses.judge import judge
 from meadow.core.manifest import (
     BuiltWith,
     FileSum,

@@ -20,8 +20,7 @@ from meadow.core.options import BuildOptions
 from meadow.core.store import Store, default_out, default_raw
 from meadow.core.workers import Crew, Pool, Progress, silent
 from meadow.filters import contamination
-from meadow.pipeline.exams import ExamFinder, Exams
-from meadow.pipeline.failures import told
+from meadow.pipeline.exams import Exams, find_exams
 from meadow.pipeline.parse import ParsedSource, parse
 from meadow.pipeline.publish import publish
 from meadow.pipeline.report import Report, no_rows, reasons, repeats
@@ -40,18 +39,7 @@ def build(
     builders: Mapping[str, type[Builder]] | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """Builds datasets and publishes them in an output folder.
-
-    Args:
-        names: Sources or datasets; ``all`` is every source.
-        options: What is asked of the build; None for the defaults.
-        executor: Where tasks run instead of in processes of its own; anything that pickles them, such as a dask
-            client's.
-        builders: The sources to choose from; None for those of all installed packages.
-        progress: Told of every finished piece of work.
-
-    Returns:
-        What was built and what was not. Bad rows and files are in there, not raised.
+    """Builds datasets and publishes them in an output folder; see `meadow.api.build_datasets`.
 
     Raises:
         UnknownDatasetError: A name is neither a source nor a dataset.
@@ -111,7 +99,7 @@ class _Run:
         except Exception as error:
             _LOG.debug("%s failed", ", ".join(names), exc_info=True)
             for name in names:
-                self.report.failed[name] = told(error, self.crew)
+                self.report.failed[name] = self.crew.told(error)
                 shutil.rmtree(self.work / name, ignore_errors=True)
             self.crew.renew()
 
@@ -142,8 +130,9 @@ class _Run:
         exams, checked, compared = Exams(), [], []
         with self.guarding(*names):
             if self.options.contamination != "off":
-                finder = ExamFinder(self.store, self.root, self.options, self.crew, scratch)
-                exams = finder.find(sources, others, given)
+                exams = find_exams(
+                    sources, others, given, self.store, self.root, self.options, self.crew, scratch
+                )
             compared = sources
         for source in compared:
             with self.guarding(source.builder.name):

@@ -18,7 +18,6 @@ from meadow.core.store import Store
 from meadow.core.workers import Crew
 from meadow.filters import contamination
 from meadow.filters.contamination import stage
-from meadow.pipeline.failures import told
 from meadow.pipeline.parse import ParsedSource, parse
 from meadow.pipeline.select import SelectedSource, open_source
 
@@ -38,92 +37,88 @@ class Exams:
     unchecked: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ExamFinder:
-    """Finds the exams of a build.
+def find_exams(
+    sources: Sequence[ParsedSource],
+    others: Mapping[str, Builder],
+    given: Sequence[contamination.ExamSource],
+    store: Store,
+    root: Path | None,
+    options: BuildOptions,
+    crew: Crew,
+    work: Path,
+) -> Exams:
+    """Indexes the exams of a build.
 
     An exam that is not built now is read from its raw files; where there are none, as it was built from such
     files before. The sample of an exam is good for samples only.
 
-    Attributes:
+    Args:
+        sources: The sources of the build.
+        others: Sources with exams that are not built now.
+        given: Evaluation sets that the build is given.
         store: Where datasets were built before.
         root: The raw store; None where samples are built.
-        options: What is asked of rows.
+        options: What is asked of rows; of those of exams nothing is.
         crew: Where tasks run.
-        work: A working folder.
+        work: A working folder, which is made here.
     """
-
-    store: Store
-    root: Path | None
-    options: BuildOptions
-    crew: Crew
-    work: Path
-
-    def find(
-        self,
-        sources: Sequence[ParsedSource],
-        others: Mapping[str, Builder],
-        given: Sequence[contamination.ExamSource],
-    ) -> Exams:
-        """Indexes the exams.
-
-        Args:
-            sources: The sources of the build.
-            others: Sources with exams that are not built now.
-            given: Evaluation sets that the build is given.
-        """
-        found = Exams()
-        if not any(not piece.exam for source in sources for piece in source.pieces(source.out)):
-            return found
-        self.work.mkdir(exist_ok=True)
-        samples = all(source.raw.sample for source in sources)
-        read = [self._whole(source) for source in sources if source.builder.exam_splits()]
-        for source in read:
-            name = source.builder.name
-            if source.raw.sample and not samples:
-                found.unchecked[name] = "there is only its sample"
-            elif not _has_exam(source):
-                found.unchecked[name] = "its raw files hold no test split"
-        built: list[contamination.ExamSource] = []
-        for name, builder in others.items():
-            raw = find(builder, self.root) if self.root is not None and not samples else None
-            if not samples and (raw is None or not raw.files):
-                earlier = self._built(name)
-                built += earlier
-                if not earlier:
-                    found.unchecked[name] = "there are no raw files of it, and it was not built before"
-                continue
-            try:
-                read.append(self._parsed(open_source(builder, None if samples else self.root)))
-                if not _has_exam(read[-1]):
-                    found.unchecked[name] = "its raw files hold no test split"
-            except Exception as error:  # whatever is wrong with a source that nobody asked for
-                found.unchecked[name] = told(error, self.crew, paths=False)
-                self.crew.renew()
-        index = contamination.Index.build([*chain.from_iterable(map(_exams, read)), *built, *given])
-        found.exams, found.index = index.exams, self.work / "exams"
-        index.save(found.index)
-        for source in read:
-            if source not in sources:
-                shutil.rmtree(source.scratch, ignore_errors=True)
+    found = Exams()
+    if not any(not piece.exam for source in sources for piece in source.pieces(source.out)):
         return found
+    work.mkdir(exist_ok=True)
+    samples = all(source.raw.sample for source in sources)
 
-    def _parsed(self, selected: SelectedSource) -> ParsedSource:
-        """A source's exams as they are scored on, whatever this build asks of the rows that it publishes."""
-        scratch = self.work / f"exam-{selected.builder.name}"
-        options = replace(self.options, policy=None, languages=(), quality="off", privacy="off")
-        return parse(selected, options, self.crew, scratch)
+    def parsed(selected: SelectedSource) -> ParsedSource:
+        # As models are scored on it, whatever this build asks of the rows that it publishes.
+        asked = replace(options, policy=None, languages=(), quality="off", privacy="off")
+        return parse(selected, asked, crew, work / f"exam-{selected.builder.name}")
 
-    def _whole(self, source: ParsedSource) -> ParsedSource:
-        dropped = {stage for found in source.dropped.values() for stage, _ in found}
-        foreign = not set(source.builder.languages) & set(self.options.languages)
-        if dropped.isdisjoint(("license", "privacy")) and not ("language" in dropped and foreign):
-            return source
-        return self._parsed(SelectedSource(source.builder, source.raw, source.configs, source.wanted))
+    read: list[ParsedSource] = []
+    for source in sources:
+        if not source.builder.exam_splits():
+            continue
+        if _changed(source, options):
+            source = parsed(SelectedSource(source.builder, source.raw, source.configs, source.wanted))
+        read.append(source)
+        if source.raw.sample and not samples:
+            found.unchecked[source.builder.name] = "there is only its sample"
+        elif not _has_exam(source):
+            found.unchecked[source.builder.name] = "its raw files hold no test split"
+    built: list[contamination.ExamSource] = []
+    for name, builder in others.items():
+        raw = find(builder, root) if root is not None and not samples else None
+        if not samples and (raw is None or not raw.files):
+            earlier = _built_before(store, name)
+            built += earlier
+            if not earlier:
+                found.unchecked[name] = "there are no raw files of it, and it was not built before"
+            continue
+        try:
+            read.append(parsed(open_source(builder, None if samples else root)))
+            if not _has_exam(read[-1]):
+                found.unchecked[name] = "its raw files hold no test split"
+        except Exception as error:  # whatever is wrong with a source that nobody asked for
+            found.unchecked[name] = crew.told(error, paths=False)
+            crew.renew()
+    index = contamination.Index.build([*chain.from_iterable(map(_exams, read)), *built, *given])
+    found.exams, found.index = index.exams, work / "exams"
+    index.save(found.index)
+    for source in read:
+        if source not in sources:
+            shutil.rmtree(source.scratch, ignore_errors=True)
+    return found
 
-    def _built(self, source: str) -> list[contamination.ExamSource]:
-        manifests = [m for m in self.store.readable()[0] if m.source == source and not m.sample]
-        return [exam for m in manifests for exam in contamination.built_exams(self.store, m.name)]
+
+def _changed(source: ParsedSource, options: BuildOptions) -> bool:
+    """Whether the build leaves out, or masks, rows that models are scored on."""
+    dropped = {stage for found in source.dropped.values() for stage, _ in found}
+    foreign = not set(source.builder.languages) & set(options.languages)
+    return not dropped.isdisjoint(("license", "privacy")) or ("language" in dropped and foreign)
+
+
+def _built_before(store: Store, source: str) -> list[contamination.ExamSource]:
+    manifests = [m for m in store.readable()[0] if m.source == source and not m.sample]
+    return [exam for m in manifests for exam in contamination.built_exams(store, m.name)]
 
 
 def _has_exam(source: ParsedSource) -> bool:

@@ -1,6 +1,6 @@
-"""Writing a dataset's Parquet files; this runs in workers.
+"""A dataset's Parquet files: how a split is cut into them, and how workers write them.
 
-All take and return small picklable values, and none holds more than a few batches of rows.
+What runs in workers takes and returns small picklable values, and holds no more than a few batches of rows.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from meadow.core.parts import (
 )
 from meadow.core.row import REJECTED_COLUMNS, Rejected, arrow_schema
 
+#: Canonical bytes of one Parquet file. Files are the unit of parallel writing and of downloading.
+FILE_BYTES = 64 * 2**20
 #: Rows of one Parquet row group: small enough to stream in little memory, large enough to compress.
 ROW_GROUP = 4_000
 
@@ -68,6 +70,23 @@ class WrittenFile:
     types: Mapping[str, int]
 
 
+def files_of(parts: Iterable[Part]) -> list[list[Part]]:
+    """Cuts a split into files: a new one begins where the last has reached `FILE_BYTES`.
+
+    Which parts make a file follows from their order and sizes alone, so the bytes are the same for any
+    number of workers, in whatever order they finish.
+    """
+    files: list[list[Part]] = []
+    size = FILE_BYTES
+    for part in parts:
+        if size >= FILE_BYTES:
+            files.append([])
+            size = 0
+        files[-1].append(part)
+        size += part.bytes
+    return files
+
+
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Regroups batches into tables of exactly `ROW_GROUP` rows, the last one shorter."""
     pending: deque[pa.RecordBatch] = deque()
@@ -89,14 +108,7 @@ def _parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def write_rows(parts: list[Chosen], columns: Mapping[str, str], path: Path, work: str) -> WrittenFile:
-    """Writes consecutive parts to one Parquet file; runs in a worker.
-
-    Args:
-        parts: The parts.
-        columns: The dataset's columns.
-        path: The Parquet file.
-        work: The beginning of the names of its working files.
-    """
+    """Writes consecutive parts to one Parquet file; `work` begins the names of its working files."""
     schema = arrow_schema(columns)
     count = nbytes = 0
     lengths: dict[str, Counter] = {"input": Counter(), "output": Counter()}

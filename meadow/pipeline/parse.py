@@ -10,6 +10,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ import numpy as np
 from meadow.core.builder import Builder, Shard
 from meadow.core.errors import SourceError
 from meadow.core.options import BuildOptions
-from meadow.core.parts import Part, PartWriter, Piece, reject_row
+from meadow.core.parts import AT, KEY, Part, PartWriter, Piece, batches, reject_row
 from meadow.core.rawfile import RawFile
 from meadow.core.rawstore import RawSource
 from meadow.core.row import EXCERPT, REJECTED_COLUMNS, Rejected, arrow_schema
 from meadow.core.workers import Crew
-from meadow.pipeline.repeats import repeated
 from meadow.pipeline.select import SelectedSource
 from meadow.pipeline.shard import ParsedShard, parse_shard
+
+#: Ids whose hashes are compared at once, to bound memory at 8 bytes each.
+_IDS_AT_ONCE = 4_000_000
 
 
 @dataclass
@@ -128,19 +131,18 @@ class ParsedSource:
 
 
 def parse(selected: SelectedSource, options: BuildOptions, crew: Crew, scratch: Path) -> ParsedSource:
-    """Parses a source.
-
-    Args:
-        selected: The source and its raw files.
-        options: What is asked of rows.
-        crew: Where tasks run.
-        scratch: Its working folder, which is made here.
+    """Parses a source, in a working folder that is made here.
 
     Raises:
         SourceError: It cannot be built at all.
         RawFileError: Its only raw file cannot be opened.
     """
-    raw = _with_workers(selected, crew, scratch)
+
+    def mapped(function: Callable, items: Iterable[Any]) -> Iterator[Any]:
+        return crew.run(selected.builder.name, "preparing", [(function, item) for item in items])
+
+    (scratch / "source").mkdir(parents=True)
+    raw = replace(selected.raw, scratch=scratch / "source", map=mapped)
     source = ParsedSource(selected.builder, raw, selected.configs, selected.wanted, scratch)
     sums = {file: crew.executor.submit(_sha256, file) for file in raw.files}
     try:
@@ -151,20 +153,9 @@ def parse(selected: SelectedSource, options: BuildOptions, crew: Crew, scratch: 
             future.cancel()
     for config in source.wanted:
         _leave_out_repeated(source, config)
-    shutil.rmtree(
-        scratch / "source", ignore_errors=True
-    )  # the spill files of a large dump are as large as it
+    # The spill files of a large dump are as large as it.
+    shutil.rmtree(scratch / "source", ignore_errors=True)
     return source
-
-
-def _with_workers(selected: SelectedSource, crew: Crew, scratch: Path) -> RawSource:
-    """The raw files, with a working folder and workers for builders that prepare them."""
-
-    def mapped(function: Callable, items: Iterable[Any]) -> Iterator[Any]:
-        return crew.run(selected.builder.name, "preparing", [(function, item) for item in items])
-
-    (scratch / "source").mkdir(parents=True)
-    return replace(selected.raw, scratch=scratch / "source", map=mapped)
 
 
 def _sha256(file: RawFile) -> str | None:
@@ -272,7 +263,7 @@ def _leave_out_repeated(source: ParsedSource, config: str) -> None:
     detail, remedy = "an earlier record has this id", "Remove one of the two raw records."
     path = source.scratch / f"repeated-{config}.arrow"
     writer = None
-    for part, at, row_id, text in repeated(kept):
+    for part, at, row_id, text in _repeated(kept):
         writer = writer or PartWriter(path, arrow_schema(REJECTED_COLUMNS))
         rejected = Rejected("duplicate id", row_id, detail, remedy, text, part.file)
         writer.add(reject_row(rejected, source.builder.name, part.file), EXCERPT)
@@ -281,3 +272,42 @@ def _leave_out_repeated(source: ParsedSource, config: str) -> None:
     if writer is not None:
         writer.close()
         source.out.parts.append(Part(str(path), (config,), None, writer.rows, writer.bytes))
+
+
+def _repeated(parts: list[Part]) -> Iterator[tuple[Part, int, str, str]]:
+    """(part, row in it, id, beginning of the input) of rows whose id an earlier record has; parts in order."""
+    wanted = _suspects(parts)
+    if not len(wanted):
+        return
+    seen: set[str] = set()
+    for _, group in groupby(parts, key=lambda part: part.shard):
+        found = []
+        for part in group:
+            start = 0
+            for batch in batches([(part, None)]):
+                for at in np.flatnonzero(np.isin(batch[KEY].to_numpy(), wanted)).tolist():
+                    text = batch["input"][at].as_py()[:EXCERPT]
+                    found.append((batch[AT][at].as_py(), part, start + at, batch["id"][at].as_py(), text))
+                start += batch.num_rows
+        for _, part, at, row_id, text in sorted(found, key=lambda item: item[0]):
+            if row_id in seen:
+                yield part, at, row_id, text
+            seen.add(row_id)
+
+
+def _suspects(parts: list[Part]) -> np.ndarray:
+    """The hashes of ids that more than one row has, or two ids share by chance."""
+    passes = max(1, -(-sum(part.rows for part in parts) // _IDS_AT_ONCE))
+    suspects: set[int] = set()
+    for turn in range(passes):
+        keys = [_keys(part) for part in parts]
+        if passes > 1:
+            keys = [k[k % np.uint64(passes) == turn] for k in keys]
+        found, times = np.unique(np.concatenate(keys) if keys else np.empty(0, np.uint64), return_counts=True)
+        suspects.update(found[times > 1].tolist())
+    return np.fromiter(suspects, np.uint64)
+
+
+def _keys(part: Part) -> np.ndarray:
+    found = [batch[KEY].to_numpy() for batch in batches([(part, None)])]
+    return np.concatenate(found) if found else np.empty(0, np.uint64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meadow.core.errors import SourceError
-from meadow.core.licenses import judge
+from meadow.core.licenses.judge import judge
 from meadow.core.manifest import (
     BuiltWith,
     Contamination,
@@ -47,16 +47,9 @@ def make(
     contamination: Contamination | None,
     duplicates: Duplicates | None,
 ) -> Manifest:
-    """Makes the manifest of a dataset.
+    """Makes the manifest of a dataset, of its Parquet files by split, each with its name.
 
-    Args:
-        source: Its source.
-        config: The dataset.
-        folder: Where its files lie.
-        files: Its Parquet files by split, each with its name.
-        options: What was asked of rows.
-        contamination: Which exams rows were compared with; None for an exam.
-        duplicates: The duplicates found; None for an exam.
+    Which exams its rows were compared with, and the duplicates found, are None for an exam.
 
     Raises:
         SourceError: Rows carry a licence that the builder does not declare.
@@ -140,13 +133,12 @@ def _licensing(
     missing = sorted(set(licenses) - set(terms))
     if missing:
         raise SourceError(f"{config}: rows carry {', '.join(missing)}, which the builder does not declare")
-    found = Licensing(
-        licenses=dict(sorted(licenses.items())),
-        license_terms={spdx: terms[spdx] for spdx in sorted(licenses)},
-        generators=dict(sorted(generators.items())),
-    )
-    kept = {name: getattr(found, name) for name in ("licenses", "license_terms", "generators")}
-    return {**kept, "license_verdict": judge({"": found})}
+    found: dict[str, Any] = {
+        "licenses": dict(sorted(licenses.items())),
+        "license_terms": {spdx: terms[spdx] for spdx in sorted(licenses)},
+        "generators": dict(sorted(generators.items())),
+    }
+    return {**found, "license_verdict": judge({"": Licensing(**found)})}
 
 
 def splits(files: Mapping[str, list[tuple[str, WrittenFile]]]) -> dict[str, Split]:
@@ -207,25 +199,22 @@ def rows_sha256(columns: Mapping[str, str], files: Mapping[str, list[tuple[str, 
 
 
 def merged_ids_sha256(runs: list[str], work: Path) -> str:
-    """`meadow.core.row.ids_sha256` of ids that are too many to sort in memory.
-
-    Args:
-        runs: Files of ids, sorted, one a line.
-        work: A folder for working files.
-    """
+    """`meadow.core.row.ids_sha256` of ids that are too many to sort in memory, from sorted files, one a line."""
     digest = hashlib.sha256()
     level = 0
     while len(runs) > 200:  # below the usual limit of 1,024 open files
         merged = []
         for at in range(0, len(runs), 200):
             path = work / f"ids-{level}-{at}"
-            with ExitStack() as stack, path.open("wb") as out:
-                out.writelines(
-                    heapq.merge(*(stack.enter_context(Path(r).open("rb")) for r in runs[at : at + 200]))
-                )
+            with path.open("wb") as out:
+                out.writelines(_merged(runs[at : at + 200]))
             merged.append(str(path))
         runs, level = merged, level + 1
-    with ExitStack() as stack:
-        for line in heapq.merge(*(stack.enter_context(Path(r).open("rb")) for r in runs)):
-            digest.update(line)
+    for line in _merged(runs):
+        digest.update(line)
     return digest.hexdigest()
+
+
+def _merged(runs: list[str]) -> Iterator[bytes]:
+    with ExitStack() as stack:
+        yield from heapq.merge(*(stack.enter_context(Path(run).open("rb")) for run in runs))

@@ -35,15 +35,7 @@ class SelectedSource:
 def select(
     names: Iterable[str], classes: Mapping[str, type[Builder]], raw: Path | None
 ) -> dict[str, tuple[str, ...]]:
-    """Finds what names ask for.
-
-    Args:
-        names: Sources or datasets; ``all`` is every source.
-        classes: The sources there are.
-        raw: The raw store, or None for samples.
-
-    Returns:
-        Source to the datasets wanted of it; an empty tuple stands for all of them.
+    """The datasets wanted of each source, all where the tuple is empty, by names of either or ``all``.
 
     Raises:
         UnknownDatasetError: A name is neither a source nor a dataset.
@@ -68,13 +60,7 @@ def select(
 def open_source(
     builder: Builder, root: Path | None, wanted: tuple[str, ...] = (), *, require_raw: bool = False
 ) -> SelectedSource:
-    """Finds a source's raw files, or else its embedded sample.
-
-    Args:
-        builder: The source.
-        root: The raw store, or None for the sample.
-        wanted: The datasets to build; empty for all.
-        require_raw: Whether its sample will not do.
+    """Finds a source's raw files, or else its embedded sample, unless only raw files will do.
 
     Raises:
         SourceError: There is nothing to build it from, or a dataset's name cannot be one.

@@ -7,7 +7,6 @@ import errno
 import gc
 import hashlib
 import json
-import re
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
@@ -19,7 +18,7 @@ from meadow.core.errors import SourceError
 from meadow.core.licenses import CC0
 from meadow.core.options import BuildOptions
 from meadow.core.parts import Part, PartWriter, Seen, part_schema, reject_row
-from meadow.core.rawfile import RawFileError
+from meadow.core.rawfile import RawFileError, said
 from meadow.core.row import (
     EXCERPT,
     REJECTED_COLUMNS,
@@ -32,13 +31,11 @@ from meadow.core.row import (
 )
 from meadow.filters import RowFilter, row_filters
 from meadow.filters.privacy import mask
-from meadow.pipeline.splits import split_of
 
 #: Characters of a rejected text that are masked: what is cut off the excerpt must not cut an address in two.
 _MASKED = 2 * EXCERPT
 #: Errors of the machine, which must not be taken for those of the raw file that was just being read.
 _OWN_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE))
-_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -130,16 +127,7 @@ def parse_shard(
     options: BuildOptions,
     sample: bool,
 ) -> ParsedShard:
-    """Parses one shard into part files.
-
-    Args:
-        builder: The source.
-        shard: The shard.
-        number: Its number.
-        folder: Where part files go.
-        known: The datasets that its records may belong to.
-        options: What is asked of rows.
-        sample: Whether it is of the embedded sample.
+    """Parses one shard into part files in a folder; its records may belong to the `known` datasets.
 
     Raises:
         SourceError: The builder does what none may, or this machine lacks something.
@@ -158,7 +146,7 @@ def parse_shard(
     except Exception as error:  # whatever odd bytes do to a parser costs their file, not the build
         if isinstance(error, OSError) and error.errno in _OWN_ERRORS:
             raise SourceError(f"[Errno {error.errno}] {error.strerror}") from error
-        detail = _portable(f"{type(error).__name__}: {error}", shard, folder)
+        detail = f"{type(error).__name__}: {said(error, *shard.files)}"
         remedy = "Report this file as a bug of its builder."
         failed = Rejected("unexpected error", file, detail, remedy, file=file)
     return ParsedShard(read=dict(sink.read), error=failed)
@@ -196,15 +184,28 @@ def _fill(
             sink.reject(_broken_text(kept, error), configs)
             continue
         key = int.from_bytes(hashlib.blake2b(kept.id.encode(), digest_size=8).digest())
-        row += (key, at, hashlib.sha256(data).digest(), _notes(seen), _findings(seen))
+        notes = "\n".join(f"{stage}\t{label}" for stage, label in sorted(seen.notes))
+        findings = json.dumps(seen.findings) if seen.findings else None
+        row += (key, at, hashlib.sha256(data).digest(), notes, findings)
         sink.writer(configs, kept.split or split_of(kept.group, shares)).add(row, len(data))
+
+
+def split_of(group: str, shares: Mapping[str, float]) -> str:
+    """The split of a group, by hash: the same on any machine and however many groups there are."""
+    point = int.from_bytes(hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
+    edge, split = 0.0, ""
+    for split, share in shares.items():
+        edge += share
+        if point < edge:
+            return split
+    return split
 
 
 def _judged(
     record: Example, splits: Set[str], chain: Sequence[RowFilter], seen: Seen
 ) -> tuple[Example | Rejected, str]:
     """The record as it is kept, or why not and at which stage."""
-    found = _broken_id(record) or problem(record, splits)
+    found = problem(record, splits)
     if found is not None:
         return found, "source"
     for row_filter in chain:
@@ -222,35 +223,6 @@ def _hidden(rejected: Rejected) -> Rejected:
     if excerpt is cut and detail is rejected.detail:  # nothing was found
         return rejected
     return replace(rejected, excerpt=excerpt, detail=detail)
-
-
-def _notes(seen: Seen) -> str:
-    return "\n".join(f"{stage}\t{label}" for stage, label in sorted(seen.notes)) if seen.notes else ""
-
-
-def _findings(seen: Seen) -> str | None:
-    return json.dumps(seen.findings) if seen.findings else None
-
-
-def _portable(text: str, shard: Shard, folder: Path) -> str:
-    """Words of an error that is none of ours, without what differs between machines: folders, addresses."""
-    for file in shard.files:
-        text = text.replace(str(file.local), file.path)
-    return re.sub(r" at 0x[0-9a-f]+", "", text.replace(str(folder.parent), "working folder"))
-
-
-def _broken_id(record: Example) -> Rejected | None:
-    # One id is one line of what `ids_sha256` is taken over, sorted by bytes.
-    if not _CONTROL.search(record.id):
-        return None
-    return Rejected(
-        "control character in id",
-        _CONTROL.sub(" ", record.id),
-        f"{record.id!r}",
-        "Repair the record's key in the raw file.",
-        record.input,
-        configs=record.configs,
-    )
 
 
 def _broken_text(record: Example, error: UnicodeEncodeError) -> Rejected:

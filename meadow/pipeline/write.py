@@ -16,9 +16,8 @@ from meadow.core.store import ATTRIBUTION, MANIFEST, PRIVACY, REJECTED
 from meadow.core.workers import Crew
 from meadow.describe import attribution, cards
 from meadow.pipeline import record
-from meadow.pipeline.files import WrittenFile, write_rejected, write_rows, write_tables
+from meadow.pipeline.files import WrittenFile, files_of, write_rejected, write_rows, write_tables
 from meadow.pipeline.screen import ScreenedSource, contamination_of, duplicates_of
-from meadow.pipeline.splits import files_of
 
 #: The Parquet files of a dataset by split, each with its name, in order.
 Files = Mapping[str, list[tuple[str, WrittenFile]]]

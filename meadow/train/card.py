@@ -19,6 +19,7 @@ from typing import Any
 import pydantic
 
 from meadow.core import licenses
+from meadow.core.licenses.judge import QUESTIONS, Verdict
 from meadow.describe.cards.frontmatter import dump
 from meadow.describe.cards.markdown import share
 from meadow.describe.cards.merge import make
@@ -89,7 +90,7 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
     counts: Counter[str] = Counter()
     for entry in run["data"]:
         counts.update(entry.get("licenses") or {})
-    whole = all(name in verdict for name in licenses.QUESTIONS)
+    whole = all(name in verdict for name in QUESTIONS)
     context = {
         "run": run,
         "title": title,
@@ -105,8 +106,8 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
         "settings": _settings(run),
         "licenses": sorted(counts.items(), key=lambda item: (-item[1], item[0])),
         "licensed": counts.total(),
-        "found": pydantic.TypeAdapter(licenses.Verdict).validate_python(verdict) if whole else None,
-        "questions": licenses.QUESTIONS,
+        "found": pydantic.TypeAdapter(Verdict).validate_python(verdict) if whole else None,
+        "questions": QUESTIONS,
         **_trained(run),
     }
     return make(MODEL, _TEMPLATE, context, _metadata(run), existing)

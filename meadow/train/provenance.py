@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meadow.core import licenses
+from meadow.core.licenses.judge import judge
 from meadow.core.manifest import CheckedExam, Licensing, Manifest
 from meadow.core.row import ids_sha256
 from meadow.core.store import CONTAMINATION, Store, StoreError
@@ -85,7 +86,7 @@ def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, An
         name: Licensing(licenses=dict(count), license_terms=terms[name], generators=dict(generators[name]))
         for name, count in counts.items()
     }
-    return dataclasses.asdict(licenses.judge(parts))
+    return dataclasses.asdict(judge(parts))
 
 
 @dataclass

@@ -14,7 +14,7 @@ items the model has seen, `merging` adds to it. Its keys, form 1:
 ``data``                per dataset or file: ``name``, ``version`` (null for a file), ``rows``, ``ids_sha256``,
                         ``rows_sha256``, ``sample``, ``trained_rows``, ``trained_ids_sha256``, ``licenses`` (rows
                         trained on per licence id), ``license_verdict``, ``contamination``
-``license_verdict``     `meadow.core.licenses.Verdict` for all rows trained on together
+``license_verdict``     `meadow.core.licenses.judge.Verdict` for all rows trained on together
 ``counts``              ``rows``, ``trained``, ``truncated``, ``refused`` (reason to rows), ``tokens``,
                         ``trained_tokens``, ``validation_rows``
 ``parameters``          ``total``, ``trained``

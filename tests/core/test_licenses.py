@@ -28,11 +28,10 @@ from meadow.core.licenses import (
     UNKNOWN,
     US_GOVERNMENT,
     License,
-    Policy,
     generator_terms,
-    judge,
 )
-from meadow.core.licenses.judge import QUESTIONS, Answer, Verdict
+from meadow.core.licenses.judge import QUESTIONS, Answer, Verdict, judge
+from meadow.core.licenses.policy import Policy
 from meadow.core.manifest import Manifest
 from meadow.core.yamlfile import FileMistakesError, check
 from meadow.describe.cards import dataset_card

@@ -9,7 +9,7 @@ import pytest
 from meadow.builders.flashcards.builder import Flashcards
 from meadow.builders.medqa.builder import MedQA
 from meadow.builders.stackexchange.builder import StackExchange
-from meadow.core.licenses import Policy
+from meadow.core.licenses.policy import Policy
 from meadow.core.parts import Seen
 from meadow.core.row import Example, Rejected
 from meadow.filters.license import LicenseFilter

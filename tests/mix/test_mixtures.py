@@ -39,7 +39,7 @@ from meadow.describe.report.gather import gather
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing, reading, writing
 from meadow.mix.lock import LOCK
-from meadow.pipeline import publish, splits
+from meadow.pipeline import files, publish
 from meadow.pipeline.report import Report
 from tests.toy import Newer, Other, Toy, no_plot, put, row
 
@@ -772,7 +772,7 @@ def test_manifest_is_that_of_a_dataset(built: Bench) -> None:
 
 def test_same_bytes_for_any_workers_and_order(built: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small files and buckets, so that there are several of each.
-    monkeypatch.setattr(splits, "FILE_BYTES", 8_000)
+    monkeypatch.setattr(files, "FILE_BYTES", 8_000)
     monkeypatch.setattr(building, "FILE_BYTES", 8_000)
     monkeypatch.setattr(writing, "SORTED_BYTES", 2_000)
     built.build("toy", "other")

@@ -26,7 +26,7 @@ from meadow.core.row import COLUMNS
 from meadow.core.store import Store, StoreError
 from meadow.pipeline import build as pipeline_build
 from meadow.pipeline import files as pipeline_files
-from meadow.pipeline import parse, publish, repeats, shard, splits
+from meadow.pipeline import parse, publish, shard
 from meadow.pipeline.report import Report
 from tests import toy
 from tests.toy import BUILDERS, Toy, put, row, totals
@@ -269,7 +269,7 @@ class TestDuplicates:
     def test_found_in_several_passes_over_the_hashes(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(repeats, "_IDS_AT_ONCE", 7)
+        monkeypatch.setattr(parse, "_IDS_AT_ONCE", 7)
         put(raw, "toy/a.jsonl", *(row(n % 30) for n in range(50)))
         report = build(parameters={"shards": 3})
         assert len(ids(report)) == len(set(ids(report))) == 30
@@ -600,7 +600,7 @@ class TestFiles:
     def test_a_split_is_cut_into_files_in_the_order_of_the_raw_data(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(splits, "FILE_BYTES", 10_000)
+        monkeypatch.setattr(pipeline_files, "FILE_BYTES", 10_000)
         monkeypatch.setattr(pipeline_files, "ROW_GROUP", 30)
         for n in range(12):
             put(raw, f"toy/{n:02}.jsonl", *(row(f"{n:02}-{k:02}", split="test") for k in range(40)))
@@ -629,7 +629,7 @@ class TestFiles:
     def test_many_files_give_one_list_of_ids(
         self, raw: Path, build: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(splits, "FILE_BYTES", 1)
+        monkeypatch.setattr(pipeline_files, "FILE_BYTES", 1)
         keys = [f"{n * 7919 % 457}" for n in range(457)]  # more files than are merged at once
         put(raw, "toy/a.jsonl", *map(row, keys))
         report = build("toy", parameters={"shards": 457})

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from meadow.api import build_datasets
-from meadow.core.licenses import Policy
+from meadow.core.licenses.policy import Policy
 from meadow.core.options import BuildOptions
 from meadow.filters import STAGES
 from meadow.pipeline import publish

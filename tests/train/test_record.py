@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meadow.core import licenses
+from meadow.core.licenses.judge import judge
 from meadow.core.manifest import Licensing
 from meadow.train import card, record
 
@@ -18,7 +18,7 @@ from meadow.train import card, record
 def a_run(**changes: Any) -> dict[str, Any]:
     """A record as a run hands it over."""
     rows = {"CC-BY-SA-4.0": 80, "CC0-1.0": 10}
-    verdict = dataclasses.asdict(licenses.judge({"wikidoc": Licensing(licenses=rows)}))
+    verdict = dataclasses.asdict(judge({"wikidoc": Licensing(licenses=rows)}))
     run = {
         "meadow_version": "1.0.0",
         "recipe": "finetune_13b.py",

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from meadow.core.licenses.catalogue import generator_terms
-from meadow.core.licenses.model import License
+from meadow.core.licenses import License, generator_terms
 
 #: The questions that a verdict answers, in order, with the words for people.
 QUESTIONS: Mapping[str, str] = {
@@ -88,12 +87,7 @@ class _Share:
 
 
 def judge(parts: Mapping[str, Licensed]) -> Verdict:
-    """Judges several datasets as a whole.
-
-    Args:
-        parts: What is in them, by the name that the reasons give them; empty for one dataset alone. Licences
-            of `KNOWN` stand in for terms that are missing.
-    """
+    """Judges several datasets as a whole, by the names that the reasons give them; empty for one alone."""
     shares, written = [], []
     for dataset, part in parts.items():
         for spdx, rows in part.licenses.items():
@@ -116,28 +110,19 @@ class _Judge:
         self._all = shares + written
 
     def commercial(self) -> Answer:
-        no, unsettled = self._those("commercial", False), self._in_doubt("commercial")
-        because = self._say(no, "forbids it", "forbid it")
-        because += self._say(unsettled, "does not settle it", "do not settle it")
-        if because:
-            return Answer("no" if no else "unsettled", because)
-        return Answer("yes", self._plainly("No row's licence forbids it."))
+        refused = self._refused("commercial", "forbids it", "forbid it")
+        return refused or Answer("yes", self._plainly("No row's licence forbids it."))
 
     def redistribution(self) -> Answer:
-        no, unsettled = self._those("redistribution", False), self._in_doubt("redistribution")
-        because = self._say(no, "gives no leave to pass rows on", "give no leave to pass rows on")
-        because += self._say(unsettled, "does not settle it", "do not settle it")
-        if because:
-            return Answer("no" if no else "unsettled", because)
-        return self._yes("Every row's licence permits it.")
+        what = "no leave to pass rows on"
+        refused = self._refused("redistribution", f"gives {what}", f"give {what}")
+        return refused or self._yes("Every row's licence permits it.")
 
     def adaptation(self) -> Answer:
-        no, unsettled = self._those("adaptation", False), self._in_doubt("adaptation")
         clashes, under = self._share_alike()
-        because = self._say(no, "permits no adaptation", "permit no adaptation") + clashes
-        because += self._say(unsettled, "does not settle it", "do not settle it")
-        if because:
-            return Answer("no" if no or clashes else "unsettled", because)
+        refused = self._refused("adaptation", "permits no adaptation", "permit no adaptation", clashes)
+        if refused:
+            return refused
         alike = self._those("share_alike", True)
         if alike:
             return Answer(f"yes, under {under}", self._say(alike, "is share-alike", "are share-alike"))
@@ -163,6 +148,13 @@ class _Judge:
         if not because:
             return Answer("yes", self._plainly("No row's terms speak against it."))
         return Answer("restricted" if bound else "unsettled" if silent else "yes, not commercially", because)
+
+    def _refused(self, fact: str, one: str, several: str, more: tuple[str, ...] = ()) -> Answer | None:
+        """No, or unsettled, where licences say so, or where there is more to say against it; else None."""
+        no, unsettled = self._those(fact, False), self._in_doubt(fact)
+        because = self._say(no, one, several) + more
+        because += self._say(unsettled, "does not settle it", "do not settle it")
+        return Answer("no" if no or more else "unsettled", because) if because else None
 
     def _yes(self, plainly: str) -> Answer:
         private = self._those("commercial", False)

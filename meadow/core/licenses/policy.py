@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import pydantic
 
 from meadow.core import yamlfile
-from meadow.core.licenses.catalogue import generator_terms
-from meadow.core.licenses.model import License
+from meadow.core.licenses import License, generator_terms
 
 
 def _known(patterns: tuple[str, ...], info: pydantic.ValidationInfo) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from meadow.core.licenses import QUESTIONS, judge
+from meadow.core.licenses.judge import QUESTIONS, judge
 from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import CARD, PLOT
 from meadow.describe.cards import frontmatter, merge

@@ -21,7 +21,7 @@ from typing import Any
 
 import jinja2
 
-from meadow.core.licenses import QUESTIONS
+from meadow.core.licenses.judge import QUESTIONS
 from meadow.core.manifest import FunnelStage, Manifest, MixtureRecord
 from meadow.core.store import Store
 from meadow.describe.cards import markdown
