@@ -1,8 +1,9 @@
 """Measures the house: ``python tests/house.py [ROOT] [--json]`` prints what can be counted about a checkout.
 
 It reads files only, apart from ``--row``, which builds the Stack Exchange sample and counts the modules of
-Meadow that run between reading a raw file and the published dataset. Imports inside functions and those for
-types count like any other. It works on checkouts of before the layers, too, to compare.
+Meadow that its rows run through from raw file to Parquet; see `modules_of_a_row` for what counts. Imports inside
+functions and those for types count like any other. It works on checkouts of before the layers, too, to compare,
+apart from ``--row``.
 """
 
 from __future__ import annotations
@@ -173,41 +174,85 @@ def measure(root: Path) -> dict[str, object]:
     }
 
 
+#: Where rows are handled: a call of one of these, and what it calls in turn, is a part of a row's way. Names as in
+#: the code, by module; ``*`` is the builder's own method.
+_STATIONS = {
+    "*": ("shards", "examples"),
+    "meadow.pipeline.shard": ("parse_shard",),
+    "meadow.pipeline.parse": ("_leave_out_repeated",),
+    "meadow.filters.contamination.stage": ("scan",),
+    "meadow.filters.duplicates.search": ("find",),
+    "meadow.pipeline.files": ("write_rows",),
+}
 _ROW = """
-import json, sys, tempfile
+import importlib, json, sys, tempfile
 from pathlib import Path
-seen = set()
-def look(frame, event, arg):
-    name = frame.f_globals.get("__name__", "")
-    if name.startswith("meadow") and frame.f_code.co_name != "<module>":
-        seen.add(name)
-sys.argv = ["meadow"]
-{run}
-print(json.dumps(sorted(seen)))
-"""
-_NOW = """
 from meadow.api import build_datasets
+from meadow.core.builder import available
 from meadow.core.options import BuildOptions
+
+builder = available()[0]["stackexchange"]
+stations = set()
+for module, names in json.loads(sys.argv[1]).items():
+    home = builder if module == "*" else importlib.import_module(module)
+    for name in names:
+        function = getattr(home, name)
+        stations.add(getattr(function, "__wrapped__", function).__code__)
+inside, seen = [], set()
+
+def name_of(frame):
+    # What `dataclass` generates has no file: making a value is not running a module.
+    return frame.f_globals.get("__name__", "") if frame.f_code.co_filename.endswith(".py") else ""
+
+def look(frame, event, arg):
+    if event == "call":
+        if frame.f_code in stations and mine(frame):
+            inside.append(frame)
+            above = frame
+            while above is not None:  # the steps that lead to the station
+                seen.add(name_of(above))
+                above = above.f_back
+        elif inside:
+            seen.add(name_of(frame))
+    elif event == "return" and inside and frame is inside[-1]:
+        inside.pop()
+
+def mine(frame):
+    # Exams of other sources are set-up, not the row's way.
+    given = frame.f_locals
+    source = given.get("builder") or getattr(given.get("source"), "builder", None) or given.get("self")
+    return source is None or isinstance(source, builder)
+
+def build():
+    with tempfile.TemporaryDirectory() as out:
+        build_datasets(["stackexchange"], BuildOptions(sample=True, out=Path(out)))
+
+build()  # what is imported, read and cached at first use is not the row's way
 sys.setprofile(look)
-build_datasets(["stackexchange"], BuildOptions(sample=True, out=Path(tempfile.mkdtemp())))
+build()
 sys.setprofile(None)
-"""
-_BEFORE = """
-from meadow.pipeline import build
-sys.setprofile(look)
-build(["stackexchange"], sample=True, out=tempfile.mkdtemp())
-sys.setprofile(None)
+print(json.dumps(sorted(n for n in seen if n.startswith("meadow"))))
 """
 
 
-def modules_of_a_row(root: Path, python: str) -> list[str]:
-    """The modules that run while one Stack Exchange sample is built with one worker."""
-    run = _NOW if (root / "meadow" / "core").is_dir() else _BEFORE
+def modules_of_a_row(python: str) -> dict[str, list[str]]:
+    """The modules of Meadow that a Stack Exchange row runs through from raw file to Parquet, by layer.
+
+    The embedded sample is built in one process, the second time under `sys.setprofile`. Counted are modules of which some function
+    runs within a station of `_STATIONS` (cutting up and parsing the raw files of this source with all row filters,
+    repeated ids, comparing with exams and with other rows, writing Parquet), and those that stand on the stack
+    above one: the steps of the build. Rows are many, so this is the way of all rows of the sample together: a
+    filter that looks at a picture in one row of them counts. Not counted are the raw files of other sources'
+    exams and the index made of them, statistics of the finished dataset, manifest, card and report; modules
+    that only lend a constant; and what `dataclass` generates.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [python, "-c", _ROW.replace("{run}", run)], cwd=folder, capture_output=True, text=True, check=True
-        )
-    return json.loads(done.stdout.splitlines()[-1])
+        run = [python, "-c", _ROW, json.dumps(_STATIONS)]
+        done = subprocess.run(run, cwd=folder, capture_output=True, text=True, check=True)
+    found: dict[str, list[str]] = {}
+    for name in json.loads(done.stdout.splitlines()[-1]):
+        found.setdefault(layer_of(name), []).append(name)
+    return found
 
 
 def main() -> None:
@@ -217,14 +262,18 @@ def main() -> None:
     )
     parser.add_argument("root", nargs="?", type=Path, default=Path(__file__).resolve().parents[1])
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--row", action="store_true", help="build a sample and count the modules that run")
+    parser.add_argument(
+        "--row", action="store_true", help="build a sample and count the modules on a row's way"
+    )
     parser.add_argument(
         "--python", default=sys.executable, help="the interpreter that has the checkout installed"
     )
     given = parser.parse_args()
     found = measure(given.root)
     if given.row:
-        found["modules that one row runs through"] = modules_of_a_row(given.root, given.python)
+        way = modules_of_a_row(given.python)
+        found["modules that one row runs through"] = sum(map(len, way.values()))
+        found["a row's way by layer"] = way
     if given.json:
         print(json.dumps(found, indent=2))
         return
