@@ -56,17 +56,14 @@ def main(before: list[str] | None = None) -> None:
 
 
 _CHECKED = "Exit code: 0 {}, whatever was found, 1 something could not be read{}, 2 wrong use."
+_BUILT = "Exit code: 0 all that was asked for is built, 1 some source could not be built, 2 wrong use."
+_FETCHED = "Exit code: 0 all that was asked for is there, 1 something is not, 2 wrong use."
+_EXPORTS = "Write a dataset in another program's format."
+_PERSONS = "Look for what could identify a person in a dataset."
+_RAW_FILES = "Fetch raw files into the raw store, check them, or carry them in one file."
 
-app.command(
-    short_help="Build datasets from raw files.",
-    epilog="Exit code: 0 all that was asked for is built, 1 some source could not be built, 2 wrong use.",
-)(build)
-app.add_typer(
-    exports,
-    name="export",
-    short_help="Write a dataset in another program's format.",
-    help="Write a dataset in another program's format.",
-)
+app.command(short_help="Build datasets from raw files.", epilog=_BUILT)(build)
+app.add_typer(exports, name="export", short_help=_EXPORTS, help=_EXPORTS)
 app.command(short_help="Write the files of a new source, to be filled in.")(new)
 app.command(short_help="Show what differs between two versions of a dataset.")(diff)
 app.command(short_help="Write an HTML page about all that an output folder holds.")(report)
@@ -76,14 +73,8 @@ app.command(short_help="Look for exam items in a dataset.", epilog=_CHECKED.form
 app.command(
     short_help="Look for exact and near duplicates in a dataset.", epilog=_CHECKED.format("searched", "")
 )(duplicates)
-app.command(
-    short_help="Look for what could identify a person in a dataset.",
-    epilog=_CHECKED.format("screened", " or written"),
-)(privacy)
-app.command(
-    short_help="Fetch raw files into the raw store, check them, or carry them in one file.",
-    epilog="Exit code: 0 all that was asked for is there, 1 something is not, 2 wrong use.",
-)(fetch)
+app.command(short_help=_PERSONS, epilog=_CHECKED.format("screened", " or written"))(privacy)
+app.command(short_help=_RAW_FILES, epilog=_FETCHED)(fetch)
 app.command(short_help="List versions of datasets, here and in a repository on the Hub.")(versions)
 app.command(short_help="Free the space of old versions.")(prune)
 app.command(short_help="Print what to cite for datasets, their sources included.")(cite)

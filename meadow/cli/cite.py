@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meadow.cli import console
-from meadow.cli.options import Out, store_in
-from meadow.core.errors import Error
+from meadow.cli.options import OUT, argument, option, store_in
+from meadow.core.errors import Error, UnknownDatasetError
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
 
 
-class _UnknownError(Error):
-    """A name that nothing has."""
-
-
 def cite(
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME", help="Datasets, sources, mixture:NAME, or all that is built."),
-    ],
-    version: Annotated[
-        str | None, typer.Option(help="Of one dataset, another version than the newest, such as 1.0.")
-    ] = None,
-    out: Out = None,
+    names: list[str] = argument("NAME", "Datasets, sources, mixture:NAME, or all that is built.", ...),
+    version: str | None = option("", "Of one dataset, another version than the newest, such as 1.0."),
+    out: Path | None = OUT,
 ) -> None:
     """Print BibTeX of what to cite: the version, the sources it was made from, and the collection's paper.
 
@@ -40,7 +30,7 @@ def cite(
         console.fail("--version is that of a single dataset: name only one", console.WRONG_USE)
     try:
         entries, remarks = citations.gather(names, store, partial(_sources, store), version)
-    except _UnknownError as error:
+    except UnknownDatasetError as error:
         console.fail(error, console.WRONG_USE)
     except (Error, ValueError) as error:
         console.fail(error)
@@ -66,4 +56,4 @@ def _sources(store: Store, name: str) -> list[str]:
         parts = dict.fromkeys(by_dataset[d] for part in mixture.parts for d in part.names if d in by_dataset)
         return [mixture.citation, *(classes[source].citation() for source in parts)]
     known = sorted({*classes, *by_dataset, *store.names(), *mixed})
-    raise _UnknownError(f"no dataset or source is named {name!r}; there are: {', '.join(known)}")
+    raise UnknownDatasetError(f"no dataset or source is named {name!r}; there are: {', '.join(known)}")

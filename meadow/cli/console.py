@@ -28,18 +28,19 @@ def fail(message: object, code: int = FAILED) -> NoReturn:
 
 
 @contextlib.contextmanager
-def failing(cannot: str = "") -> Iterator[None]:
+def failing(cannot: str = "", *, wrong_use: bool = True) -> Iterator[None]:
     """Ends the process where something goes wrong that a person can put right.
 
     A value that cannot be used, and a name that there is not, is wrong use; all else could not be done.
 
     Args:
         cannot: What could not be done when the system refuses, such as ``cannot write deck.apkg``.
+        wrong_use: Whether a value that cannot be used is wrong use, and not just a failure.
     """
     try:
         yield
     except (KeyError, ValueError) as error:
-        fail(error.args[0] if isinstance(error, KeyError) else error, WRONG_USE)
+        fail(error.args[0] if isinstance(error, KeyError) else error, WRONG_USE if wrong_use else FAILED)
     except OSError as error:
         fail(f"{cannot}: {error.strerror or error}" if cannot else error)
     except Error as error:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from meadow.cli import console
-from meadow.cli.options import Out, Target, listed, store_in
+from meadow.cli.options import OUT, TARGET, listed, option, store_in
 
 
 def contamination(
-    target: Target,
-    against: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NAME_OR_FILE",
-            help="An exam: a built dataset, whose test split counts, a file, or a folder. Can be repeated.",
-        ),
-    ],
-    out: Out = None,
-    fields: Annotated[
-        str, typer.Option(metavar="A,B", help="Columns to read; default all of a row's texts.")
-    ] = "",
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="Write each hit with the overlapping text.")
-    ] = None,
+    target: str = TARGET,
+    against: list[str] = option(
+        "NAME_OR_FILE",
+        "An exam: a built dataset, whose test split counts, a file, or a folder. Can be repeated.",
+        ...,
+    ),
+    out: Path | None = OUT,
+    fields: str = option("A,B", "Columns to read; default all of a row's texts.", ""),
+    report: Path | None = option("FILE.parquet", "Write each hit with the overlapping text."),
 ) -> None:
     """Look for items of exams in a dataset, whoever made it, word for word and retold."""
     from meadow.filters.contamination import checking

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
-
-import typer
+from pathlib import Path
 
 from meadow.cli import console
-from meadow.cli.options import Out, store_in
+from meadow.cli.options import OUT, argument, flag, option, store_in
 
 
 def diff(
-    name: Annotated[str, typer.Argument(help="A built dataset.")],
-    v1: Annotated[str, typer.Argument(help="A version, such as 1.0.0; 1.0 is the newest of those.")],
-    v2: Annotated[str, typer.Argument(help="Another version.")],
-    out: Out = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=0, help="Rows of each kind that are shown.")] = 5,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 where rows, splits or columns differ.")
-    ] = False,
+    name: str = argument("", "A built dataset.", ...),
+    v1: str = argument("", "A version, such as 1.0.0; 1.0 is the newest of those.", ...),
+    v2: str = argument("", "Another version.", ...),
+    out: Path | None = OUT,
+    limit: int = option("N", "Rows of each kind that are shown.", 5, min=0),
+    json_: bool = flag("--json", "Print JSON."),
+    exit_code: bool = flag("--exit-code", "Exit with 1 where rows, splits or columns differ."),
 ) -> None:
     """Show rows added, removed, changed and moved between two versions, and what else differs."""
     from meadow.describe import diff as versions

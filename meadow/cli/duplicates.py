@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from meadow.cli import console
-from meadow.cli.options import Out, Target, listed, store_in
+from meadow.cli.options import OUT, TARGET, listed, option, store_in
 
 
 def duplicates(
-    target: Target,
-    fields: Annotated[
-        str, typer.Option(metavar="A,B", help="Columns to compare; default those of input,output there are.")
-    ] = "",
-    threshold: Annotated[
-        float, typer.Option(help="Least share of common five-word runs of near duplicates.")
-    ] = 0.8,
-    out: Out = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.parquet", help="Write the clusters: cluster,id,kept,similarity."),
-    ] = None,
-    show: Annotated[int, typer.Option(metavar="N", min=0, help="Near duplicates to print.")] = 10,
+    target: str = TARGET,
+    fields: str = option("A,B", "Columns to compare; default those of input,output there are.", ""),
+    threshold: float = option("", "Least share of common five-word runs of near duplicates.", 0.8),
+    out: Path | None = OUT,
+    report: Path | None = option("FILE.parquet", "Write the clusters: cluster,id,kept,similarity."),
+    show: int = option("N", "Near duplicates to print.", 10, min=0),
 ) -> None:
     """Look for rows that say the same, word for word or nearly, in a dataset, whoever made it."""
     from meadow.core import workers

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from meadow.cli import console
-from meadow.cli.options import Out
-from meadow.core.errors import Error
+from meadow.cli.options import OUT, argument, option, store_in
 
 
 class ExportFormats(TyperGroup):
@@ -28,63 +27,41 @@ exports = typer.Typer(cls=ExportFormats, no_args_is_help=True, rich_markup_mode=
 
 @exports.command("anki", short_help="A deck of flashcards for Anki.")
 def export_anki(
-    name: Annotated[str, typer.Argument(help="A built dataset.")],
-    file: Annotated[Path, typer.Argument(help="The file to write, such as deck.apkg.")],
-    out: Out = None,
-    version: Annotated[str | None, typer.Option(help="Another version than the newest.")] = None,
+    name: str = argument("", "A built dataset.", ...),
+    file: Path = argument("", "The file to write, such as deck.apkg.", ...),
+    out: Path | None = OUT,
+    version: str | None = option("", "Another version than the newest."),
 ) -> None:
     """Write a dataset of questions and answers as a deck of flashcards for Anki."""
-    from meadow.core.store import Store, default_out
     from meadow.export import anki
 
-    try:
-        count = anki.export_anki(Store(out or default_out()).rows(name, version), name, file)
-    except OSError as error:
-        console.fail(f"cannot write {file}: {error.strerror or error}")
-    except (Error, ValueError) as error:
-        console.fail(error)
+    with console.failing(f"cannot write {file}", wrong_use=False):
+        count = anki.export_anki(store_in(out).rows(name, version), name, file)
     console.say(f"{file}: {count:,} notes")
 
 
 @exports.command("lm-eval", short_help="Exams as tasks for lm-evaluation-harness.")
 def export_lm_eval(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder to write; an earlier export there is replaced.")
-    ],
-    exam: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME_OR_FILE", help="An exam; can be repeated. Default all that are built."),
-    ] = None,
-    out: Out = None,
-    split: Annotated[
-        str | None, typer.Option(help="A split of the exams; default all of an exam's, else test.")
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="How questions are put: medalpaca, alpaca, chat, plain, or a .json file; default the model's own, "
-            "else medalpaca.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL_DIR",
-            help="A model or adapter: its template is used, and its tokenizer to make sure that the harness shows it "
-            "the same tokens.",
-        ),
-    ] = None,
+    folder: Path = argument("DIR", "The folder to write; an earlier export there is replaced.", ...),
+    exam: list[str] | None = option("NAME_OR_FILE", "An exam; can be repeated. Default all that are built."),
+    out: Path | None = OUT,
+    split: str | None = option("", "A split of the exams; default all of an exam's, else test."),
+    template: str | None = option(
+        "NAME",
+        "How questions are put: medalpaca, alpaca, chat, plain, or a .json file; "
+        "default the model's own, else medalpaca.",
+    ),
+    model: str | None = option(
+        "MODEL_DIR",
+        "A model or adapter: its template is used, and its tokenizer to make sure "
+        "that the harness shows it the same tokens.",
+    ),
 ) -> None:
     """Write exams as tasks for lm-evaluation-harness, asked word for word as Meadow's own scoring asks."""
     from meadow.score import lm_eval
 
-    try:
+    with console.failing(f"cannot write {folder}", wrong_use=False):
         made = lm_eval.export(folder, exam or None, out=out, split=split, template=template, model=model)
-    except OSError as error:
-        console.fail(f"cannot write {folder}: {error.strerror or error}")
-    except (Error, ValueError) as error:
-        console.fail(error)
     console.say(f"{made.folder}: {made.items:,} items of {', '.join(made.groups)}")
     for note in made.notes:
         console.say(f"note: {note}")

@@ -8,9 +8,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from meadow.cli.console import (
     FAILED,
@@ -24,6 +22,7 @@ from meadow.cli.console import (
     table,
     warn,
 )
+from meadow.cli.options import argument, flag, option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,47 +31,23 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME", help="all, sources or datasets by name, or one file of a source as SOURCE/FILE."
-        ),
-    ] = None,
-    raw: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Raw store to fill; default $MEADOW_RAW, else the user's cache."),
-    ] = None,
-    mirror: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL|DIR",
-            help="Take the files from a copy laid out as a raw store: a folder, http(s)://, or what fsspec reads.",
-        ),
-    ] = None,
-    list_: Annotated[
-        bool,
-        typer.Option("--list", help="Fetch nothing; print what there is to fetch, and what of it is there."),
-    ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Fetch nothing; compare the raw store with sizes and SHA-256 hashes."),
-    ] = False,
-    accept_license: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Accept the terms of a source that asks for it. Can be repeated."),
-    ] = None,
-    pack: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.tar.zst", help="Write the raw store's files into one file, to be carried."
-        ),
-    ] = None,
-    unpack: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.tar.zst", help="Verify such a file and put its content into the raw store."
-        ),
-    ] = None,
+    names: list[str] | None = argument(
+        "NAME", "all, sources or datasets by name, or one file of a source as SOURCE/FILE."
+    ),
+    raw: Path | None = option("DIR", "Raw store to fill; default $MEADOW_RAW, else the user's cache."),
+    mirror: str | None = option(
+        "URL|DIR",
+        "Take the files from a copy laid out as a raw store: a folder, http(s)://, or what fsspec reads.",
+    ),
+    list_: bool = flag("--list", "Fetch nothing; print what there is to fetch, and what of it is there."),
+    verify: bool = flag("--verify", "Fetch nothing; compare the raw store with sizes and SHA-256 hashes."),
+    accept_license: list[str] | None = option(
+        "NAME", "Accept the terms of a source that asks for it. Can be repeated."
+    ),
+    pack: Path | None = option("FILE.tar.zst", "Write the raw store's files into one file, to be carried."),
+    unpack: Path | None = option(
+        "FILE.tar.zst", "Verify such a file and put its content into the raw store."
+    ),
 ) -> None:
     """Fill the raw store that builds read; builds themselves never use the network."""
     modes = {"--list": list_, "--verify": verify, "--pack": pack is not None, "--unpack": unpack is not None}

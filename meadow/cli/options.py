@@ -1,33 +1,37 @@
-"""Options that several commands share."""
+"""How commands declare their arguments and options, those that several have, and what such values stand for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
 
-Raw = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Raw store, a folder per source in it; default $MEADOW_RAW, else the user's cache.",
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Output folder; default $MEADOW_OUT, else the user's cache."),
-]
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Datasets; default all.")]
-Target = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATASET_OR_FILE", help="A built dataset, or a JSON lines, JSON, Parquet or CSV file."
-    ),
-]
+
+def flag(name: str, help: str) -> Any:  # noqa: A002
+    """A switch that is off unless it is given."""
+    return typer.Option(False, name, help=help)
+
+
+def option(metavar: str, help: str, default: Any = None, *names: str, **more: Any) -> Any:  # noqa: A002
+    """An option with a value, by other `names` than its own; one without a default (...) must be given."""
+    return typer.Option(default, *names, metavar=metavar or None, help=help, **more)
+
+
+def argument(metavar: str, help: str, default: Any = None) -> Any:  # noqa: A002
+    """What is given by its place; without a default (...) it must be."""
+    return typer.Argument(default, metavar=metavar or None, help=help)
+
+
+RAW = option("DIR", "Raw store, a folder per source in it; default $MEADOW_RAW, else the user's cache.")
+OUT = option("DIR", "Output folder; default $MEADOW_OUT, else the user's cache.")
+NAMES = argument("NAME", "Datasets; default all.")
+TARGET = argument(
+    "DATASET_OR_FILE", "A built dataset, or a JSON lines, JSON, Parquet or CSV file.", default=...
+)
 
 
 def store_in(out: Path | None) -> Store:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from meadow.cli import console
-from meadow.cli.options import Out, listed, store_in
+from meadow.cli.options import OUT, argument, flag, listed, option, store_in
 
 
 def privacy(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATASET_OR_FILE", help="A built dataset, or a JSON lines, JSON, Parquet or CSV file."
-        ),
-    ] = None,
-    fields: Annotated[
-        str, typer.Option(metavar="A,B", help="Columns to screen; default all that hold text.")
-    ] = "",
-    masked: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Write all rows, with findings masked.")
-    ] = None,
-    show: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Findings to print with the text around them.")
-    ] = 10,
-    evaluate: Annotated[
-        bool, typer.Option("--evaluate", help="Score the screen on its labelled sentences instead.")
-    ] = False,
-    out: Out = None,
+    target: str | None = argument(
+        "DATASET_OR_FILE", "A built dataset, or a JSON lines, JSON, Parquet or CSV file."
+    ),
+    fields: str = option("A,B", "Columns to screen; default all that hold text.", ""),
+    masked: Path | None = option("FILE.jsonl", "Write all rows, with findings masked."),
+    show: int = option("N", "Findings to print with the text around them.", 10, min=0),
+    evaluate: bool = flag("--evaluate", "Score the screen on its labelled sentences instead."),
+    out: Path | None = OUT,
 ) -> None:
     """Look for names, addresses, numbers and dates that could identify a person, whoever made the dataset."""
     from meadow.filters.privacy import evaluation, screening

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from pathlib import Path
 
 from meadow.cli import console
-from meadow.cli.options import Names, Out, store_in
+from meadow.cli.options import NAMES, OUT, flag, option, store_in
 
 
 def prune(
-    keep: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Versions to keep of each dataset, the newest ones.")
-    ],
-    names: Names = None,
-    out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing; print what would go.")] = False,
+    keep: int = option("N", "Versions to keep of each dataset, the newest ones.", ..., min=1),
+    names: list[str] | None = NAMES,
+    out: Path | None = OUT,
+    dry_run: bool = flag("--dry-run", "Remove nothing; print what would go."),
 ) -> None:
     """Remove old versions of datasets; the current version of each always stays."""
     from meadow.core import versions

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from meadow.cli import console
-from meadow.cli.options import Out
+from meadow.cli.options import OUT, argument, flag, option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,53 +21,25 @@ EPILOG = (
 
 
 def push(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="all, or datasets or sources by name.")
-    ] = None,
-    repo: Annotated[
-        str,
-        typer.Option(metavar="ORG/NAME", help="The repository. With --one-per-dataset only ORG counts."),
-    ] = "",
-    out: Out = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make the repository private, where it is made now.")
-    ] = False,
-    one_per_dataset: Annotated[
-        bool,
-        typer.Option("--one-per-dataset", help="A repository per dataset: ORG/medical_meadow_DATASET."),
-    ] = False,
-    tag: Annotated[
-        bool,
-        typer.Option("--tag", help="Tag the versions: DATASET-1.0.0, and v1.0.0 for the collection."),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would travel, to the last file; send nothing.")
-    ] = False,
-    model: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Push a fine-tuned model instead of datasets.")
-    ] = None,
-    parent: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMIT", help="Replace what others pushed, up to this commit that you have seen."
-        ),
-    ] = None,
-    allow_sample: Annotated[
-        bool, typer.Option("--allow-sample", help="Push what is built from, or trained on, samples.")
-    ] = False,
-    allow_terms: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Push this dataset though its terms give no leave to pass it on. Can be repeated.",
-        ),
-    ] = None,
-    allow_privacy: Annotated[
-        bool, typer.Option("--allow-privacy", help="Push rows with findings that nobody masked.")
-    ] = False,
-    allow_public_exam: Annotated[
-        bool, typer.Option("--allow-public-exam", help="Push exams to a public repository.")
-    ] = False,
+    names: list[str] | None = argument("NAME", "all, or datasets or sources by name."),
+    repo: str = option("ORG/NAME", "The repository. With --one-per-dataset only ORG counts.", ""),
+    out: Path | None = OUT,
+    private: bool = flag("--private", "Make the repository private, where it is made now."),
+    one_per_dataset: bool = flag(
+        "--one-per-dataset", "A repository per dataset: ORG/medical_meadow_DATASET."
+    ),
+    tag: bool = flag("--tag", "Tag the versions: DATASET-1.0.0, and v1.0.0 for the collection."),
+    dry_run: bool = flag("--dry-run", "Print what would travel, to the last file; send nothing."),
+    model: Path | None = option("DIR", "Push a fine-tuned model instead of datasets."),
+    parent: str | None = option(
+        "COMMIT", "Replace what others pushed, up to this commit that you have seen."
+    ),
+    allow_sample: bool = flag("--allow-sample", "Push what is built from, or trained on, samples."),
+    allow_terms: list[str] | None = option(
+        "NAME", "Push this dataset though its terms give no leave to pass it on. Can be repeated."
+    ),
+    allow_privacy: bool = flag("--allow-privacy", "Push rows with findings that nobody masked."),
+    allow_public_exam: bool = flag("--allow-public-exam", "Push exams to a public repository."),
 ) -> None:
     """Upload built datasets to the Hugging Face Hub: changed files only, in one commit.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meadow.cli import console
-from meadow.cli.options import Names, Out, store_in
+from meadow.cli.options import NAMES, OUT, flag, option, store_in
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
@@ -18,18 +17,16 @@ if TYPE_CHECKING:
 
 
 def versions(
-    names: Names = None,
-    out: Out = None,
-    repo: Annotated[
-        str | None,
-        typer.Option(
-            "--repo",
-            "--remote",
-            metavar="ORG/NAME",
-            help="List those in a repository on the Hub, too; ORG alone where each dataset has its own.",
-        ),
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    names: list[str] | None = NAMES,
+    out: Path | None = OUT,
+    repo: str | None = option(
+        "ORG/NAME",
+        "List those in a repository on the Hub, too; ORG alone where each dataset has its own.",
+        None,
+        "--repo",
+        "--remote",
+    ),
+    json_: bool = flag("--json", "Print JSON."),
 ) -> None:
     """List versions with their dates, rows and licences, newest first; * marks those that load by name."""
     from meadow.core import versions as listing

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meadow.cli.scaffold import PLACEHOLDER, new_source
+from meadow.cli.new import PLACEHOLDER, new_source
 
 ROOT = Path(__file__).resolve().parents[2]
 
