@@ -40,15 +40,9 @@ class AddressError(Error, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A file that a source declares.
+    """A file that a source declares, with its size and hex SHA-256 where these are stable.
 
-    Attributes:
-        source: The source's name.
-        file: POSIX path in the source's folder of the raw store.
-        url: The address as declared, for people; without ``mediawiki+``.
-        bytes: Its size, or None where that is not stable.
-        sha256: Its hex SHA-256, or None where that is not stable.
-        wiki: Whether `url` is the API of a wiki, whose pages become the file.
+    `url` is the declared address without ``mediawiki+``, `wiki` whether it is an API whose pages become the file.
     """
 
     source: str
@@ -112,16 +106,10 @@ def check_path(file: str) -> str | None:
 
 
 def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[Address, ...]:
-    """Reads the text of a ``checksums.tsv``.
+    """Reads the text of a ``checksums.tsv``, which errors call `origin`.
 
-    Args:
-        text: Its content; a BOM, CRLF, empty lines and lines that begin with ``#`` are tolerated.
-        source: The source's name.
-        origin: What errors call the file.
-        exact: Whether names are those of files that are there, which may differ in case or a space alone.
-
-    Raises:
-        AddressError: A line that cannot be used; the message names it and what it should be.
+    With `exact`, names are those of files that are there, which may differ in case or a space alone. A line that
+    cannot be used is an `AddressError`, which names it and what it should be.
     """
     found: dict[str, Address] = {}
     header = False
@@ -138,8 +126,9 @@ def parse(text: str, source: str, origin: str, *, exact: bool = False) -> tuple[
                     raise ValueError(f"{address.file} is declared twice; give each address a file of its own")
                 found[key] = address
             elif tuple(cells) != COLUMNS:
-                columns = ", ".join(COLUMNS)
-                raise ValueError(f"the first line must be the columns {columns}, with tabs between")
+                raise ValueError(
+                    f"the first line must be the columns {', '.join(COLUMNS)}, with tabs between"
+                )
         except ValueError as error:
             raise AddressError(f"{origin}:{number}: {error}") from None
         header = True
@@ -164,11 +153,7 @@ def _address(cells: list[str], source: str) -> Address:
 
 
 def declared(builder: Builder | type[Builder]) -> tuple[Address, ...]:
-    """The files that a source says where to get; empty where they are the user's own.
-
-    Raises:
-        AddressError: Its ``checksums.tsv`` cannot be used.
-    """
+    """The files that a source says where to get; an `AddressError` where its ``checksums.tsv`` cannot be used."""
     path = builder.folder() / CHECKSUMS
     try:
         text = path.read_text(encoding="utf-8")
@@ -194,10 +179,10 @@ def lines(addresses: Iterable[Address]) -> str:
 def record(path: Path, source: str) -> dict[str, Address]:
     """What earlier fetches noted in a ``.fetched.tsv``, by file; empty where that cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return {address.file: address for address in parse(text, source, str(path), exact=True)}
+        noted = parse(path.read_text(encoding="utf-8"), source, str(path), exact=True)
     except (OSError, ValueError):
         return {}
+    return {address.file: address for address in noted}
 
 
 def write_record(path: Path, noted: Mapping[str, Address]) -> None:
@@ -230,27 +215,18 @@ def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[W
     """What names stand for: ``all``, a source, one of its datasets, or one of its files.
 
     A dataset stands for its source, for files seldom belong to one dataset alone; but ``SOURCE_PART`` is the
-    file that PART begins the name of, such as ``stackexchange_biology``, and ``SOURCE/FILE`` just that file.
-
-    Raises:
-        AddressError: A name stands for nothing; the message says which there are.
+    file that PART begins the name of, such as ``stackexchange_biology``, and ``SOURCE/FILE`` just that file. A
+    name that stands for nothing is an `AddressError`, which says which there are.
     """
-    files: dict[str, set[str]] = {}
-    named, whole = set(), set()
-    for name in names:
-        if name == "all":
-            whole.update(classes)
-            continue
-        source, some = _meant(name, classes)
-        named.add(source)
-        if some is None:
-            whole.add(source)
-        else:
-            files.setdefault(source, set()).update(some)
+    names = tuple(names)
+    meant = [_meant(name, classes) for name in names if name != "all"]
+    named = {source for source, _ in meant}
+    whole = {source for source, some in meant if some is None} | set(classes if "all" in names else ())
+    files = {(source, file) for source, some in meant for file in some or ()}
     return [
         Wanted(
             classes[name],
-            tuple(a for a in declared(classes[name]) if name in whole or a.file in files[name]),
+            tuple(a for a in declared(classes[name]) if name in whole or (name, a.file) in files),
             name in whole,
             name in named,
         )
@@ -259,7 +235,6 @@ def wanted(names: Iterable[str], classes: Mapping[str, type[Builder]]) -> list[W
 
 
 def _meant(name: str, classes: Mapping[str, type[Builder]]) -> tuple[str, list[str] | None]:
-    """The source that a name stands for, and the files of it that are meant; None for all of them."""
     sources = source_of(classes)
     if name in sources:
         return sources[name], None

@@ -7,14 +7,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from meadow.fetch import pages
 from meadow.fetch.addresses import Address, without_secrets
-from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress, Silent
+from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress
 from meadow.fetch.partial import ALTERED, NEWER, SPARE, Facts, PartialFile
 from meadow.fetch.transport import HttpClient, LaterError, beginning, check_status, led_off_https
 
@@ -28,15 +28,12 @@ class Patience:
     """How long a download waits, in seconds, and how often it begins again.
 
     Attributes:
-        connect: For a connection.
-        read: For the next bytes.
-        tries: Attempts in a row that bring no byte.
-        unreachable: The same where no connection comes about: a host that is gone stays gone.
+        connect, read: For a connection, and for the next bytes.
+        tries, unreachable: Attempts in a row that bring no byte, or not even a connection.
         attempts: Attempts in all; a host that always cuts off would else be asked for ever.
         first_wait: Before the second attempt; each next pause is twice as long.
         longest_wait: A pause, whatever `Retry-After` asks; a longer one ends the attempt with its length.
-        slowest: Bytes a second, on average over `window`; what comes slower is cut off and begun again.
-        window: Seconds.
+        slowest, window: Bytes a second on average over so many seconds; what comes slower is begun again.
     """
 
     connect: float = 20
@@ -50,46 +47,32 @@ class Patience:
     window: float = 120
 
 
-class Downloader:
-    """Fetches files; one may serve several threads.
-
-    Args:
-        patience: How long to wait, and how often to try.
-        progress: Is told how far it is.
-        stop: Once set, downloads end with `FetchStoppedError` at the next bytes or pause.
-    """
+class Downloader(AbstractContextManager):
+    """Fetches files, also from several threads; once `stop` is set, they end at the next bytes or pause."""
 
     def __init__(
-        self,
-        patience: Patience | None = None,
-        progress: Progress | None = None,
-        stop: threading.Event | None = None,
+        self, patience: Patience | None, progress: Progress, stop: threading.Event | None = None
     ) -> None:
-        self.patience, self.progress = patience or Patience(), progress or Silent()
+        self.patience, self.progress = patience or Patience(), progress
         self.stop = stop or threading.Event()
         headers = {"Accept-Encoding": "identity", "Accept": "*/*"}
         self.http = HttpClient(self.patience.connect, self.patience.read, headers)
-
-    def __enter__(self) -> Downloader:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.http.close()
 
     def get(self, address: Address, folder: Path) -> Fetched:
-        """Downloads a file, going on with what an earlier attempt left.
+        """Downloads a file into its source's folder, going on with what an earlier attempt left.
 
-        Args:
-            address: What to fetch; its size and SHA-256 are checked where declared.
-            folder: The source's folder; nothing may be in the file's place there yet.
-
-        Raises:
-            FetchError: It could not be had; says why, and what can be done.
-            FetchStoppedError: It was told to stop.
+        A `FetchError` says why it could not be had, and what can be done; else it was told to stop.
         """
         with closing(PartialFile(folder, address)) as part:
-            if part.facts and not _fits(part, part.facts):
-                part.drop()
+            if part.facts:
+                # What is put together is checked at the end where a hash is declared.
+                same = part.facts.validator and part.facts.url == without_secrets(address.download)
+                too_long = address.bytes is not None and part.size > address.bytes
+                if too_long or not (address.sha256 or same):
+                    part.drop()
             download = _Download(self, part)
             try:
                 return download.run()
@@ -146,12 +129,7 @@ class Downloader:
                 raise FetchStoppedError(what)
 
     def receive(self, chunks: Iterable[bytes], part: PartialFile, total: int | None) -> None:
-        """Takes all bytes that come, as long as they are wanted, come fast enough and have room.
-
-        Raises:
-            LaterError: They ended early, or come too slowly.
-            FetchError: More come than declared, or than the disk can hold.
-        """
+        """Takes all bytes that come; too few or too slow is a `LaterError`, too many a `FetchError`."""
         what, most = part.address.what, part.address.bytes
         looked = mark = part.size
         since = time.monotonic()
@@ -190,7 +168,6 @@ class _Download:
         return self._part.settle()
 
     def _once(self) -> None:
-        """One attempt; ends when all bytes are there."""
         part, address, what = self._part, self._address, self._address.what
         if part.size and part.size == (address.bytes or part.total):
             return  # the last run ended between the last byte and the rename
@@ -258,15 +235,6 @@ class _Download:
             said = f"its host has {total:,} bytes of it, declared are {declared:,}"
             raise FetchError(self._address.what, said, f"Its publisher has changed it: a {NEWER}")
         return total
-
-
-def _fits(part: PartialFile, facts: Facts) -> bool:
-    """Whether what an earlier run left can be gone on with."""
-    address = part.address
-    if address.bytes is not None and part.size > address.bytes:
-        return False
-    # What is put together is checked at the end where a hash is declared.
-    return bool(address.sha256 or (facts.url == without_secrets(address.download) and facts.validator))
 
 
 def _duration(seconds: float) -> str:

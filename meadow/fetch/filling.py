@@ -45,7 +45,7 @@ def fetch(
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> FetchReport:
-    """Fills the raw store with what sources declare, going on with what is there.
+    """Fills the raw store with what sources declare, going on with what is there; a file that fails costs itself.
 
     Args:
         names: ``all``, sources, datasets, or ``SOURCE/FILE``.
@@ -54,9 +54,6 @@ def fetch(
         accept: Sources or licences whose terms are accepted.
         progress: Is told how far it is.
         patience: How long to wait for what.
-
-    Returns:
-        What became of each file. A file that fails costs itself; the others go on.
 
     Raises:
         AddressError: A name stands for nothing, or a ``checksums.tsv`` cannot be used.
@@ -183,47 +180,45 @@ def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> N
 def _one(job: _FetchJob, folder: Path, noting: threading.Lock) -> Fetched:
     """Gets a file that is not there yet; what fails is a result, too."""
     address, target = job.address, folder / job.address.file
+    if found := _there(address, target):
+        return found
     try:
-        if found := _there(address, target):
-            return found
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            result = job.get(address, folder)
-            with noting:
-                _note(folder / RECORD, result)
-            return result
-        except OSError as error:
-            problem = f"cannot write {error.filename or target}: {error.strerror or error}"
-            remedy = "Make room, or name another folder with --raw; what is there is gone on with."
-            raise FetchError(address.what, problem, remedy) from None
-        except FetchError as error:
-            raise FetchError(error.what, error.detail, f"{error.remedy} {job.otherwise}".strip()) from None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        got = job.get(address, folder)
+        # A record is read as a declaration, which holds web addresses or none.
+        url = without_secrets(got.url) if got.url.startswith(("http://", "https://")) else ""
+        noted = Address(got.source, got.file, url, got.bytes, got.sha256)
+        with noting:
+            write_record(folder / RECORD, record(folder / RECORD, got.source) | {got.file: noted})
+        return got
+    except OSError as error:
+        problem = f"cannot write {error.filename or target}: {error.strerror or error}"
+        remedy = "Make room, or name another folder with --raw; what is there is gone on with."
+        failure = FetchError(address.what, problem, remedy)
     except FetchError as error:
-        return Fetched(address.source, address.file, "failed", detail=str(error))
-
-
-def _note(path: Path, got: Fetched) -> None:
-    """Adds a file to the source's record, by which it can be checked later."""
-    # A record is read as a declaration, which holds web addresses or none.
-    url = without_secrets(got.url) if got.url.startswith(("http://", "https://")) else ""
-    noted = Address(got.source, got.file, url, got.bytes, got.sha256)
-    write_record(path, record(path, got.source) | {got.file: noted})
+        failure = FetchError(error.what, error.detail, f"{error.remedy} {job.otherwise}".strip())
+    return Fetched(address.source, address.file, "failed", detail=str(failure))
 
 
 def _there(address: Address, target: Path) -> Fetched | None:
-    """What lies in the raw store in place of a file, or None where it has to be fetched; else a `FetchError`."""
+    """What lies in the raw store in place of a file; None where it has to be fetched."""
+    wrong = ""
     if target.is_file():
         size = target.stat().st_size
         # Without a declared hash, what is there is not read in full: it would be read at each fetch.
         sha256 = sha256_of(target) if address.sha256 else ""
-        if wrong := pages.wrong_structure(target) or address.difference(size, sha256):
-            problem = f"a file of this name is there, but {wrong}"
-            raise FetchError(address.what, problem, f"Move {target} away and fetch again.")
-        return Fetched(address.source, address.file, "there", size)
-    if target.exists():
-        raise FetchError(address.what, "a folder of this name is in its place", f"Move {target} away.")
-    other = _in_another_form(target)
-    return Fetched(address.source, address.file, "there", detail=f"as {other}") if other else None
+        wrong = pages.wrong_structure(target) or address.difference(size, sha256)
+        if not wrong:
+            return Fetched(address.source, address.file, "there", size)
+        wrong = f"a file of this name is there, but {wrong}"
+    elif target.exists():
+        wrong = "a folder of this name is in its place"
+    elif other := _in_another_form(target):
+        return Fetched(address.source, address.file, "there", detail=f"as {other}")
+    if not wrong:
+        return None
+    failure = FetchError(address.what, wrong, f"Move {target} away and fetch again.")
+    return Fetched(address.source, address.file, "failed", detail=str(failure))
 
 
 def _in_another_form(target: Path) -> str:
@@ -236,13 +231,8 @@ def _in_another_form(target: Path) -> str:
 
 
 def _put_by_hand(source: Wanted, raw: Path) -> Fetched:
-    """What there is of a source whose files are the user's own."""
     files = find(source.builder, raw).files
-    count = (
-        f"{len(files)} file{'' if len(files) == 1 else 's'} of your own"
-        if files
-        else "no file of your own yet"
-    )
+    count = f"{len(files) or 'no'} file{'s' if len(files) > 1 else ''} of your own{'' if files else ' yet'}"
     return Fetched(source.name, "", "by hand", sum(file.bytes for file in files), detail=count)
 
 
@@ -268,10 +258,10 @@ def check(names: Iterable[str], *, raw: Path | None = None, progress: Progress |
             inner = (file.path.split("/", 1)[1] for file in (*found.files, *found.unused))
             known = {file: Address(source.name, file) for file in inner} | noted | known
         results = [_checked(known[file], noted.get(file), folder / file, progress) for file in sorted(known)]
-        if source.named and not any(r.state in ("whole", "differs", "unknown") for r in results):
-            results = [replace(r, state="missing") if r.state == "not there" else r for r in results] or [
-                Fetched(source.name, "", "missing", detail="there is no file of it")
-            ]
+        if not results and source.named:
+            results = [Fetched(source.name, "", "missing", detail="there is no file of it")]
+        elif source.named and all(result.state in ("missing", "not there") for result in results):
+            results = [replace(result, state="missing") for result in results]
         report.files += results
     return report
 
@@ -299,14 +289,10 @@ def _checked(address: Address, noted: Address | None, path: Path, progress: Prog
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A declared file, and whether it is there.
+    """A declared file, the source's licence, and whether its terms must still be accepted.
 
-    Attributes:
-        address: What is declared; `url` is empty where the files are the user's own.
-        state: ``there``, ``not there``, ``there as NAME``, ``34% there``, ``120 pages there``, ``by hand``.
-        bytes: What lies in the raw store.
-        license: The source's licence.
-        asks: Whether its terms must still be accepted.
+    `bytes` of it are in the raw store, which is ``there``, ``not there``, ``there as NAME``, ``34% there``,
+    ``120 pages there`` or ``by hand``: files that are the user's own, without `url`.
     """
 
     address: Address

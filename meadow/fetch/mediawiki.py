@@ -1,17 +1,16 @@
 """All articles of a wiki, read page by page through MediaWiki's API, politely.
 
 One connection, one request at a time; the server's load is asked about with every request (``maxlag``) and obeyed;
-after each answer comes a pause as long as the answer took, so that the wiki is at most half busy with it
-(https://www.mediawiki.org/wiki/API:Etiquette). A hundred thousand pages take days. Whatever is read is on disk at
-once, and a run that was cut off goes on after the last page.
+after each answer comes a pause as long as the answer took (https://www.mediawiki.org/wiki/API:Etiquette). What is
+read is on disk at once, and a run that was cut off goes on after the last page.
 
-What comes out is what `builders/wikidoc` reads: JSON lines of ``action=parse`` results with their revision ids,
-compressed. Beside it, ``.NAME.about.json`` says from which wiki, when, under which licence, and which pages could
-not be read.
+`builders/wikidoc` reads what comes out: compressed JSON lines of ``action=parse`` results with revision ids. Beside
+it, ``.NAME.about.json`` says from which wiki, when, under which licence, and which pages could not be read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -56,21 +55,13 @@ _FAULT = re.compile(r"internal_api_error|timeout|poolcounter|concurrency-limit",
 
 @dataclass(frozen=True, slots=True)
 class WikiPatience:
-    """How long to wait, in seconds.
+    """How long to wait, in seconds."""
 
-    Attributes:
-        tries: How often a request is made before the fetch is given up until another day.
-        first: The least pause after a refusal; it doubles each time. MediaWiki asks for five seconds.
-        longest: The longest pause; a server that asks for more is left alone.
-        pause: The pause after each answer, as a share of the time that the answer took.
-        timeout: How long an answer may take; rendering a long page takes half a minute on a slow host.
-    """
-
-    tries: int = 10
-    first: float = 5.0
-    longest: float = 900.0
-    pause: float = 1.0
-    timeout: float = 120.0
+    tries: int = 10  #: Requests, before the fetch is given up until another day.
+    first: float = 5.0  #: The least pause after a refusal, as MediaWiki asks; it doubles each time.
+    longest: float = 900.0  #: The longest pause; a server that asks for more is left alone.
+    pause: float = 1.0  #: The pause after each answer, as a share of the time that the answer took.
+    timeout: float = 120.0  #: For an answer; a long page takes half a minute on a slow host.
 
 
 def fetch(
@@ -81,38 +72,28 @@ def fetch(
     patience: WikiPatience | None = None,
     stop: threading.Event | None = None,
 ) -> Fetched:
-    """Reads all articles of a wiki (namespace 0, no redirects) into one file, or goes on with that.
+    """Reads all articles of a wiki (namespace 0, no redirects) into a ``.jsonl.zst``, or goes on with that.
 
-    Args:
-        address: Whose `url` is that of ``api.php``; `file` is what to write in `folder`, a ``.jsonl.zst``.
-        folder: The source's folder in the raw store, which no other process fills; see `locked`.
-        progress: Is told the number of pages, and why there is a pause.
-        patience: How long to wait for what.
-        stop: Once set, the fetch ends before the next request or in its pause.
-
-    Returns:
-        The file, whole. To read the wiki anew, remove it.
+    To read the wiki anew, remove the file. No other process may fill the folder meanwhile; see `locked`.
 
     Raises:
-        FetchError: The wiki does not answer, refuses, or has no API there. What was read stays, and the next
-            call goes on with it.
-        FetchStoppedError: `stop` was set.
+        FetchError: The wiki does not answer, refuses, or has no API there; the next call goes on.
+        FetchStoppedError: `stop` was set, which is looked at before each request and in pauses.
         OSError: The disk cannot be written.
     """
     target = folder / address.file
     work = _work_of(target)
     work.mkdir(parents=True, exist_ok=True)
     with closing(_KeptPages(work, without_secrets(address.url))) as kept:
-        wiki = _Wiki(
-            address, kept, progress or Silent(), patience or WikiPatience(), stop or threading.Event()
-        )
-        with closing(wiki):
+        patience, stop = patience or WikiPatience(), stop or threading.Event()
+        with closing(_Wiki(address, kept, progress or Silent(), patience, stop)) as wiki:
             site = wiki.read()
         packed = kept.pack()
     sha256, size = sha256_of(packed), packed.stat().st_size
     about = target.with_name(f".{target.name}.about.json")
     notes = {"api": kept.url, **site, "begun": kept.begun, "ended": _now(), "pages": kept.pages}
-    replace_text(about, json.dumps({**notes, "skipped": kept.skipped, "sha256": sha256}, indent=1) + "\n")
+    notes |= {"skipped": kept.skipped, "sha256": sha256}
+    replace_text(about, json.dumps(notes, indent=1) + "\n")
     packed.replace(target)
     shutil.rmtree(work, ignore_errors=True)
     detail = f"{kept.pages:,} pages with their revision ids"
@@ -153,15 +134,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-# --- what is on disk ------------------------------------------------------------------------------
-
-
 class _KeptPages:
     """Pages on disk: their texts in one file that grows, and in another an entry for each that was dealt with.
 
-    An entry has the title by which the page was listed (it may have been moved since; to go on after its new title
-    would pass over all that lies between), where the texts end with it, and for one that could not be read why.
-    The first entry is about the wiki. What a kill or a power cut has left behind the last whole entry is cut off.
+    An entry has the title by which the page was listed (not that to which it was moved since, which lies elsewhere in
+    the list), where the texts end with it, and why it could not be read. The first entry is about the wiki. What a
+    kill or a power cut has left behind the last whole entry is cut off.
     """
 
     INDEX = "index.jsonl"
@@ -198,7 +176,6 @@ class _KeptPages:
         self._count(entry)
 
     def add(self, record: bytes, title: str) -> None:
-        """Keeps a page."""
         self._texts.write(record + b"\n")
         self._texts.flush()
         os.fsync(self._texts.fileno())  # before the entry speaks of it
@@ -220,7 +197,6 @@ class _KeptPages:
         return packed
 
     def close(self) -> None:
-        """Closes the files; they stay."""
         self._texts.close()
         self._index.close()
 
@@ -237,30 +213,23 @@ def _whole_entries(stream: BinaryIO) -> Iterator[tuple[dict[str, Any], int]]:
         yield entry, len(line)
 
 
-# --- talking to the wiki --------------------------------------------------------------------------
-
-
 class _PageError(Exception):
     """A page that cannot be read, although the wiki answers."""
 
 
+@dataclass(eq=False)
 class _Wiki:
-    """A wiki's API over one connection."""
+    _address: Address
+    _kept: _KeptPages
+    _progress: Progress
+    _patience: WikiPatience
+    _stop: threading.Event
+    _met: bool = False
 
-    def __init__(
-        self,
-        address: Address,
-        kept: _KeptPages,
-        progress: Progress,
-        patience: WikiPatience,
-        stop: threading.Event,
-    ) -> None:
-        self._address, self._kept, self._progress = address, kept, progress
-        self._patience, self._stop = patience, stop
-        self._host = urlsplit(address.url).hostname or address.url
+    def __post_init__(self) -> None:
+        self._host = urlsplit(self._address.url).hostname or self._address.url
         headers = {"User-Agent": agent(), "Accept": "application/json"}
-        self._http = HttpClient(30, patience.timeout, headers, connections=1)
-        self._met = False
+        self._http = HttpClient(30, self._patience.timeout, headers)
         self.close = self._http.close
 
     def read(self) -> dict[str, Any]:
@@ -295,26 +264,23 @@ class _Wiki:
         self._progress.say(f"{self._address.what}: {printable(words)}")
 
     def _show(self, total: int | None) -> None:
-        """Tells how many pages are dealt with; the wiki's own count of articles is a little off."""
-        done = self._kept.pages + len(self._kept.skipped)
+        done = self._kept.pages + len(self._kept.skipped)  # the wiki's own count of articles is a little off
         self._progress(self._address.what, done, max(total, done) if total else None, "pages")
 
     def _failed(self, detail: str, *, later: bool = True) -> FetchError:
-        """The error that ends a fetch: what happened, and whether it can be gone on with."""
         again = f": it goes on after {self._kept.pages:,} pages" if self._kept.pages else ""
         remedy = f"Run the same command again later{again}." if later else ""
         shown = detail if self._host in detail else f"{self._host}: {detail}"
         return FetchError(self._address.what, printable(shown), remedy)
 
     def _site(self) -> dict[str, Any]:
-        """What the wiki says of itself; ``articles`` is about how many pages there are to read."""
         answer = self._ask(action="query", meta="siteinfo", siprop="general|statistics|rightsinfo")
         found = _mapping(answer, "query")
         general, rights = _mapping(found, "general"), _mapping(found, "rightsinfo")
         if not general:
             raise self._failed("answers, but not as MediaWiki's API does", later=False)
         licence = {key: rights[key] for key in ("url", "text") if isinstance(rights.get(key), str)}
-        named = " ".join(value for value in licence.values() if value) or "none"
+        named = " ".join(filter(None, licence.values())) or "none"
         self._say(f"{general.get('sitename') or self._host} names as its licence: {named}")
         self._met = True
         articles = _mapping(found, "statistics").get("articles")
@@ -346,7 +312,6 @@ class _Wiki:
             going = further
 
     def _page(self, pageid: int) -> bytes:
-        """One rendered page, as the line of JSON to keep."""
         plain = {"disablelimitreport": 1, "disableeditsection": 1}
         wished = {"pageid": pageid, "prop": "text|revid|categories|displaytitle", **plain}
         parse = _mapping(self._ask(action="parse", **wished), "parse")
@@ -358,7 +323,7 @@ class _Wiki:
         return record
 
     def _ask(self, **parameters: Any) -> dict[str, Any]:
-        """Makes a request until it is answered, with pauses; raises as `_answer` does, once waiting does not help."""
+        """Makes a request until it is answered, with pauses, or until waiting does not help."""
         patience, faults, one_page = self._patience, 0, parameters["action"] == "parse"
         query = {**parameters, "format": "json", "formatversion": 2, "maxlag": MAXLAG}
         wait, why = patience.first, ""
@@ -367,11 +332,11 @@ class _Wiki:
                 return self._answer(query, one_page)
             except LaterError as error:
                 why, asked, busy = error.detail, error.wait or 0.0, error.busy
-            if not busy:
-                faults += 1
-                if faults >= _TRIES and not self._met:
+            faults += not busy
+            if not busy and faults >= _TRIES:
+                if not self._met:
                     raise self._failed(why)
-                if faults >= _TRIES and one_page and self._alive():
+                if one_page and self._alive():
                     raise _PageError(why)
             if attempt == patience.tries:
                 break
@@ -388,7 +353,8 @@ class _Wiki:
         if self._stop.wait(seconds):
             raise FetchStoppedError(self._address.what)
 
-    def _get(self, query: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+    def _answer(self, query: Mapping[str, Any], one_page: bool) -> dict[str, Any]:
+        """The answer to one request; else a `LaterError`, or another where waiting does not help."""
         self._rest(0)
         begun = time.monotonic()
         with self._http.ask(self._address.url, self._address.what, query=query) as response:
@@ -396,23 +362,15 @@ class _Wiki:
                 raise self._failed(astray, later=False)
             body = beginning(response.iter_bytes(), MAX_LINE + 1)
             if len(body) > MAX_LINE:  # hangs up, which costs the connection and not the fetch
-                return response.status_code, response.headers, b""
+                body = b""
         self._rest(min(self._patience.pause * (time.monotonic() - begun), self._patience.first))
-        return response.status_code, response.headers, body
-
-    def _answer(self, query: Mapping[str, Any], one_page: bool) -> dict[str, Any]:
-        """The answer to one request.
-
-        Raises:
-            LaterError: There is none now.
-            _PageError: This page cannot be had.
-            FetchError: Waiting does not help.
-        """
-        status, headers, body = self._get(query)
-        answer, wait = _decoded(body), retry_after(headers.get("retry-after"))
-        if answer is not None and "error" not in answer and status == 200:
+        status, wait = response.status_code, retry_after(response.headers.get("retry-after"))
+        answer: Any = None
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(body)
+        if isinstance(answer, dict) and "error" not in answer and status == 200:
             return answer
-        error = _mapping(answer or {}, "error")
+        error = _mapping(answer, "error")
         if code := str(error.get("code") or ""):
             why = f"{code}: {' '.join(str(error.get('info') or '').split())[:300]}".rstrip(": ")
             if code in _BUSY or _FAULT.search(code):
@@ -427,17 +385,15 @@ class _Wiki:
         if status in (401, 403, 407):
             raise self._failed(f"refuses with HTTP {status}{heading}", later=False)
         if status in (404, 410):
-            where = without_secrets(self._address.url)
-            raise self._failed(f"HTTP {status}: there is no API at {where}", later=False)
+            raise self._failed(f"HTTP {status}: there is no API at {self._kept.url}", later=False)
         if status == 200 and one_page and not body:
             raise _PageError(f"an empty answer, or one of more than {MAX_LINE:,} bytes")
         if body.lstrip()[:1] == b"<":
-            why = "a login, a test for robots, or a wiki that has moved"
-            raise self._failed(f"a page for people came instead of data{heading}: {why}", later=False)
+            why = f"{heading}: a login, a test for robots, or a wiki that has moved"
+            raise self._failed(f"a page for people came instead of data{why}", later=False)
         raise LaterError(f"HTTP {status} and no JSON", wait)
 
     def _alive(self) -> bool:
-        """Whether the wiki answers at all, so that a fault is the page's."""
         query = {"action": "query", "meta": "siteinfo", "format": "json", "formatversion": 2}
         try:
             return "query" in self._answer(query, one_page=False)
@@ -445,14 +401,6 @@ class _Wiki:
             return False
 
 
-def _decoded(body: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _mapping(value: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = value.get(key)
+def _mapping(value: object, key: str) -> dict[str, Any]:
+    found = value.get(key) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}

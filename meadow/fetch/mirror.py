@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,15 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from meadow.core.errors import Error
 from meadow.fetch import pages
-from meadow.fetch.addresses import (
-    CHECKSUMS,
-    RECORD,
-    Address,
-    AddressError,
-    check_path,
-    parse,
-    without_secrets,
-)
+from meadow.fetch.addresses import CHECKSUMS, RECORD, Address, check_path, parse, without_secrets
 from meadow.fetch.download import Downloader
 from meadow.fetch.outcome import Fetched, FetchError
 from meadow.fetch.partial import Facts, PartialFile
@@ -48,15 +40,10 @@ class Mirror(ABC):
     searchable = True
 
     def addresses(self, source: str, declared: Sequence[Address], whole: bool) -> tuple[Address, ...] | None:
-        """What the mirror has of a source, or may have; None where it has nothing of it.
+        """What the mirror has (or may have) of the wanted files of a source; None where it has nothing of it.
 
-        Args:
-            source: The source's name.
-            declared: Those of its declared files that are wanted.
-            whole: Whether all of the source is wanted, files that nobody declares included.
-
-        Raises:
-            FetchError: The mirror cannot be read, or its list cannot be used.
+        Wanted are those `declared`, and with `whole` what nobody declares, too. Where the mirror cannot be read,
+        or its list cannot be used, that is a `FetchError`.
         """
         known = {address.file: address for address in declared}
         found = []
@@ -75,7 +62,7 @@ class Mirror(ABC):
                 continue
             try:
                 listed = parse(text, source, f"{self.shown}/{source}/{name}", exact=name == RECORD)
-            except AddressError as error:
+            except ValueError as error:
                 remedy = "Those who keep the mirror can mend it."
                 raise FetchError(f"{source} on the mirror", str(error), remedy) from None
             if name == CHECKSUMS or not self.searchable:
@@ -102,11 +89,7 @@ class Mirror(ABC):
 
 
 def open_mirror(where: str, downloader: Downloader) -> Mirror:
-    """The mirror at a place: a folder, or an address (``http://``, ``https://`` or one that fsspec knows).
-
-    Raises:
-        FetchError: There is nothing, or what reads such addresses is not installed.
-    """
+    """The mirror at a place; a `FetchError` where there is nothing, or what reads such addresses is missing."""
     if not where.strip():  # of a variable that is not set; it would mean the working folder
         raise FetchError("--mirror", "no place is given", "Name a folder or an address.")
     address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", where) is not None
@@ -118,8 +101,6 @@ def open_mirror(where: str, downloader: Downloader) -> Mirror:
 
 
 class _WebMirror(Mirror):
-    """A web server."""
-
     searchable = False
 
     def __init__(self, where: str, downloader: Downloader) -> None:
@@ -151,17 +132,13 @@ class _WebMirror(Mirror):
 
 
 class _FileMirror(Mirror):
-    """A folder or bucket that fsspec reads."""
-
     def __init__(self, where: str, downloader: Downloader, address: bool) -> None:
         self._downloader = downloader
         self._fs: Any
         self.shown = without_secrets(where) if address else where
         try:
-            if address:
-                self._fs, root = url_to_fs(where)
-            else:
-                self._fs, root = LocalFileSystem(), str(Path(where).expanduser().absolute())
+            local = Path(where).expanduser().absolute()
+            self._fs, root = url_to_fs(where) if address else (LocalFileSystem(), str(local))
         except ImportError as error:
             problem = f"{self.shown} needs another package: {error}"
             raise FetchError("--mirror", problem, "Install it, or use a folder.") from None
@@ -174,14 +151,9 @@ class _FileMirror(Mirror):
             raise FetchError("--mirror", problem, "It holds one folder per source.")
 
     def _listed(self, source: str, declared: Sequence[Address]) -> Iterable[Address]:
-        try:
+        remedy = "See that the address is right and that you may read it."
+        with self._explained(f"{source} on the mirror", f"{self.shown} cannot be read", remedy):
             return super()._listed(source, declared)
-        except Error:
-            raise
-        except Exception as error:  # each kind of store has errors of its own
-            problem = f"{self.shown} cannot be read: {_words(error)}"
-            remedy = "See that the address is right and that you may read it."
-            raise FetchError(f"{source} on the mirror", problem, remedy) from None
 
     def _text(self, source: str, name: str) -> str | None:
         try:
@@ -217,27 +189,28 @@ class _FileMirror(Mirror):
 
     def _copy(self, path: str, part: PartialFile) -> None:
         what = part.address.what
-        try:
+        remedy = "Run the command again; what is there is gone on with."
+        with self._explained(what, f"copying it from {self.shown} failed", remedy):
             # What tells this state of the file from others, to go on with a copy that was cut off.
-            shown = f"{self.shown}/{part.address.what}"
-            facts = Facts(url=shown, etag=str(self._fs.ukey(path)), total=self._fs.info(path).get("size"))
+            etag, total = str(self._fs.ukey(path)), self._fs.info(path).get("size")
+            facts = Facts(url=f"{self.shown}/{what}", etag=etag, total=total)
             if part.facts != facts or part.size > (facts.total or 0):
                 part.begin(facts)
             with self._fs.open(path, "rb") as stream:
                 stream.seek(part.size)
                 chunks = iter(lambda: stream.read(_CHUNK), b"")
                 self._downloader.receive(chunks, part, facts.total)
+
+    @contextmanager
+    def _explained(self, what: str, problem: str, remedy: str) -> Iterator[None]:
+        try:
+            yield
         except (Error, LaterError):
             raise
         except FileNotFoundError:
             raise FetchError(what, f"it is not on the mirror {self.shown}") from None
-        except Exception as error:  # as above
-            problem = f"copying it from {self.shown} failed: {_words(error)}"
-            remedy = "Run the command again; what is there is gone on with."
-            raise FetchError(what, problem, remedy) from None
-
-
-def _words(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    # Keys and signed addresses stand in some stores' errors.
-    return without_addresses(said) or type(error).__name__
+        except Exception as error:  # each kind of store has errors of its own
+            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            # Keys and signed addresses stand in some of them.
+            said = without_addresses(said) or type(error).__name__
+            raise FetchError(what, f"{problem}: {said}", remedy) from None

@@ -18,13 +18,7 @@ ROOM = "Make room, or name another folder with --raw."
 
 
 class FetchError(Error):
-    """Something that could not be fetched, packed or unpacked.
-
-    Attributes:
-        what: The source and file, ``medqa/data_clean.zip``.
-        detail: What happened.
-        remedy: What a person can do about it.
-    """
+    """A source and file (`what`) that could not be fetched, packed or unpacked: what happened, and what to do."""
 
     def __init__(self, what: object, detail: str, remedy: str = "") -> None:
         super().__init__(str(what), detail, remedy)
@@ -54,17 +48,10 @@ class Silent(Progress):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of one file.
+    """What became of one file, with its hex SHA-256 if that was taken, and where it came from, without passwords.
 
-    Attributes:
-        source: The source it belongs to.
-        file: Its path in the source's folder.
-        state: ``fetched``, ``there`` (nothing was to be done), ``failed``, ``by hand``; of a check ``whole``,
-            ``differs``, ``missing``, ``unknown`` (nothing to compare with), ``not there``.
-        bytes: Its size.
-        sha256: Its hex SHA-256, where it was taken.
-        url: Where it came from, without any password.
-        detail: What there is to say about it.
+    `state` is ``fetched``, ``there`` (nothing was to be done), ``failed``, ``by hand``; of a check ``whole``,
+    ``differs``, ``missing``, ``unknown`` (nothing to compare with), ``not there``.
     """
 
     source: str
@@ -83,15 +70,10 @@ class Fetched:
 
 @dataclass
 class FetchReport:
-    """What a fetch or a check came to.
+    """What a fetch or a check came to: what became of each file, sorted, and the terms of what was fetched.
 
-    Attributes:
-        raw: The raw store.
-        files: What became of each file, sorted by source and file.
-        terms: The terms of the sources fetched, in words.
-        notes: What else there is to say, such as where files go that nobody can download.
-        refused: Sources that were not fetched, with what is missing.
-        broken: Installed sources that cannot be loaded, with the reason.
+    `notes` tell such as where files go that nobody can download, `refused` which sources were not fetched and
+    why, and `broken` why installed sources cannot be loaded.
     """
 
     raw: Path
@@ -133,11 +115,7 @@ def explained(where: object, doing: str, remedy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(raw: Path) -> Iterator[None]:
-    """Lets one process at a time fill a raw store, which is made where it does not exist.
-
-    Raises:
-        FetchError: Another process fills it, or it cannot be written.
-    """
+    """Makes a raw store and lets one process at a time fill it; a `FetchError` where that cannot be."""
     with explained(raw, "written", ROOM):
         raw.mkdir(parents=True, exist_ok=True)
         try:

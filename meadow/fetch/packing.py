@@ -8,7 +8,6 @@ version of zstandard): no dates, owners or paths of the machine are in it. `mead
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import stat
 import tarfile
@@ -24,7 +23,7 @@ from meadow.core.builder import available
 from meadow.fetch.addresses import RECORD, check_path, source_of
 from meadow.fetch.outcome import FetchError, Progress, Silent, explained, sha256_of
 
-LIST, FORMAT, VERSION = "MEADOW-PACK.json", "meadow-pack", 1
+LIST = "MEADOW-PACK.json"
 #: A list of a million files; a raw store has hundreds.
 LONGEST_LIST = 256 * 2**20
 #: zstd's default levels use windows up to 8 MiB and its strongest 128 MiB; the reader needs that much memory.
@@ -34,16 +33,10 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A pack that was written.
+    """A pack that was written: its sources, sorted, and how many files of how many bytes it holds.
 
-    Attributes:
-        file: The pack.
-        sources: The sources in it, sorted.
-        files: How many files it holds.
-        bytes: Their size unpacked.
-        packed: The pack's own size in bytes.
-        sha256: The pack's own hash, to compare after carrying it.
-        left_out: What lies in the raw store and is not in the pack, with the reason.
+    `packed` is its own size in bytes, `sha256` its own hash, to compare after carrying it, and `left_out` what
+    lies in the raw store and is not in it, with the reason.
     """
 
     file: Path
@@ -60,8 +53,7 @@ def travels(name: str) -> bool:
     return name == RECORD or (name.startswith(".") and name.endswith(".about.json"))
 
 
-def _not_allowed(path: str) -> str:
-    """What is wrong with ``SOURCE/PATH``; empty where a pack may hold it."""
+def _wrong(path: str) -> str:
     folder, _, name = path.rpartition("/")
     if not folder:
         return "it lies in no source's folder"
@@ -69,7 +61,7 @@ def _not_allowed(path: str) -> str:
 
 
 def _allowed(path: str) -> str:
-    if wrong := _not_allowed(path):
+    if wrong := _wrong(path):
         raise ValueError(wrong)
     return path
 
@@ -97,8 +89,8 @@ class PackEntry(pydantic.BaseModel, frozen=True, strict=True):
 class PackList(pydantic.BaseModel, strict=True):
     """The list of a pack's files; another version may say other things of them."""
 
-    format: Literal["meadow-pack"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["meadow-pack"] = "meadow-pack"
+    version: Literal[1] = 1
     files: Annotated[list[PackEntry], pydantic.AfterValidator(_distinct)]
 
     @property
@@ -114,11 +106,7 @@ class Meter:
         self._progress, self._what, self._total, self._done = progress or Silent(), what, total, 0
 
     def copy(self, source: BinaryIO, target: BinaryIO | None, size: int) -> str:
-        """Reads so many bytes, and writes them somewhere; their hex SHA-256.
-
-        Raises:
-            EOFError: There are fewer.
-        """
+        """Reads so many bytes (else `EOFError`), and writes them somewhere; their hex SHA-256."""
         digest = hashlib.sha256()
         while size:
             data = source.read(min(size, _CHUNK))
@@ -147,20 +135,15 @@ def padding(size: int, block: int = tarfile.BLOCKSIZE) -> bytes:
 
 def unzstd(stream: BinaryIO) -> BinaryIO:
     """A compressed stream as it was before."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    return decompressor.stream_reader(stream, closefd=False)
+    return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, closefd=False)
 
 
 def pack(
     raw: Path, file: Path, *, names: Iterable[str] | None = None, progress: Progress | None = None
 ) -> Packed:
-    """Writes the raw files of sources into one file, beside first and then in place.
+    """Writes raw files into a pack; an older pack in its place is replaced, any other file is not.
 
-    Args:
-        raw: The raw store.
-        file: The pack to write; an older pack there is replaced, any other file is not.
-        names: The sources, by their names or those of their datasets; None for all that have files.
-        progress: Is told how far it is.
+    `names` are sources, by their names or those of their datasets; None stands for all that have files.
 
     Raises:
         FetchError: There is nothing to pack, `file` cannot be written or lies in the raw store, or a raw
@@ -175,8 +158,7 @@ def pack(
             raise FetchError(raw, "there is nothing to pack", remedy)
         sizes = {path: local.stat().st_size for path, local in found.items()}
         total = sum(sizes.values())
-        # Each file is read twice: for the list, then for the pack.
-        meter = Meter(progress, file.name, 2 * total)
+        meter = Meter(progress, file.name, 2 * total)  # read once for the list, and once for the pack
         listed = PackList(files=[_entry(path, found[path], size, meter) for path, size in sizes.items()])
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -197,14 +179,12 @@ def _check_target(raw: Path, file: Path) -> None:
     if file.resolve().is_relative_to(raw.resolve()):
         raise FetchError(file, "lies in the raw store", "Write the pack to a place outside of it.")
     if file.exists() and file.stat().st_size and not _is_pack(file):
-        raise FetchError(
-            file, "is there already and is no pack", "Choose another name, or remove the file first."
-        )
+        remedy = "Choose another name, or remove the file first."
+        raise FetchError(file, "is there already and is no pack", remedy)
 
 
 def _is_pack(file: Path) -> bool:
-    """Whether a file begins as a pack does; any other zstd file is somebody's data."""
-    try:
+    try:  # any other zstd file is somebody's data
         with file.open("rb") as stream:
             return unzstd(stream).read(len(LIST)) == LIST.encode()
     except zstandard.ZstdError:
@@ -264,7 +244,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path, str]]:
         elif readable != entry.name:
             yield path, local, "a name that is not UTF-8"
         else:
-            yield path, local, _not_allowed(path)
+            yield path, local, _wrong(path)
 
 
 def _entry(path: str, local: Path, size: int, meter: Meter) -> PackEntry:
@@ -281,19 +261,16 @@ def _changed(path: str) -> FetchError:
 
 
 def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Meter) -> None:
-    content = (json.dumps(listed.model_dump(), ensure_ascii=False, indent=1) + "\n").encode()
+    content = listed.model_dump_json(indent=1).encode() + b"\n"
     if len(content) > LONGEST_LIST:
         problem = f"its list of {len(found)} files is too long for one pack"
         raise FetchError(LIST, problem, "Pack sources one by one.")
     # One thread: with several, the bytes would be others.
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
     with compressor.stream_writer(stream, closefd=False) as packed:
-        first = header(LIST, len(content)) + content + padding(len(content))
-        done = len(first)
-        packed.write(first)
+        done = packed.write(header(LIST, len(content)) + content + padding(len(content)))
         for entry in listed.files:
-            before, after = header(entry.path, entry.bytes), padding(entry.bytes)
-            packed.write(before)
+            done += packed.write(header(entry.path, entry.bytes)) + entry.bytes
             try:
                 with found[entry.path].open("rb") as inner:
                     same = meter.copy(inner, packed, entry.bytes) == entry.sha256
@@ -301,7 +278,6 @@ def _write(stream: BinaryIO, listed: PackList, found: dict[str, Path], meter: Me
                 same = False
             if not same:
                 raise _changed(entry.path)
-            packed.write(after)
-            done += len(before) + entry.bytes + len(after)
+            done += packed.write(padding(entry.bytes))
         end = bytes(2 * tarfile.BLOCKSIZE)
         packed.write(end + padding(done + len(end), tarfile.RECORDSIZE))

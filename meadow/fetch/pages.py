@@ -6,6 +6,7 @@ too many people have fetched the file. Saved under the file's name, such a page 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import re
@@ -22,9 +23,7 @@ LOOKED_AT = 512 * 1024
 #: First bytes of the formats that sources publish.
 _MAGIC = {
     ".7z": (b"7z\xbc\xaf\x27\x1c",),
-    ".zip": (b"PK\x03\x04", b"PK\x05\x06"),
-    ".apkg": (b"PK\x03\x04",),
-    ".colpkg": (b"PK\x03\x04",),
+    **dict.fromkeys((".zip", ".apkg", ".colpkg"), (b"PK\x03\x04", b"PK\x05\x06")),
     ".gz": (b"\x1f\x8b",),
     ".bz2": (b"BZh",),
     ".xz": (b"\xfd7zXZ\x00",),
@@ -71,10 +70,9 @@ _GONE = (
 
 @dataclass(frozen=True, slots=True)
 class StrayPage:
-    """A page that came instead of a file.
+    """A page that came instead of a file: what it says, what to do, and whether that is more than its status says.
 
-    What it says, what to do (empty where only the way by hand is left), the address that a page before a large
-    download leads on to, and whether it says more than the status it came with.
+    `follow` is the address that a page before a large download leads on to.
     """
 
     detail: str
@@ -184,13 +182,11 @@ def wrong_structure(path: Path, name: str = "") -> str | None:
 
 def service_error(content: bytes) -> str:
     """The words of an error in XML or JSON, as storage services and the Hub send them; else empty."""
-    text = content[:8192].decode("utf-8", "replace")
-    if text.lstrip().startswith("{"):
-        try:
+    text, said = content[:8192].decode("utf-8", "replace"), None
+    if found := re.search(r"<Message>([^<]*)</Message>", text):
+        said = found[1]
+    elif text.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(text)
-        except (ValueError, RecursionError):
-            return ""
-        said = value.get("error") or value.get("message")
-        return _shown(said) if isinstance(said, str) else ""
-    found = re.search(r"<Message>([^<]*)</Message>", text)
-    return _shown(found[1]) if found else ""
+            said = value.get("error") or value.get("message")
+    return _shown(said) if isinstance(said, str) else ""

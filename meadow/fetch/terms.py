@@ -38,13 +38,9 @@ _RESERVED = (
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of one source.
+    """The terms of a source: its licence's id, and each licence with its evidence, in lines for people.
 
-    Attributes:
-        source: The source's name.
-        license: The id of its licence, which `--accept-license` takes as well as the source's name.
-        text: Each licence with its evidence, in lines for people.
-        asks: What has to be agreed to before the source is fetched; empty where nobody asks.
+    `asks` is what has to be agreed to before the source is fetched; empty where nobody asks.
     """
 
     source: str
@@ -62,9 +58,8 @@ def of(builder: Builder | type[Builder]) -> Terms:
     """The terms of a source as it declares them."""
     text = "\n".join(_described(found) for found in (builder.license, *builder.licenses))
     reserved = builder.license.settled and builder.license.redistribution is False
-    return Terms(
-        builder.name, builder.license.id, text, builder.asks.strip() or (_RESERVED if reserved else "")
-    )
+    asks = builder.asks.strip() or (_RESERVED if reserved else "")
+    return Terms(builder.name, builder.license.id, text, asks)
 
 
 def shown(builder: Builder | type[Builder]) -> str:
@@ -89,15 +84,9 @@ def refusal(terms: Terms) -> str:
 
 
 def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], raw: Path) -> tuple[Terms, ...]:
-    """Remembers in the raw store, which need not exist yet, that the terms of some sources are accepted.
+    """Remembers in the raw store, which need not exist yet, that terms are accepted, and gives those terms.
 
-    Args:
-        builders: The sources there are.
-        names: Sources by name, or licences by id, as `--accept-license` got them.
-        raw: The raw store.
-
-    Returns:
-        The terms accepted, in order of the names. A source whose publisher asks for nothing is none of them.
+    The names are of sources, or ids of licences; whoever asks for nothing is passed over.
 
     Raises:
         ValueError: A name is neither a source's nor a licence's; nothing is remembered then.
@@ -109,9 +98,8 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
         fitting = [terms for terms in every if name in (terms.source, terms.license)]
         if not fitting:
             asking = ", ".join(terms.source for terms in every if terms.asks) or "none"
-            raise ValueError(
-                f"--accept-license {name}: no source or licence has this name; sources that ask: {asking}"
-            )
+            problem = f"no source or licence has this name; sources that ask: {asking}"
+            raise ValueError(f"--accept-license {name}: {problem}")
         found.update((terms.source, terms) for terms in fitting if terms.asks)
     known, today = _accepted(raw), datetime.now(UTC).date().isoformat()
     added = {
@@ -143,8 +131,7 @@ def _described(license_: License) -> str:
 
 
 def _accepted(raw: Path) -> dict[str, dict[str, str]]:
-    """What was accepted; a file that cannot be read says nothing, so that the terms are asked for again."""
-    try:
+    try:  # a file that cannot be read says nothing, so that the terms are asked for again
         return pydantic.TypeAdapter(dict[str, dict[str, str]]).validate_json((raw / ACCEPTED).read_bytes())
     except (OSError, ValueError):
         return {}

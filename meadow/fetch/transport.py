@@ -1,7 +1,7 @@
 """Asking over HTTP: the house's proxies and certificates, and errors in words that say what to do.
 
-What may pass is a `LaterError`, for whoever asks to wait; what
-stays is a `FetchError`. No message holds a password: neither that of an address nor that of a proxy.
+What may pass is a `LaterError`, for whoever asks to wait; what stays is a `FetchError`. No message holds a
+password: neither that of an address nor that of a proxy.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_
 _LATER = {408, 425, 429, *range(500, 600)} - {501, 505}
 _PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
 _OPEN = "Open the address in a browser."
+_OWN_AUTHORITY = (
+    "If your network has a certificate authority of its own, name its PEM file in SSL_CERT_FILE or "
+    "REQUESTS_CA_BUNDLE."
+)
 
 
 @dataclass(eq=False)
 class LaterError(Exception):
-    """An answer that may be another one later.
+    """An answer that may be another one later, after `wait` seconds where somebody said how many.
 
-    Attributes:
-        detail: What happened; empty where there is nothing to tell.
-        wait: Seconds to wait, where somebody said how many.
-        reached: Whether the host was reached.
-        busy: Whether it is only that the host has too much to do.
+    `detail` tells what happened, if that is worth telling, `reached` whether the host was reached, and `busy`
+    whether it is only that the host has too much to do.
     """
 
     detail: str = ""
@@ -59,30 +60,22 @@ class LaterError(Exception):
 class HttpClient:
     """Connections that follow redirects; one client may serve several threads.
 
-    Args:
-        connect: Seconds to wait for a connection.
-        read: Seconds to wait for the next bytes.
-        headers: Sent with every request, beside Meadow's name.
-        connections: How many there may be at once; None for as many as are asked for.
+    It waits so many seconds for a connection and for the next bytes, and names itself in `headers`.
     """
 
-    def __init__(
-        self, connect: float, read: float, headers: Mapping[str, str], connections: int | None = None
-    ) -> None:
+    def __init__(self, connect: float, read: float, headers: Mapping[str, str]) -> None:
         self._read, self._client = read, None
         self._settings: dict[str, Any] = {
             "headers": {"User-Agent": AGENT, **headers},
             "timeout": httpx.Timeout(read, connect=connect),
-            "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             "follow_redirects": True,
             "max_redirects": 10,
         }
 
     def open(self) -> Any:
-        """The library's client; made when first needed, for a mirror in a folder needs no proxy that works.
+        """The library's client; a `FetchError` where a variable's proxy or certificates cannot be used.
 
-        Raises:
-            FetchError: A variable names a proxy, or certificates, that cannot be used.
+        It is made when first needed, for a mirror in a folder needs no proxy that works.
         """
         if self._client is None:
             try:
@@ -92,9 +85,7 @@ class HttpClient:
                 raise FetchError(_PROXY_VARIABLES, "a SOCKS proxy needs another package", remedy) from None
             except (ValueError, httpx.InvalidURL):
                 # Only what the variables say comes in from outside; the library repeats it with its password.
-                remedy = (
-                    "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT with special letters as %XX."
-                )
+                remedy = "Write http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT, special letters as %XX."
                 raise FetchError(_PROXY_VARIABLES, "this is no address of a proxy", remedy) from None
         return self._client
 
@@ -107,17 +98,9 @@ class HttpClient:
     def ask(
         self, url: str, what: str, headers: Mapping[str, str] | None = None, query: Any = None
     ) -> Iterator[Any]:
-        """Makes a request and gives the answer, whose body is still to be read.
+        """Makes a request and gives the answer, whose body is still to be read; errors call it `what`.
 
-        Args:
-            url: The address; a user and a password in it are sent as such.
-            what: What errors call the matter.
-            headers: Headers of this request.
-            query: Parameters that replace the address's query.
-
-        Raises:
-            LaterError: There is no answer, or it ends early.
-            FetchError: There is none, and waiting does not help.
+        Without a whole answer there is a `LaterError`, or a `FetchError` where waiting does not help.
         """
         parts, secret = urlsplit(url), None
         if "@" in parts.netloc:
@@ -132,7 +115,6 @@ class HttpClient:
             raise self._explained(error, what, url) from None
 
     def _explained(self, error: Exception, what: str, url: str) -> Exception:
-        """An error of the library as one of ours."""
         host, proxy = urlsplit(url).hostname or url, _proxy(url)
         match error:
             case httpx.ProxyError() if "407" in str(error):
@@ -143,23 +125,16 @@ class HttpClient:
                 for cause in _causes(error):
                     if isinstance(cause, ssl.SSLError):
                         why = getattr(cause, "verify_message", "") or cause.reason or cause
-                        return FetchError(
-                            what,
-                            f"{host} shows a certificate that is not trusted: {why}{proxy}",
-                            "If your network has a certificate authority of its own, name its PEM file in "
-                            "SSL_CERT_FILE or REQUESTS_CA_BUNDLE.",
-                        )
+                        problem = f"{host} shows a certificate that is not trusted: {why}{proxy}"
+                        return FetchError(what, problem, _OWN_AUTHORITY)
                     if isinstance(cause, socket.gaierror):
-                        return LaterError(
-                            f"there is no host {host} to be found from here{proxy}", reached=False
-                        )
+                        problem = f"there is no host {host} to be found from here{proxy}"
+                        return LaterError(problem, reached=False)
                 return LaterError(f"no connection to {host}: {_cause(error)}{proxy}", reached=False)
             case httpx.TimeoutException():
                 return LaterError(f"{host} has sent nothing for {self._read:g} s")
             case httpx.UnsupportedProtocol() | httpx.InvalidURL():
-                return FetchError(
-                    what, f"{host} leads on to something that is no http or https address", _OPEN
-                )
+                return FetchError(what, f"{host} leads on to what is no http or https address", _OPEN)
             case httpx.TooManyRedirects():
                 return FetchError(what, f"{host} leads round in circles", _OPEN)
             case httpx.DecodingError():
@@ -175,10 +150,9 @@ def _certificates() -> ssl.SSLContext | bool:
         if not value:
             continue
         try:
-            folder = Path(value).is_dir()
-            return ssl.create_default_context(
-                capath=value if folder else None, cafile=None if folder else value
-            )
+            if Path(value).is_dir():
+                return ssl.create_default_context(capath=value)
+            return ssl.create_default_context(cafile=value)
         except OSError as error:  # ssl.SSLError is one
             problem = f"{value} cannot be used as certificates: {error.strerror or error}"
             raise FetchError(variable, problem, "Name a PEM file that is there.") from None
@@ -198,8 +172,8 @@ def check_status(response: Any, what: str) -> None:
     content = b""
     with contextlib.suppress(httpx.HTTPError):
         content = beginning(response.iter_bytes(), pages.LOOKED_AT)
-    said = pages.service_error(content)
-    said = f" ({said})" if said else ""
+    words = pages.service_error(content)
+    said = f" ({words})" if words else ""
     page = pages.explain(content, str(response.url)) if pages.is_page(content) else None
     detail, remedy = f" from {host}{said}", ""
     if page and page.telling and status not in (404, 410):
@@ -210,9 +184,7 @@ def check_status(response: Any, what: str) -> None:
         detail = f": it is not there (any more) at {host}{said}"
     elif status in (401, 403):
         detail = f": {host} does not give it to everybody{said}"
-        remedy = (
-            "Its publisher may want you to sign in or to accept its terms first; see its page in a browser."
-        )
+        remedy = "Its publisher may want you to sign in or accept its terms first; see its page in a browser."
     elif status == 451:
         detail = f": {host} may not give it for legal reasons{said}"
     raise FetchError(what, f"HTTP {status}{detail}", remedy)

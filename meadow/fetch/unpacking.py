@@ -7,7 +7,6 @@ under numbers in a folder beside, and the raw store gets them when the last one 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tarfile
@@ -24,7 +23,7 @@ from meadow.core.yamlfile import mistakes
 from meadow.fetch import packing
 from meadow.fetch.addresses import RECORD, record, write_record
 from meadow.fetch.outcome import ROOM, FetchError, Progress, explained, locked, sha256_of
-from meadow.fetch.packing import FORMAT, LIST, LONGEST_LIST, VERSION, PackEntry, PackList
+from meadow.fetch.packing import LIST, LONGEST_LIST, PackEntry, PackList
 
 _STAGING = ".unpack-"
 _MAKE_AGAIN = "Make the pack again with `meadow fetch --pack`, and compare its SHA-256 after carrying it."
@@ -32,14 +31,7 @@ _MAKE_AGAIN = "Make the pack again with `meadow fetch --pack`, and compare its S
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """A pack that was installed.
-
-    Attributes:
-        sources: The sources in it, sorted.
-        installed: Paths that the raw store has got, sorted.
-        kept: Paths that it had already, byte for byte.
-        bytes: Size of what was installed.
-    """
+    """A pack that was installed: its sources, the paths and bytes that the raw store got, and those it had."""
 
     sources: tuple[str, ...]
     installed: tuple[str, ...]
@@ -56,11 +48,6 @@ def unpack(file: Path, raw: Path, *, progress: Progress | None = None) -> Unpack
 
     Files that are there already with the same bytes stay as they are, so that a run that was cut off can be
     repeated. Nothing that differs is ever replaced.
-
-    Args:
-        file: The pack.
-        raw: The raw store; it is made where it does not exist.
-        progress: Is told how far it is.
 
     Raises:
         FetchError: The pack is damaged, hostile, no pack at all or of a later format, or the raw store cannot
@@ -128,11 +115,8 @@ def _take(plain: BinaryIO, size: int, what: str) -> bytes:
 
 
 def _expect(plain: BinaryIO, wanted: bytes, what: str) -> None:
-    """Reads what must come next."""
     if _take(plain, len(wanted), what) != wanted:
-        raise _HostileError(
-            f"{what} is not the plain file that its list names, of that size and in that place"
-        )
+        raise _HostileError(f"{what} is not the plain file that its list names, of that size in that place")
 
 
 def _read_list(plain: BinaryIO, file: Path) -> PackList:
@@ -140,17 +124,17 @@ def _read_list(plain: BinaryIO, file: Path) -> PackList:
     size = tarfile.TarInfo.frombuf(begin, "utf-8", "surrogateescape").size
     if not 0 <= size <= LONGEST_LIST or begin != packing.header(LIST, size):
         raise _HostileError(f"it does not begin with {LIST}")
-    try:
-        found = json.loads(_take(plain, size, LIST))
-    except (ValueError, RecursionError) as error:
-        raise _HostileError(f"its list of files is no JSON: {error}") from error
+    content = _take(plain, size, LIST)
     _expect(plain, packing.padding(size), LIST)
-    if isinstance(found, dict) and found.get("format") == FORMAT and found.get("version") != VERSION:
-        problem = f"is a pack of format {found.get('version')!r}, which this Meadow does not know"
-        raise FetchError(file, problem, "Install the Meadow that made it.")
     try:
-        return PackList.model_validate(found)
+        return PackList.model_validate_json(content)
     except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("version",):
+            problem = f"is a pack of format {first['input']!r}, which this Meadow does not know"
+            raise FetchError(file, problem, "Install the Meadow that made it.") from None
+        if first["type"] == "json_invalid":
+            raise _HostileError(f"its list of files is no JSON: {first['msg']}") from None
         wrong = next(mistakes(error, PackList))
         raise _HostileError(f"its list of files is not that of a pack: {wrong}") from error
 
