@@ -25,8 +25,6 @@ from meadow.cli.console import (
 from meadow.cli.options import argument, flag, option
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from meadow.fetch import Fetched, FetchReport, Listed, Packed, Unpacked
 
 
@@ -136,39 +134,37 @@ class _FetchProgress:
 
 
 def _show_fetch(report: FetchReport) -> None:
-    screen = console()
-    _print_files(screen, [f for f in report.files if f.file and f.state != "failed"])
+    _print_files(f for f in report.files if f.file and f.state != "failed")
     for note in report.notes:
-        screen.print(f"\n{note}")
-    _end(screen, report, [*(f.detail for f in report.files if f.state == "failed"), *report.refused])
+        say(f"\n{note}")
+    _end(report, [*(f.detail for f in report.files if f.state == "failed"), *report.refused])
 
 
 def _show_check(report: FetchReport) -> None:
-    screen = console()
-    _print_files(screen, [f for f in report.files if f.state != "differs"])
+    _print_files(f for f in report.files if f.state != "differs")
     if any(file.state == "unknown" for file in report.files):
-        screen.print("\nunknown: nobody told size or hash; no more than the form of the file was looked at")
+        say("\nunknown: nobody told size or hash; no more than the form of the file was looked at")
     wrong = []
     for file in report.files:
         if file.state == "differs":
             wrong.append(f"{file.what}: {file.detail}")
         elif file.state == "missing":
             wrong.append(f"{file.what.rstrip('/')}: missing: {file.detail or 'it is not there'}")
-    _end(screen, report, wrong)
+    _end(report, wrong)
 
 
-def _print_files(screen: Console, files: list[Fetched]) -> None:
+def _print_files(files: Iterable[Fetched]) -> None:
     shown = table("file", "state", "size", "")
     for file in files:
         shown.add_row(file.what, file.state, size_of(file.bytes) if file.bytes else "", file.detail)
-    if files:
-        print_table(screen, shown)
+    if shown.row_count:
+        print_table(console(), shown)
 
 
-def _end(screen: Console, report: FetchReport, wrong: Iterable[str]) -> None:
+def _end(report: FetchReport, wrong: Iterable[str]) -> None:
     for name, why in report.broken.items():
         warn(f"source {name} cannot be loaded: {why}")
-    screen.print(f"\nraw store: {report.raw}")
+    say(f"\nraw store: {report.raw}")
     for said in wrong:
         warn(said)
     if report.failed:
@@ -178,22 +174,20 @@ def _end(screen: Console, report: FetchReport, wrong: Iterable[str]) -> None:
 def _show_list(found: list[Listed], raw: Path) -> None:
     from meadow.fetch.addresses import without_secrets
 
-    screen, shown = console(), table("source", "file", "state", "size", "licence", "address")
+    shown = table("source", "file", "state", "size", "licence", "address")
     for item in found:
         address = item.address
         size = address.bytes or item.bytes
         licence = f"{item.license} (to be accepted)" if item.asks else item.license
         where = without_secrets(address.url) or "none: the files are yours"
         shown.add_row(address.source, address.file, item.state, size_of(size) if size else "", licence, where)
-    print_table(screen, shown)
-    screen.print(f"\nraw store: {raw}" + ("" if raw.is_dir() else " (not there)"))
+    print_table(console(), shown)
+    say(f"\nraw store: {raw}" + ("" if raw.is_dir() else " (not there)"))
 
 
 def _show_pack(made: Packed) -> None:
-    say(
-        f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {size_of(made.bytes)} in "
-        f"{size_of(made.packed)}\nsha256 {made.sha256}"
-    )
+    size = f"{size_of(made.bytes)} in {size_of(made.packed)}"
+    say(f"{made.file}: {made.files:,} files of {', '.join(made.sources)}, {size}\nsha256 {made.sha256}")
     for left in made.left_out:
         say(f"not in it: {left}")
 

@@ -52,8 +52,7 @@ def fetch(
         raw: The raw store; default as for builds.
         mirror: A copy to take the files from instead of their publishers; see `meadow.fetch.mirror`.
         accept: Sources or licences whose terms are accepted.
-        progress: Is told how far it is.
-        patience: How long to wait for what.
+        progress, patience: Who is told how far it is, and how long to wait for what.
 
     Raises:
         AddressError: A name stands for nothing, or a ``checksums.tsv`` cannot be used.
@@ -133,7 +132,6 @@ def _from_mirror(source: Wanted, report: FetchReport, copy: Mirror) -> list[_Fet
 
 
 def _run(jobs: list[_FetchJob], report: FetchReport, stop: threading.Event) -> None:
-    """Works through the jobs on a few threads, and notes in the raw store what came."""
     hosts: dict[str, list[_FetchJob]] = defaultdict(list)
     for job in reversed(jobs):  # they are taken from the end
         hosts[job.host].append(job)

@@ -4,8 +4,8 @@ One connection, one request at a time; the server's load is asked about with eve
 after each answer comes a pause as long as the answer took (https://www.mediawiki.org/wiki/API:Etiquette). What is
 read is on disk at once, and a run that was cut off goes on after the last page.
 
-`builders/wikidoc` reads what comes out: compressed JSON lines of ``action=parse`` results with revision ids. Beside
-it, ``.NAME.about.json`` says from which wiki, when, under which licence, and which pages could not be read.
+`builders/wikidoc` reads what comes out: compressed JSON lines of ``action=parse`` results with revision ids.
+``.NAME.about.json`` beside it says from which wiki, when, under which licence, and which pages could not be read.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from meadow.fetch.outcome import (
 from meadow.fetch.pages import printable, title_of
 from meadow.fetch.transport import AGENT, HttpClient, LaterError, beginning, led_off_https, retry_after
 
-#: Seconds of replication lag at which the server is to answer with a refusal: the value that MediaWiki's
-#: manual (Manual:Maxlag parameter) recommends to whoever is not in a hurry.
+#: Seconds of replication lag at which the server is to refuse, as MediaWiki's Manual:Maxlag parameter advises.
 MAXLAG = 5
 #: When this many pages in a row cannot be read, the wiki is at fault and not the pages.
 _MOST_IN_A_ROW = 25
@@ -137,9 +136,9 @@ def _now() -> str:
 class _KeptPages:
     """Pages on disk: their texts in one file that grows, and in another an entry for each that was dealt with.
 
-    An entry has the title by which the page was listed (not that to which it was moved since, which lies elsewhere in
-    the list), where the texts end with it, and why it could not be read. The first entry is about the wiki. What a
-    kill or a power cut has left behind the last whole entry is cut off.
+    An entry has the title by which the page was listed (not one to which it was moved since: going on after that
+    would pass over pages), where the texts end with it, and why it could not be read, if so. The first is about
+    the wiki. What a kill or a power cut has left behind the last whole entry is cut off.
     """
 
     INDEX = "index.jsonl"

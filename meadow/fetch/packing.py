@@ -192,7 +192,6 @@ def _is_pack(file: Path) -> bool:
 
 
 def _collect(raw: Path, names: Iterable[str] | None) -> tuple[dict[str, Path], list[str]]:
-    """The files to pack by path, sorted, and what is left out, with the reason."""
     known = available()[0]
     sources = source_of(known)
     chosen = set(known if names is None else names)

@@ -1,7 +1,6 @@
 """The unfinished file beside its place, which becomes the file once it is whole and right.
 
-It is called ``.NAME.http.part``, with what is known of it in ``.NAME.http.part.json``: builds pass over names that
-begin with a dot.
+It is called ``.NAME.http.part``, with its facts in ``.NAME.http.part.json``; builds pass over such names.
 """
 
 from __future__ import annotations

@@ -72,7 +72,8 @@ def shown(builder: Builder | type[Builder]) -> str:
 def needed(builder: Builder | type[Builder], raw: Path) -> Terms | None:
     """The terms to accept before this source is fetched into a raw store; None where nobody asks, or it was done."""
     terms = of(builder)
-    return terms if terms.asks and not _holds(_accepted(raw), terms) else None
+    known = _accepted(raw).get(terms.source, {})
+    return terms if terms.asks and known.get("sha256") != terms.sha256 else None
 
 
 def refusal(terms: Terms) -> str:
@@ -105,7 +106,7 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
     added = {
         terms.source: {"license": terms.license, "sha256": terms.sha256, "accepted": today}
         for terms in found.values()
-        if not _holds(known, terms)
+        if known.get(terms.source, {}).get("sha256") != terms.sha256
     }
     if added:
         text = json.dumps(known | added, indent=2, sort_keys=True, ensure_ascii=False)
@@ -135,7 +136,3 @@ def _accepted(raw: Path) -> dict[str, dict[str, str]]:
         return pydantic.TypeAdapter(dict[str, dict[str, str]]).validate_json((raw / ACCEPTED).read_bytes())
     except (OSError, ValueError):
         return {}
-
-
-def _holds(accepted: dict[str, dict[str, str]], terms: Terms) -> bool:
-    return accepted.get(terms.source, {}).get("sha256") == terms.sha256
