@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meadow import mix as mixtures
 from meadow.core.builder import Builder, available, dataset_names
 from meadow.core.errors import UnknownDatasetError, UsageError
 from meadow.core.manifest import Manifest
@@ -18,10 +17,11 @@ from meadow.core.options import BuildOptions
 from meadow.core.rawstore import find
 from meadow.core.store import Store, StoreError, default_out, default_raw, version_key
 from meadow.core.workers import Progress, silent
+from meadow.mix import building, definition
 from meadow.pipeline.build import build
 from meadow.pipeline.report import Report
 
-#: What names of mixtures begin with among those to build; the datasets are named by `mixtures.PREFIX`.
+#: What names of mixtures begin with among those to build; the datasets are named by `definition.PREFIX`.
 MIXTURE = "mixture:"
 
 __all__ = ["build_datasets", "list_datasets", "on_first_use"]
@@ -69,7 +69,7 @@ def build_datasets(
     """
     options = replace(options or BuildOptions(), **changes)
     names = list(names)
-    mixed = [mixtures.load(n.removeprefix(MIXTURE)) for n in names if n.startswith(MIXTURE)]
+    mixed = [definition.load(n.removeprefix(MIXTURE)) for n in names if n.startswith(MIXTURE)]
     if options.lock is not None and len(mixed) != 1:
         raise UsageError("a lock file is that of one mixture: name that one, as mixture:NAME")
 
@@ -85,14 +85,14 @@ def build_datasets(
 
     for mixture in mixed:
         try:
-            manifest = mixtures.build(
+            manifest = building.build(
                 mixture, options, executor=executor, progress=progress, ensure=ensure, builders=builders
             )
         except StoreError as error:
             report.failed[mixture.dataset] = str(error)
         else:
             report.manifests.append(manifest)
-            report.notes += mixtures.notes(manifest)
+            report.notes += building.notes(manifest)
     return report
 
 
@@ -125,7 +125,7 @@ def on_first_use(name: str | None, version: object, store: Store) -> Manifest:
 
 
 def _known(store: Store) -> list[str]:
-    mixed = (mixtures.PREFIX + name for name in mixtures.available())
+    mixed = (definition.PREFIX + name for name in definition.available())
     return sorted({*store.names(), *dataset_names(available()[0], default_raw()), *mixed})
 
 
@@ -135,11 +135,11 @@ def _built_now(name: str, version: str | None, store: Store) -> Manifest:
 
     classes, broken = available()
     by_dataset = dataset_names(classes, default_raw())
-    mixed = {mixtures.PREFIX + each: each for each in mixtures.available()}
+    mixed = {definition.PREFIX + each: each for each in definition.available()}
     if name in by_dataset:
         asked, made = name, classes[by_dataset[name]]
     elif name in mixed:
-        asked, made = MIXTURE + mixed[name], mixtures.load(mixed[name])
+        asked, made = MIXTURE + mixed[name], definition.load(mixed[name])
     else:
         if store.versions(name):
             store.resolve(name, version)  # says which versions there are of what no source here builds
@@ -199,9 +199,9 @@ def _doubts(manifest: Manifest, store: Store) -> Iterator[str]:
             yield (
                 f"{manifest.name} in {store.root} is a mixture of the small embedded SAMPLES, written for "
                 f"tests, not the real data; for that put raw files into {default_raw()} and run "
-                f"`python -m meadow.build mixture:{name if name in mixtures.available() else 'FILE.yaml'}`"
+                f"`python -m meadow.build mixture:{name if name in definition.available() else 'FILE.yaml'}`"
             )
-        yield from mixtures.missing(manifest)
+        yield from building.missing(manifest)
     elif manifest.sample:
         source = manifest.source
         folder, builder = default_raw() / source, available()[0].get(source)

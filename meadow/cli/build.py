@@ -124,10 +124,10 @@ def _parameters(settings: list[str]) -> dict[str, dict[str, Any]]:
 
 def _list(names: list[str], raw: Path | None, sample: bool) -> None:
     """Prints what names ask for; ``all`` is everything."""
-    from meadow import mix as mixtures
     from meadow.core.builder import available
     from meadow.core.rawstore import find, strangers
     from meadow.core.store import default_raw
+    from meadow.mix import definition
 
     classes, broken = available()
     root = None if sample else raw or default_raw()
@@ -160,7 +160,7 @@ def _list(names: list[str], raw: Path | None, sample: bool) -> None:
     screen = console.console()
     console.print_table(screen, table)
     if "all" in names:
-        screen.print("\nmixtures: " + ", ".join(f"mixture:{name}" for name in mixtures.available()))
+        screen.print("\nmixtures: " + ", ".join(f"mixture:{name}" for name in definition.available()))
     if root is not None:
         screen.print(f"\nraw store: {root}" + ("" if root.is_dir() else " (not there)"))
         for name, count in strangers(root, classes) if root.is_dir() else []:

@@ -42,17 +42,17 @@ def cite(
 
 def _sources(store: Store, name: str) -> list[str]:
     """The sources' own BibTeX of a dataset that is not built."""
-    from meadow import mix as mixtures
     from meadow.core.builder import available, dataset_names
     from meadow.core.store import default_raw
+    from meadow.mix import definition
 
     classes = available()[0]
     by_dataset = dataset_names(classes, default_raw())
     if name in classes or name in by_dataset:
         return [classes[name if name in classes else by_dataset[name]].citation()]
-    mixed = {f"{mixtures.PREFIX}{each}": each for each in mixtures.available()}
+    mixed = {f"{definition.PREFIX}{each}": each for each in definition.available()}
     if name in mixed:
-        mixture = mixtures.load(mixed[name])
+        mixture = definition.load(mixed[name])
         parts = dict.fromkeys(by_dataset[d] for part in mixture.parts for d in part.names if d in by_dataset)
         return [mixture.citation, *(classes[source].citation() for source in parts)]
     known = sorted({*classes, *by_dataset, *store.names(), *mixed})

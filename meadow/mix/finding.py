@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from meadow.core.builder import Builder, dataset_names
 from meadow.core.manifest import Manifest
+from meadow.core.rawstore import find
 from meadow.core.store import Store
 from meadow.mix.definition import Mixture, MixtureError, MixturePart
 from meadow.mix.refusals import FoundPart, LackingPart, refuse_unfit
+from meadow.pipeline.report import Report
 
-if TYPE_CHECKING:
-    from meadow.core.builder import Builder
-    from meadow.pipeline.report import Report
-
-Ensure = Callable[[list[str]], "Report"]
+Ensure = Callable[[list[str]], Report]
 """Builds datasets by name; `functools.partial` of `meadow.pipeline.build.build`."""
 
 
@@ -37,20 +36,14 @@ class Machine:
     classes: Mapping[str, type[Builder]]
     locked: Mapping[str, str] | None = None
     failed: dict[str, str] = field(default_factory=dict)
-    _buildable: dict[str, str] | None = None
 
+    @cached_property
     def buildable(self) -> dict[str, str]:
         """The datasets that can be built here, with their source."""
-        if self._buildable is None:
-            from meadow.core.builder import dataset_names
-
-            self._buildable = dataset_names(self.classes, self.root)
-        return self._buildable
+        return dataset_names(self.classes, self.root)
 
     def has_raw(self, source: str) -> bool:
         """Whether there are raw files of a source, which then is built from these and not from its sample."""
-        from meadow.core.rawstore import find
-
         return self.root is not None and bool(find(self.classes[source], self.root).files)
 
     def accepts(self, part: MixturePart, name: str, version: str) -> bool:
@@ -79,10 +72,10 @@ class Machine:
         built = self.built(part)
         if any(manifest.sample == (self.root is None) for manifest in built):
             return None
-        buildable = [name for name in part.names if name in self.buildable()]
-        fitting = [n for n in buildable if self.accepts(part, n, self.classes[self.buildable()[n]].version)]
+        buildable = [name for name in part.names if name in self.buildable]
+        fitting = [n for n in buildable if self.accepts(part, n, self.classes[self.buildable[n]].version)]
         for name in fitting:
-            if self.has_raw(self.buildable()[name]):
+            if self.has_raw(self.buildable[name]):
                 return name
         return fitting[0] if fitting and not built else None
 
@@ -139,7 +132,7 @@ def _keep_real_data(mixture: Mixture, here: Machine) -> None:
 def _build(names: list[str], here: Machine, ensure: Ensure) -> None:
     report = ensure(names)
     for name in names:
-        source = here.buildable()[name]
+        source = here.buildable[name]
         why = report.failed.get(source) or report.empty.get(name)
         if why is not None:
             here.failed[name] = _portable(why, here)
@@ -173,7 +166,7 @@ def _missing(number: int, part: MixturePart, here: Machine) -> LackingPart:
             return LackingPart(number, name, reason, _put_raw(name, here))
     for name in part.names:
         there = here.store.versions(name)
-        source = here.buildable().get(name)
+        source = here.buildable.get(name)
         if not there and source is None:
             continue
         reason = f"version {here.range(part, name)} is wanted; built: {', '.join(there) or 'none'}"
@@ -195,7 +188,7 @@ def _only_sample(found: FoundPart, here: Machine) -> LackingPart:
 def _put_raw(name: str, here: Machine) -> str:
     # A dataset that depends on raw files begins with the name of its source.
     alike = [source for source in here.classes if name == source or name.startswith(f"{source}_")]
-    source = here.buildable().get(name) or max(alike, key=len, default=None)
+    source = here.buildable.get(name) or max(alike, key=len, default=None)
     if source is None:
         return "Install the package whose source builds it."
     patterns = [pattern for pattern in here.classes[source].raw_files if pattern.required]

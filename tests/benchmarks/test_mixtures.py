@@ -73,16 +73,16 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from meadow import mix as mixtures
+from meadow.mix import building, definition
 from meadow.pipeline import publish
 from meadow.core.options import BuildOptions
 from meadow.core.store import Store
 from tests.benchmarks.child import peak
 from tests.toy import no_plot
 publish.draw = no_plot
-mixture, store = mixtures.load(Path(sys.argv[1])), Store(Path(sys.argv[2]))
+mixture, store = definition.load(Path(sys.argv[1])), Store(Path(sys.argv[2]))
 before, start = peak(), time.perf_counter()
-manifest = mixtures.build(mixture, BuildOptions(out=store.root, raw=Path(sys.argv[2]) / "raw"), builders={})
+manifest = building.build(mixture, BuildOptions(out=store.root, raw=Path(sys.argv[2]) / "raw"), builders={})
 print(json.dumps({"seconds": time.perf_counter() - start, "peak": peak(), "before": before,
                   "rows": manifest.funnel.kept}))
 """

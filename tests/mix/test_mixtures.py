@@ -20,7 +20,6 @@ import pytest
 
 import meadow
 from meadow import api
-from meadow import mix as mixtures
 from meadow.api import build_datasets
 from meadow.core.manifest import (
     CheckedExam,
@@ -38,7 +37,7 @@ from meadow.describe.report import warnings
 from meadow.describe.report.gather import gather
 from meadow.filters.privacy import LIMITS
 from meadow.mix import building, definition, drawing, reading, writing
-from meadow.mix.lock import LOCK
+from meadow.mix.lock import LOCK, LockMismatchError
 from meadow.pipeline import files, publish
 from meadow.pipeline.report import Report
 from tests.toy import Newer, Other, Toy, no_plot, put, row
@@ -85,7 +84,7 @@ class Bench:
         assert report.failed == {}
         return report
 
-    def define(self, *parts: Any, **keys: Any) -> mixtures.Mixture:
+    def define(self, *parts: Any, **keys: Any) -> definition.Mixture:
         data = {
             "name": "mine",
             "version": "1.0.0",
@@ -97,16 +96,16 @@ class Bench:
         }
         path = self.folder / "mine.yaml"
         path.write_text(json.dumps(data), encoding="utf-8")
-        return mixtures.load(path)
+        return definition.load(path)
 
     def mix(self, *parts: Any, options: dict[str, Any] | None = None, **keys: Any) -> Manifest:
         return self.make(self.define(*parts, **keys), **(options or {}))
 
-    def make(self, mixture: mixtures.Mixture, **options: Any) -> Manifest:
+    def make(self, mixture: definition.Mixture, **options: Any) -> Manifest:
         more = {name: options.pop(name) for name in ("executor", "progress", "ensure") if name in options}
         builders = options.pop("builders", BUILDERS)
         asked = BuildOptions(**{"raw": self.raw, "out": self.store.root, **options})
-        return mixtures.build(mixture, asked, builders=builders, **more)
+        return building.build(mixture, asked, builders=builders, **more)
 
     def rows(self, name: str = "mixture_mine", split: str | None = "train") -> list[dict[str, Any]]:
         files = self.store.files(name)
@@ -162,8 +161,8 @@ README_COUNTS = {
 
 
 def test_shipped_mixtures() -> None:
-    assert list(mixtures.available()) == ["clean", "medalpaca", "medalpaca_small"]
-    large, small = mixtures.load("medalpaca"), mixtures.load("medalpaca_small")
+    assert list(definition.available()) == ["clean", "medalpaca", "medalpaca_small"]
+    large, small = definition.load("medalpaca"), definition.load("medalpaca_small")
     assert {part.dataset: part.max_rows for part in large.parts} == README_COUNTS
     assert {part.dataset: part.published for part in large.parts} == README_COUNTS
     assert {part.dataset: part.weight for part in small.parts} == README_COUNTS
@@ -176,13 +175,13 @@ def test_shipped_mixtures() -> None:
         "MMMLU": 3_787, "Pubmed Causal": 2_446, "MEDIQA": 2_208, "MedQA": None,
     }  # fmt: skip
     assert small.not_in_meadow == large.not_in_meadow
-    clean = mixtures.load("clean")
+    clean = definition.load("clean")
     assert clean.licenses.open_only
     assert clean.contamination == ("refuse_unchecked", "exclude_hits")
-    for name in mixtures.available():
-        assert mixtures.load(name).release_notes[mixtures.load(name).version]
-        assert mixtures.load(f"mixture_{name}") == mixtures.load(name)
-        assert mixtures.load(mixtures.available()[name]) == mixtures.load(name)
+    for name in definition.available():
+        assert definition.load(name).release_notes[definition.load(name).version]
+        assert definition.load(f"mixture_{name}") == definition.load(name)
+        assert definition.load(definition.available()[name]) == definition.load(name)
 
 
 def test_every_mistake_is_told_with_file_and_key(tmp_path: Path) -> None:
@@ -204,8 +203,8 @@ colour: blue
 """,
         encoding="utf-8",
     )
-    with pytest.raises(mixtures.DefinitionError) as caught:
-        mixtures.load(path)
+    with pytest.raises(definition.DefinitionError) as caught:
+        definition.load(path)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith(f"{len(lines) - 1} mistakes:")
     assert str(path) in lines[0]
@@ -236,20 +235,20 @@ colour: blue
 def test_what_is_no_mixture(content: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(mixtures.DefinitionError, match=said):
-        mixtures.load(str(path))
+    with pytest.raises(definition.DefinitionError, match=said):
+        definition.load(str(path))
 
 
 def test_unknown_names(tmp_path: Path, bench: Bench) -> None:
     with pytest.raises(
-        mixtures.DefinitionError, match=r"no mixture is named 'medalpacka'; there are: clean, m"
+        definition.DefinitionError, match=r"no mixture is named 'medalpacka'; there are: clean, m"
     ):
-        mixtures.load("medalpacka")
+        definition.load("medalpacka")
     with pytest.raises(
-        mixtures.DefinitionError, match=r"none\.yaml: 1 mistake:\n  - cannot be read: No such"
+        definition.DefinitionError, match=r"none\.yaml: 1 mistake:\n  - cannot be read: No such"
     ):
-        mixtures.load(tmp_path / "none.yaml")
-    with pytest.raises(mixtures.DefinitionError, match=r"name: clean is a mixture that comes with Meadow"):
+        definition.load(tmp_path / "none.yaml")
+    with pytest.raises(definition.DefinitionError, match=r"name: clean is a mixture that comes with Meadow"):
         bench.define("toy", name="clean")
 
 
@@ -268,7 +267,7 @@ def test_unknown_names(tmp_path: Path, bench: Bench) -> None:
     ],
 )
 def test_version_ranges(versions: str, accepted: str) -> None:
-    part = mixtures.MixturePart(dataset="toy", versions=versions)
+    part = definition.MixturePart(dataset="toy", versions=versions)
     there = ["1.0.0", "1.9.0", "1.10.0", "2.0.0"]
     assert " ".join(v for v in there if part.accepts(v)) == accepted
 
@@ -278,11 +277,11 @@ def test_weights_are_shared_out_to_the_last_row(bench: Bench) -> None:
     assert bench.define(*parts, total_rows=100).wanted() == [34, 33, 33]
     parts[2]["weight"] = 2.5
     assert sum(bench.define(*parts, total_rows=101).wanted()) == 101
-    with pytest.raises(mixtures.DefinitionError, match=r"total_rows: is missing"):
+    with pytest.raises(definition.DefinitionError, match=r"total_rows: is missing"):
         bench.define(*parts)
-    with pytest.raises(mixtures.DefinitionError, match=r"parts\[3\]\.weight: is missing"):
+    with pytest.raises(definition.DefinitionError, match=r"parts\[3\]\.weight: is missing"):
         bench.define(*parts, {"dataset": "d", "max_rows": 3}, total_rows=9)
-    with pytest.raises(mixtures.DefinitionError, match=r"total_rows: is of no use"):
+    with pytest.raises(definition.DefinitionError, match=r"total_rows: is of no use"):
         bench.define("a", total_rows=9)
 
 
@@ -475,7 +474,7 @@ def test_conditions(built: Bench) -> None:
     built.mix({"dataset": "toy", "where": {"level": [125, 126, 127, None]}})
     assert set(built.ids()) == {f"toy/{i}" for i in range(128) if not 120 <= i < 125} & set(built.ids("toy"))
     wrong = {"mood": "good", "level": "high", "authors": "x"}
-    with pytest.raises(mixtures.MixtureError) as caught:
+    with pytest.raises(definition.MixtureError) as caught:
         built.mix({"dataset": "toy", "where": wrong})
     for said in (
         "where.mood: toy has no such column",
@@ -520,11 +519,11 @@ def test_exams_are_refused(built: Bench) -> None:
     built.put("exam/a.jsonl", *(row(i) for i in range(20)))
     built.build("exam")
     with pytest.raises(
-        mixtures.MixtureError, match=r"parts\[1\]\.dataset: exam is an exam to score models on"
+        definition.MixtureError, match=r"parts\[1\]\.dataset: exam is an exam to score models on"
     ):
         built.mix("toy", "exam", options={"allow_missing": True})
     with pytest.raises(
-        mixtures.DefinitionError, match=r"parts\[0\]\.split: 'test': a test split is for scoring"
+        definition.DefinitionError, match=r"parts\[0\]\.split: 'test': a test split is for scoring"
     ):
         built.mix({"dataset": "toy", "split": "test"})
     assert built.store.versions("mixture_mine") == []
@@ -545,7 +544,7 @@ def claim(bench: Bench, name: str, *hits: str, **found: Any) -> None:
 
 def test_datasets_must_be_checked_for_exam_items(built: Bench) -> None:
     asked = {"contamination": ["refuse_unchecked", "exclude_hits"]}
-    with pytest.raises(mixtures.MixtureError) as caught:
+    with pytest.raises(definition.MixtureError) as caught:
         built.mix("toy", "other", **asked)
     assert "toy 1.0.0: its rows were not checked for exam items. Build it again: `python -m" in str(
         caught.value
@@ -555,12 +554,12 @@ def test_datasets_must_be_checked_for_exam_items(built: Bench) -> None:
     claim(built, "toy", *ids[:7], "toy/elsewhere", unchecked=("medqa: there are no raw files of it",))
     claim(built, "other", exams=())
     with pytest.raises(
-        mixtures.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
+        definition.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
     ):
         built.mix("toy", "other", **asked)
     claim(built, "other", exams=(exam(sample=True),))
     with pytest.raises(
-        mixtures.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
+        definition.MixtureError, match="other 1.0.0: its rows were checked against no real exam"
     ):
         built.mix("toy", "other", **asked)
     claim(built, "other", policy="drop")
@@ -581,12 +580,12 @@ def test_flagged_exam_items_are_said_to_be_in_it(built: Bench) -> None:
     manifest = built.mix("toy", "other")
     assert manifest.mixture.exam_rows == {"toy": 7}
     said = "7 rows of toy hold an exam item: its build only flagged them"
-    assert f"mixture_mine: {said}" in mixtures.notes(manifest)
+    assert f"mixture_mine: {said}" in building.notes(manifest)
     assert f"- {said}" in (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
     manifest = built.mix({"dataset": "toy", "max_rows": 30})
     assert manifest.mixture.exam_rows.get("toy", 0) == len(set(ids[:7]) & set(built.ids()))
     assert built.mix("toy", contamination="exclude_hits").mixture.exam_rows == {}
-    assert "hold an exam item" not in " ".join(mixtures.notes(built.store.manifest("mixture_mine")))
+    assert "hold an exam item" not in " ".join(building.notes(built.store.manifest("mixture_mine")))
 
 
 def test_card_and_report_say_what_the_parts_went_through(built: Bench) -> None:
@@ -619,7 +618,7 @@ def test_missing_parts_are_an_error_that_names_them_all(built: Bench) -> None:
         "nothing",
         {"dataset": "toy_hard", "split": "dev"},
     )
-    with pytest.raises(mixtures.MixtureError) as caught:
+    with pytest.raises(definition.MixtureError) as caught:
         built.mix(*parts)
     said = str(caught.value)
     assert said.startswith("mixture mine: 3 of its 4 parts are missing:\n")
@@ -628,7 +627,7 @@ def test_missing_parts_are_an_error_that_names_them_all(built: Bench) -> None:
     assert "toy_hard: version 1.0.0 has no split dev; it has: train, validation" in said
     assert "--allow-missing" in said
     assert built.store.versions("mixture_mine") == []
-    assert issubclass(mixtures.MixtureError, StoreError)
+    assert issubclass(definition.MixtureError, StoreError)
 
 
 def test_allowed_to_be_incomplete_says_so_everywhere(built: Bench) -> None:
@@ -641,7 +640,7 @@ def test_allowed_to_be_incomplete_says_so_everywhere(built: Bench) -> None:
     assert json.loads((folder / LOCK).read_text("utf-8"))["missing"] == [
         {"dataset": "nothing", "reason": reason}
     ]
-    assert mixtures.notes(manifest) == [f"mixture_mine is INCOMPLETE: without nothing: {reason}"]
+    assert building.notes(manifest) == [f"mixture_mine is INCOMPLETE: without nothing: {reason}"]
     card = (folder / "README.md").read_text("utf-8")
     first = next(
         line for line in card.split("# mine", 1)[1].splitlines() if line and not line.startswith("<!--")
@@ -652,7 +651,7 @@ def test_allowed_to_be_incomplete_says_so_everywhere(built: Bench) -> None:
 
 def test_nothing_there_at_all(bench: Bench) -> None:
     for allowed in (False, True):
-        with pytest.raises(mixtures.MixtureError, match="missing|nothing to build"):
+        with pytest.raises(definition.MixtureError, match="missing|nothing to build"):
             bench.mix("nothing", "none", options={"allow_missing": allowed})
 
 
@@ -670,7 +669,7 @@ def test_sample_beside_real_data_is_missing(
     assert "built from the **sample**" in card
     assert set(manifest.licenses) == {"CC0-1.0"}
     bench.put("toy/a.jsonl", *(row(i) for i in range(50)))
-    with pytest.raises(mixtures.MixtureError) as caught:
+    with pytest.raises(definition.MixtureError) as caught:
         bench.mix("toy", "other", options={"ensure": ensure})
     assert "other: there is only the small embedded sample, which is not the real data" in str(caught.value)
     assert f"Put its raw files into {bench.raw / 'other'}: **/*.jsonl* (records)." in str(caught.value)
@@ -679,7 +678,7 @@ def test_sample_beside_real_data_is_missing(
     assert not manifest.sample
     assert {r["dataset"] for r in bench.rows()} == {"toy"}
     with pytest.raises(
-        mixtures.MixtureError, match=r"of samples would replace real data in .*: toy; choose another"
+        definition.MixtureError, match=r"of samples would replace real data in .*: toy; choose another"
     ):
         bench.mix("toy", "other", options={"sample": True, "ensure": ensure})
 
@@ -704,7 +703,7 @@ def test_why_a_part_could_not_be_built(built: Bench) -> None:
     built.put("other/a.jsonl", b"no JSON")
     ensure = partial(build_datasets, raw=built.raw, out=built.store.root, builders=BUILDERS, options=OFF)
     with pytest.raises(
-        mixtures.MixtureError,
+        definition.MixtureError,
         match=r"other: it could not be built: no usable row in its raw files: not JSON 1",
     ):
         built.mix("toy", "other", options={"ensure": ensure})
@@ -736,13 +735,13 @@ def test_smaller_than_wanted_is_said(built: Bench) -> None:
     part = manifest.mixture.parts[0]
     assert (part.wanted, part.available, part.taken, part.published) == (500, count, count, 500)
     said = f"other: 500 rows wanted, {count} taken, of {count} to draw from"
-    assert mixtures.notes(manifest) == [f"mixture_mine: {said}"]
+    assert building.notes(manifest) == [f"mixture_mine: {said}"]
     assert said in (built.store.root / "mixture_mine" / "1.0.0" / "README.md").read_text("utf-8")
 
 
 def test_no_row_left(built: Bench) -> None:
     with pytest.raises(
-        mixtures.MixtureError, match=r"no row of its parts can be in it; does not meet the conditions"
+        definition.MixtureError, match=r"no row of its parts can be in it; does not meet the conditions"
     ):
         built.mix({"dataset": "toy", "where": {"level": 9999}})
 
@@ -843,7 +842,7 @@ PARTS = (
 
 def mismatch(bench: Bench, lock: Path, *parts: Any, **keys: Any) -> tuple[str, ...]:
     options = keys.pop("options", {})
-    with pytest.raises(mixtures.LockMismatchError) as caught:
+    with pytest.raises(LockMismatchError) as caught:
         bench.mix(*(parts or PARTS), options={"lock": lock, **options}, **keys)
     assert bench.store.versions("mixture_mine") == [], "nothing was published"
     return caught.value.differences
@@ -877,7 +876,7 @@ def test_lock_is_reproduced_to_the_byte(built: Bench) -> None:
     assert built.files() == expected
     # The lock file is a definition, too.
     shutil.rmtree(built.store.root / "mixture_mine")
-    built.make(mixtures.load(lock), lock=lock)
+    built.make(definition.load(lock), lock=lock)
     assert built.files() == expected
 
 
@@ -889,7 +888,7 @@ def test_lock_names_a_changed_definition(built: Bench) -> None:
         "definition.seed is 7 in the lock, 8 here",
         "definition.parts[0].max_rows is 50 in the lock, 40 here",
     )
-    with pytest.raises(mixtures.LockMismatchError) as caught:
+    with pytest.raises(LockMismatchError) as caught:
         built.mix(*changed, seed=8, options={"lock": lock})
     assert ": 2 differences from the lock" in str(caught.value)
     assert f"name the lock file: mixture:{lock}" in str(caught.value)
@@ -929,7 +928,7 @@ def test_lock_asks_for_its_versions(built: Bench) -> None:
     assert built.store.manifest("mixture_mine").mixture.parts[0].version == "1.0.0"
     shutil.rmtree(built.store.root / "mixture_mine")
     shutil.rmtree(built.store.root / "toy" / "1.0.0")
-    with pytest.raises(mixtures.LockMismatchError) as caught:
+    with pytest.raises(LockMismatchError) as caught:
         built.mix(*PARTS, options={"lock": lock, "builders": {"toy": Newer, "other": Other}})
     assert "dataset toy: it is in the lock, and not here" in caught.value.differences
     assert "toy: version 1.0.0 is wanted; built: 1.1.0; this Meadow builds 1.1.0" in str(caught.value)
@@ -947,7 +946,7 @@ def test_lock_names_other_bytes_and_what_wrote_them(built: Bench) -> None:
     shutil.rmtree(built.store.root / "mixture_mine")
     data["splits"]["train"]["files"][0]["sha256"] = "0" * 64
     lock.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(mixtures.LockMismatchError) as caught:
+    with pytest.raises(LockMismatchError) as caught:
         built.mix(*PARTS, options={"lock": lock})
     assert [d.split(" is ")[0] for d in caught.value.differences] == ["splits.train.files[0].sha256"]
     assert "The rows are the same; only the bytes of the Parquet files differ." in str(caught.value)
@@ -975,9 +974,9 @@ def test_lock_of_an_incomplete_mixture(built: Bench) -> None:
 def test_what_is_no_lock(content: str, said: str, built: Bench) -> None:
     path = built.folder / "x.lock.json"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(mixtures.MixtureError, match=said):
+    with pytest.raises(definition.MixtureError, match=said):
         built.mix("toy", options={"lock": path})
-    with pytest.raises(mixtures.MixtureError, match="No such file"):
+    with pytest.raises(definition.MixtureError, match="No such file"):
         built.mix("toy", options={"lock": built.folder / "none.json"})
 
 
@@ -1021,8 +1020,8 @@ def test_load_builds_on_first_use(fresh: Path, capsys: pytest.CaptureFixture[str
     assert "`python -m meadow.build mixture:medalpaca`" in said
     assert "is a mixture of the small embedded SAMPLES" in said
     assert "INCOMPLETE: without stackexchange_academia.stackexchange.com" in said
-    assert len(mixtures.notes(manifest)) == 3 + 5 + 1
-    assert "8 parts of the published collection are not in it" in mixtures.notes(manifest)[-1]
+    assert len(building.notes(manifest)) == 3 + 5 + 1
+    assert "8 parts of the published collection are not in it" in building.notes(manifest)[-1]
 
 
 def test_own_mixture_is_built_by_its_file(
@@ -1031,7 +1030,7 @@ def test_own_mixture_is_built_by_its_file(
     out = tmp_path / "out"
     monkeypatch.setenv("MEADOW_OUT", str(out))
     build_datasets(["wikidoc"], out=out, sample=True)
-    mixtures.build(Bench(tmp_path / "mine").define("wikidoc"), BuildOptions(out=out, sample=True))
+    building.build(Bench(tmp_path / "mine").define("wikidoc"), BuildOptions(out=out, sample=True))
     meadow.load_dataset("mixture_mine", split="train")
     assert "run `python -m meadow.build mixture:FILE.yaml`" in capsys.readouterr().err
 
@@ -1085,7 +1084,7 @@ def test_importing_the_names_is_light() -> None:
     import sys
 
     code = (
-        "import sys; from meadow import mix as mixtures; mixtures.available(); mixtures.load('clean');"
+        "import sys; from meadow.mix import definition; definition.available(); definition.load('clean');"
         "print([n for n in ('pyarrow', 'numpy', 'datasets', 'packaging.specifiers') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -1095,6 +1094,6 @@ def test_importing_the_names_is_light() -> None:
 
 
 def test_words_are_the_projects_own() -> None:
-    for name in mixtures.available():
+    for name in definition.available():
         words = definition._FOLDER.parents[1] / "cards" / f"mixture_{name}.md"
         assert words.read_text("utf-8").startswith("# ")
