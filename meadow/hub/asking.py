@@ -11,12 +11,26 @@ import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+from huggingface_hub import get_token
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
 from meadow.hub import HubError
 
 #: Answers after which a request is worth repeating.
 _AGAIN = (408, 429, 500, 502, 503, 504)
 #: How often a request is made, the first pause in seconds, which doubles, and the longest that a server is granted.
 TRIES, _PAUSE, _LONGEST = 4, 1.0, 300.0
+
+#: `HTTPError` is what all errors of the client's transport are, httpx or httpx2. RuntimeError and ValueError are how
+#: huggingface_hub reports large files that could not be sent.
+_ERRORS = (HTTPError, OfflineModeIsEnabled, HFValidationError, OSError, RuntimeError, ValueError)
 
 T = TypeVar("T")
 
@@ -49,7 +63,7 @@ def asked(
     for turn in range(tries):
         try:
             return ask()
-        except _errors() as error:
+        except _ERRORS as error:
             failure = error
         answer = otherwise(failure)
         if answer is not None:
@@ -64,45 +78,24 @@ def asked(
 
 def status_of(error: Exception) -> int | None:
     """The status of an answer; None where there was none."""
-    from huggingface_hub.errors import HfHubHTTPError
-
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
-
-
-def _http_error() -> type[Exception]:
-    """What all errors of the client's transport are, which is httpx or httpx2, by its version."""
-    from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
-
-    return HTTPError
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
-    # RuntimeError and ValueError: how huggingface_hub reports large files that could not be sent.
-    return (_http_error(), OfflineModeIsEnabled, HFValidationError, OSError, RuntimeError, ValueError)
 
 
 def _wait(error: Exception, pause: float) -> float | None:
     """Seconds until a request is worth repeating, None where it is not."""
-    from huggingface_hub.errors import HfHubHTTPError
-
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code not in _AGAIN:
             return None
         told = error.response.headers.get("Retry-After", "")
         seconds = float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else pause
         return seconds if seconds <= _LONGEST else None
-    return pause if isinstance(error, _http_error()) else None
+    return pause if isinstance(error, HTTPError) else None
 
 
 def _explained(error: Exception, repo: str) -> str:
     """An error in words that say what to do, without tokens and signatures."""
-    from huggingface_hub.constants import ENDPOINT
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    seen, http_error = error, _http_error()
-    while not isinstance(seen, http_error) and seen.__cause__ is not None:
+    seen = error
+    while not isinstance(seen, HTTPError) and seen.__cause__ is not None:
         seen = cast("Exception", seen.__cause__)  # a large file that could not be sent
     what = _clean(str(error) if seen is error else f"{error} {seen}") or type(seen).__name__
     if isinstance(seen, OfflineModeIsEnabled):
@@ -110,7 +103,7 @@ def _explained(error: Exception, repo: str) -> str:
     if isinstance(seen, HfHubHTTPError):
         said = _clean(seen.server_message or seen.response.headers.get("X-Error-Message") or "")
         return f"{seen.response.status_code}: {_remedy(seen, repo, f' ({said})' if said else '') or what}"
-    if isinstance(seen, http_error):
+    if isinstance(seen, HTTPError):
         return (
             f"{ENDPOINT} cannot be reached ({type(seen).__name__}: {what}); check the network (HF_ENDPOINT, "
             "HTTPS_PROXY, SSL_CERT_FILE), then try again"
@@ -119,8 +112,6 @@ def _explained(error: Exception, repo: str) -> str:
 
 
 def _remedy(error: Exception, repo: str, said: str) -> str:
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     status = status_of(error) or 0
     if isinstance(error, RepositoryNotFoundError) and status == 404:
         return nowhere(repo)
@@ -138,8 +129,6 @@ def _remedy(error: Exception, repo: str, said: str) -> str:
 
 def nowhere(repo: str) -> str:
     """Says that there is no such repository, or none that may be seen."""
-    from huggingface_hub.constants import ENDPOINT
-
     return (
         f"there is no {repo} at {ENDPOINT}, or your token may not see it; check the name, log in with "
         "`hf auth login`, or set HF_TOKEN"
@@ -148,8 +137,6 @@ def nowhere(repo: str) -> str:
 
 def _clean(text: str) -> str:
     """Takes tokens, and the queries of addresses, which hold signatures, out of a message."""
-    from huggingface_hub import get_token
-
     token = get_token()
     if token:
         text = text.replace(token, "[token]")

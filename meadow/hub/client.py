@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from meadow.core.version import VERSION
 from meadow.describe.cards.markdown import printable
 from meadow.hub import HubError, StaleError
 from meadow.hub.asking import TRIES, asked, status_of
-
-if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 #: Commits and paths that a message names.
 _NAMED = 12
@@ -49,14 +49,14 @@ class State:
     """A repository as it is.
 
     Attributes:
-        head: The commit that ``main`` is at.
+        head: The commit that ``main`` is at; empty where there is no repository, or none that this token may see.
         private: Whether only some can read it.
         files: Its files by path.
         tags: Commits by tag.
     """
 
-    head: str
-    private: bool
+    head: str = ""
+    private: bool = False
     files: dict[str, RemoteFile] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -65,8 +65,6 @@ class Client:
     """Requests to the Hub about repositories of one kind."""
 
     def __init__(self, kind: Kind = "dataset") -> None:
-        from huggingface_hub import HfApi
-
         self.kind: Kind = kind
         self._api = HfApi(library_name="meadow", library_version=VERSION)
 
@@ -80,20 +78,17 @@ class Client:
         Raises:
             HubError: There is none.
         """
-        from huggingface_hub import get_token
-
         if not get_token():
             raise HubError(
                 "no token for the Hub: log in with `hf auth login`, or set HF_TOKEN to a token with write access"
             )
 
-    def state(self, repo: str) -> State | None:
-        """A repository as it is now; None where there is none, or none that this token may see.
+    def state(self, repo: str) -> State:
+        """A repository as it is now.
 
         Raises:
             HubError: The Hub cannot be asked.
         """
-        from huggingface_hub.errors import RepositoryNotFoundError
 
         def ask() -> tuple[str, bool]:
             try:
@@ -105,12 +100,10 @@ class Client:
             return info.sha or "", bool(info.private)
 
         head, private = asked(f"reading {repo}", ask, repo)
-        return State(head, private, self.tree(repo, head), self._tags(repo)) if head else None
+        return State(head, private, self.tree(repo, head), self._tags(repo)) if head else State()
 
     def _token_is_good(self) -> bool:
         """Whether a 401 is about the repository, not about the token: the Hub says it for both."""
-        from huggingface_hub import get_token
-
         if not get_token():
             return True
         try:
@@ -137,14 +130,7 @@ class Client:
         return asked(f"reading {repo} at {commit[:12]}", ask, repo)
 
     def read(self, repo: str, path: str, commit: str, scratch: Path) -> str:
-        """A file's text.
-
-        Args:
-            repo: The repository.
-            path: The file.
-            commit: The commit.
-            scratch: A folder for the copy.
-        """
+        """A file's text at a commit; `scratch` is a folder for the copy."""
 
         def ask() -> str:
             found = self._api.hf_hub_download(
@@ -170,23 +156,20 @@ class Client:
 
     def repositories(self, owner: str, prefix: str) -> list[str]:
         """The repositories of datasets that an owner has whose names begin so, sorted."""
-        found = asked(
-            f"reading {owner}",
-            lambda: [info.id for info in self._api.list_datasets(author=owner, search=prefix)],
-            owner,
-        )
+
+        def ask() -> list[str]:
+            return [info.id for info in self._api.list_datasets(author=owner, search=prefix)]
+
+        found = asked(f"reading {owner}", ask, owner)
         return sorted(name for name in found if name.split("/")[-1].startswith(prefix))
 
     def create(self, repo: str, *, private: bool) -> None:
         """Makes a repository where there is none."""
-        asked(
-            f"making {repo}",
-            lambda: self._api.create_repo(
-                repo, repo_type=self.kind, private=True if private else None, exist_ok=True
-            ),
-            repo,
-            kept=_UNSENT,
-        )
+
+        def ask() -> object:
+            return self._api.create_repo(repo, repo_type=self.kind, private=private or None, exist_ok=True)
+
+        asked(f"making {repo}", ask, repo, kept=_UNSENT)
 
     def upload(self, repo: str, additions: Sequence[CommitOperationAdd]) -> None:
         """Sends the contents of large files, those aside that the Hub has already; nothing is committed.
@@ -194,15 +177,13 @@ class Client:
         Raises:
             HubError: They could not be sent, or the repository's own ``.gitignore`` keeps one of them out.
         """
-        asked(
-            f"uploading to {repo}",
-            lambda: self._api.preupload_lfs_files(
+
+        def ask() -> None:
+            self._api.preupload_lfs_files(
                 repo, additions, repo_type=self.kind, revision="main", free_memory=False
-            ),
-            repo,
-            tries=1,
-            kept=_UNSENT,
-        )
+            )
+
+        asked(f"uploading to {repo}", ask, repo, tries=1, kept=_UNSENT)
         ignored = [each.path_in_repo for each in additions if getattr(each, "_should_ignore", False)]
         if ignored:
             more = f" and {len(ignored) - _NAMED} more" if len(ignored) > _NAMED else ""
@@ -219,7 +200,7 @@ class Client:
         parent: str,
         landed: Callable[[State], bool],
     ) -> str:
-        """Makes one commit.
+        """Makes one commit, and returns it.
 
         Args:
             repo: The repository.
@@ -227,9 +208,6 @@ class Client:
             message: The commit's title.
             parent: The commit that it follows; it is not made on top of any other.
             landed: Whether a state of the repository holds all that the commit brings.
-
-        Returns:
-            The commit.
 
         Raises:
             StaleError: Somebody else was faster.
@@ -250,8 +228,8 @@ class Client:
         def otherwise(failure: Exception) -> str | None:
             status = status_of(failure)
             unsure = status is None or status >= 500 or status in (409, 412)
-            now = self.state(repo) if unsure else None
-            if now is None or now.head == parent:
+            now = self.state(repo) if unsure else State()
+            if now.head in ("", parent):
                 return None
             if landed(now):
                 return now.head
@@ -299,7 +277,6 @@ class Client:
         Raises:
             HubError: The name is taken by another commit, or it could not be given.
         """
-        from huggingface_hub.errors import HfHubHTTPError
 
         def ask() -> bool:
             try:

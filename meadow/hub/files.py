@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from meadow.core.manifest import FileSum, Manifest
 from meadow.core.store import CONTAMINATION, REJECTED
@@ -18,12 +21,12 @@ from meadow.hub.client import RemoteFile
 
 #: Columns with texts that nobody may be sent, by file.
 WITHHELD: Mapping[str, tuple[str, ...]] = {REJECTED: ("excerpt", "detail"), CONTAMINATION: ("overlap",)}
-#: Files of a version beside its rows.
-_BESIDE = re.compile(
+#: Files of a version that Meadow wrote, beside its rows.
+BESIDE = re.compile(
     r"manifest\.json|README\.md|plot\.svg|croissant\.json|mixture\.lock\.json|CITATION\.bib"
     r"|(?:rejected|duplicates|contamination|privacy|ATTRIBUTION)\.parquet"
 )
-_ROWS = re.compile(r"[^/]+-\d{5}-of-\d{5}\.parquet")
+ROWS = re.compile(r"[^/]+-\d{5}-of-\d{5}\.parquet")
 
 F = TypeVar("F")
 
@@ -66,16 +69,6 @@ class LocalFile:
         return hashlib.sha1(b"blob %d\0" % self.size + self.content).hexdigest() == there.blob
 
 
-def of_a_version(name: str) -> bool:
-    """Whether a file of this name lies beside the rows of a version that Meadow wrote."""
-    return _BESIDE.fullmatch(name) is not None
-
-
-def of_rows(name: str) -> bool:
-    """Whether a file of this name holds rows."""
-    return _ROWS.fullmatch(name) is not None
-
-
 def listed(manifest: Manifest) -> dict[str, FileSum]:
     """The files of rows that a manifest lists, by name."""
     return {file.path: file for split in manifest.splits.values() for file in split.files}
@@ -83,8 +76,8 @@ def listed(manifest: Manifest) -> dict[str, FileSum]:
 
 def rows_under(files: Mapping[str, F], prefix: str) -> dict[str, F]:
     """The files of rows right under a prefix, by name."""
-    mine = {path[len(prefix) :]: file for path, file in files.items() if path.startswith(prefix)}
-    return {name: file for name, file in mine.items() if of_rows(name)}
+    mine = {path.removeprefix(prefix): file for path, file in files.items() if path.startswith(prefix)}
+    return {name: file for name, file in mine.items() if ROWS.fullmatch(name)}
 
 
 def equal(one: Mapping[str, LocalFile | RemoteFile], other: Mapping[str, RemoteFile]) -> bool:
@@ -97,9 +90,6 @@ def equal(one: Mapping[str, LocalFile | RemoteFile], other: Mapping[str, RemoteF
 
 def without_columns(path: Path, columns: Sequence[str], scratch: Path) -> LocalFile:
     """A Parquet file without the values of some of its columns."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(path, pre_buffer=False) as file:
         schema = file.schema_arrow
         wanted = [schema.get_field_index(column) for column in columns if column in schema.names]
@@ -132,15 +122,12 @@ def without_places(text: str, roots: Iterable[Path]) -> str:
     for root in sorted(every, key=lambda place: (-len(str(place)), str(place))):
         if len(root.parts) < 2:  # the home of a service may be the root of all paths
             continue
+
+        def last_part(match: re.Match[str], root: Path = root) -> str:
+            return re.split(r"[/\\]+", match[1])[-1] or root.name
+
         # As it stands in text, and as JSON and Markdown write it.
         for written in {str(root), json.dumps(str(root), ensure_ascii=False)[1:-1], markdown.text(root)}:
             start = rf"(?:(?<![\w/.\\-])|(?<=file://)){re.escape(written)}"
-            text = re.sub(rf"{start}((?:[/\\][^\s/\\\"'`:;,()<>|]+)*)[/\\]*(?![\w-])", _last_part(root), text)
+            text = re.sub(rf"{start}((?:[/\\][^\s/\\\"'`:;,()<>|]+)*)[/\\]*(?![\w-])", last_part, text)
     return text
-
-
-def _last_part(root: Path) -> Callable[[re.Match[str]], str]:
-    def cut(match: re.Match[str]) -> str:
-        return re.split(r"[/\\]+", match[1])[-1] or root.name
-
-    return cut

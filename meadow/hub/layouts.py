@@ -23,24 +23,34 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from meadow.core.manifest import Manifest
 from meadow.core.store import CARD, CITATION_CFF, MANIFEST, version_key
 from meadow.describe import cards
 from meadow.describe import citations as citing
-from meadow.hub import HubError, StaleError, releases
+from meadow.hub import HubError, StaleError
 from meadow.hub.client import RemoteFile
-from meadow.hub.files import LocalFile, rows_under
+from meadow.hub.files import LocalFile, equal, rows_under
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import hides_example
 from meadow.hub.repository import NO_FILE, Repository
 
 _LOADING = re.compile(r"<!-- meadow:begin loading -->.*?<!-- meadow:end loading -->", re.DOTALL)
+_IN_FOLDER = re.compile(rf"([^/]+)/(\d+\.\d+\.\d+)/{re.escape(MANIFEST)}")
+_RELEASE = re.compile(r"v(\d+\.\d+\.\d+)")
 _PLACE = '"path/to/this/folder"'
+
+
+F = TypeVar("F")
+#: Version and files of rows of each dataset in a collection.
+Contents = dict[str, tuple[str, Mapping[str, F]]]
 
 
 class CollectionRepository(Repository):
     """A repository with a folder per dataset."""
+
+    loading = 'load_dataset("{repo}", "{name}")'
 
     def plan(self) -> Plan:
         """Plans a push.
@@ -55,13 +65,13 @@ class CollectionRepository(Repository):
             return self.finished((), (), "")
         for name in self.names:
             self._take_all(name)
-        there = releases.versions_in(self.remote)
-        newest = releases.newest([*there, *self.manifests])
+        there = _versions_in(self.state.files)
+        newest = _newest([*there, *self.manifests])
         deletes, tags, pushed = [], [], []
         for name, version in list(self.manifests):
             prefix = f"{name}/{version}/"
             if self.settled(name, version, prefix, f"{name}-{version}"):
-                self.leave(prefix)
+                self.local = {path: each for path, each in self.local.items() if not path.startswith(prefix)}
             else:
                 self._card(name, version, there)
                 deletes += self.gone(prefix)
@@ -73,7 +83,7 @@ class CollectionRepository(Repository):
                     f"{name} {newest[name]} is on the Hub and stays current: {version} gets no tag"
                 )
         self._top(newest)
-        if self.options.tag:
+        if self.tag:
             tags.append(self._release(newest))
         return self.finished(deletes, tags, f"Meadow: {', '.join(pushed)}")
 
@@ -115,30 +125,33 @@ class CollectionRepository(Repository):
 
     def _cited(self, current: Sequence[Manifest]) -> str:
         """What to cite; where a person has taken the file over, there or here, it is theirs."""
-        there = self.read(CITATION_CFF) if CITATION_CFF in self.remote else None
+        there = self.read(CITATION_CFF) if CITATION_CFF in self.state.files else None
         made = citing.collection_cff(current)
         theirs = citing.collection_cff(current, there)
         return theirs if theirs != made else citing.collection_cff(current, self._here(CITATION_CFF))
 
     def _release(self, newest: Mapping[str, str]) -> str:
         """The tag of the collection as it will be."""
-        last = releases.last_of(self.tags)
-        if last is None:
+        released = [match[1] for tag in self.state.tags if (match := _RELEASE.fullmatch(tag))]
+        if not released:
             return "v1.0.0"
-        after: dict[str, tuple[str, Mapping[str, LocalFile | RemoteFile]]] = {}
+        last = max(released, key=version_key)
+        then = self.client.tree(self.repo, self.state.tags[f"v{last}"])
+        before: Contents[RemoteFile] = {
+            name: (version, rows_under(then, f"{name}/{version}/"))
+            for name, version in _newest(_versions_in(then)).items()
+        }
+        after: Contents[LocalFile | RemoteFile] = {}
         for name, version in newest.items():
             prefix = f"{name}/{version}/"
-            after[name] = version, rows_under(self.local, prefix) or rows_under(self.remote, prefix)
-        before = releases.contents(self.client.tree(self.repo, self.tags[f"v{last}"]))
-        return "v" + releases.following(last, before, after)
-
-    @property
-    def loading(self) -> str:
-        return f'load_dataset("{self.repo}", "{self.names[0]}")'
+            after[name] = version, rows_under(self.local, prefix) or rows_under(self.state.files, prefix)
+        return "v" + _following(last, before, after)
 
 
 class SingleRepository(Repository):
     """A repository of one dataset."""
+
+    loading = 'load_dataset("{repo}")'
 
     def plan(self) -> Plan:
         """Plans a push; raises as `CollectionRepository.plan`."""
@@ -148,7 +161,7 @@ class SingleRepository(Repository):
         if self.refusals:
             return self.finished((), (), "")
         self.take(name, version, "")
-        if MANIFEST in self.remote:
+        if MANIFEST in self.state.files:
             there = self.remote_manifest(MANIFEST)
             if there.name != name:
                 raise HubError(f"{self.repo} holds {there.name}; push {name} elsewhere")
@@ -161,19 +174,46 @@ class SingleRepository(Repository):
         deletes: list[str] = []
         settled = [self.settled(name, version, "", tag) for tag in tags]
         if True in settled:
-            self.leave("")
+            self.local = {}
         else:
             made = self.local[CARD].text if CARD in self.local else self._made(name, version)
             self.local[CARD] = self.merged(CARD, made)
             deletes = self.gone("")
         return self.finished(deletes, tags, f"Meadow: {name} {version}")
 
-    @property
-    def loading(self) -> str:
-        return f'load_dataset("{self.repo}")'
-
     def _made(self, name: str, version: str) -> str:
         """A card, where there is none here."""
         manifest = self.manifests[name, version]
         shown = manifest.model_copy(update={"example": None}) if hides_example(manifest) else manifest
         return cards.dataset_card(shown, "")
+
+
+def _versions_in(files: Iterable[str]) -> list[tuple[str, str]]:
+    """The datasets in a collection with their versions, by the paths of its files."""
+    return [(match[1], match[2]) for path in files if (match := _IN_FOLDER.fullmatch(path))]
+
+
+def _newest(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The newest version of each dataset."""
+    return dict(sorted(found, key=lambda key: (key[0], version_key(key[1]))))
+
+
+def _following(last: str, before: Contents[RemoteFile], after: Contents[LocalFile | RemoteFile]) -> str:
+    """The version of a collection after what changed in it since the last."""
+    step = 3
+    for name in {*before, *after}:
+        if name not in after:
+            step = 0
+        elif name not in before:
+            step = min(step, 1)
+        else:
+            (old, files), (new, now) = before[name], after[name]
+            one, other = version_key(old), version_key(new)
+            if one != other:
+                step = min(step, next(at for at in range(3) if one[at] != other[at]) if other > one else 0)
+            elif not equal(now, files):
+                step = 0  # other rows under the same version: their records changed
+    parts = list(version_key(last))
+    if step < 3:
+        parts[step:] = [parts[step] + 1, *[0] * (2 - step)]
+    return ".".join(map(str, parts))

@@ -16,13 +16,13 @@ from typing import Any
 
 from meadow.core.errors import UsageError
 from meadow.describe.cards import MODEL, merge_cards
-from meadow.hub import HubError, RefusedError, StaleError
+from meadow.hub import HubError, StaleError
 from meadow.hub.client import Client
 from meadow.hub.files import LocalFile, without_places
 from meadow.hub.plan import Plan
 from meadow.hub.push import REPO, Pushed, send
-from meadow.hub.refusals import Allowed, Refusal
-from meadow.hub.repository import refuse_public
+from meadow.hub.refusals import Allowed, Refusal, RefusedError
+from meadow.hub.repository import is_private
 
 RUN, CARD = "run.json", "README.md"
 #: What makes a model, beside its weights: configuration, tokenizer and template, as transformers and peft name them.
@@ -41,6 +41,7 @@ _PATH = re.compile(r"(?:/|~|\.\.?[\\/]|file:|[A-Za-z]:[\\/]|\\\\).*")
 #: Files of settings, which name where base model and tokenizer were loaded from, and the keys that do: other texts
 #: in them may be tokens that begin with a slash.
 _SETTINGS = re.compile(r"(?:[a-z]+_)?config\.json")
+_CUT = "paths of this machine in record, card and configurations are cut down to their last part"
 _PLACES = re.compile(r".*(?:path|_file)")
 
 
@@ -88,8 +89,8 @@ def push_model(
         client.need_token()
     say(f"reading {repo}")
     state = client.state(repo)
-    refuse_public(repo, state, private)
-    remote = state.files if state else {}
+    private = is_private(repo, state, private)
+    remote = state.files
     theirs = sorted(path for path in remote if _weight_like(path)) if RUN not in remote else []
     if theirs:
         raise StaleError(
@@ -97,7 +98,7 @@ def push_model(
             "replace it; push to another repository, or delete it on the Hub"
         )
     with tempfile.TemporaryDirectory(prefix="meadow-push-") as scratch:
-        if state and CARD in remote:
+        if CARD in remote:
             existing = client.read(repo, CARD, state.head, Path(scratch))
             files[CARD] = LocalFile(merge_cards(MODEL, files[CARD].text, existing).encode())
         adds = {path: file for path, file in files.items() if not file.same(remote.get(path))}
@@ -107,19 +108,15 @@ def push_model(
             repo=repo,
             kind="model",
             state=state,
-            private=state.private if state else private,
+            private=private,
             adds=adds,
             deletes=deletes,
             unchanged=len(files) - len(adds),
             stays=stays,
-            notes=[
-                "paths of this machine in record, card and configurations are cut down to their last part"
-            ],
+            notes=[_CUT],
             message=f"Meadow: {folder.resolve().name}",
         )
-        if dry_run:
-            return Pushed(plan, None, False, client.address(repo))
-        return send(plan, client, say)
+        return Pushed(plan, None, False, client.address(repo)) if dry_run else send(plan, client, say)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -165,11 +162,9 @@ def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile]
             why = "a checkpoint is no model" if "checkpoint" in name else "no file of a model"
             if not name.startswith("."):
                 stays.append((f"{name}/" if path.is_dir() else name, why))
-        elif name == RUN:
-            text = _json(_cut(run))
+        elif name in (RUN, CARD):
+            text = _json(_cut(run)) if name == RUN else LocalFile(path).text
             files[name] = LocalFile(without_places(text, [folder]).encode())
-        elif name == CARD:
-            files[name] = LocalFile(without_places(LocalFile(path).text, [folder]).encode())
         elif _WEIGHTS.fullmatch(name):
             _check_weights(path)
             files[name] = LocalFile(path)
@@ -182,7 +177,7 @@ def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile]
         raise HubError(
             f"{folder}: it has no {CARD}; a model without a card is not sent: write it with its recipe"
         )
-    weights = [name for name in files if _WEIGHTS.fullmatch(name)]
+    weights = {name for name in files if _WEIGHTS.fullmatch(name)}
     if not weights:
         pickles = [name for name, _ in stays if _PICKLE.fullmatch(name)]
         raise HubError(
@@ -190,7 +185,7 @@ def files_of(folder: Path, run: Mapping[str, Any]) -> tuple[dict[str, LocalFile]
             + (f", only {', '.join(pickles)}, which run code on whoever opens them" if pickles else "")
             + "; save the model with save_pretrained(), which writes safetensors"
         )
-    _check_shards(folder, set(weights))
+    _check_shards(folder, weights)
     return files, stays
 
 

@@ -17,7 +17,7 @@ class Plan:
     Attributes:
         repo: The repository.
         kind: What it holds.
-        state: It as it is, None where it is to be made.
+        state: It as it is.
         private: Whether only some can read it.
         adds: New and changed files, by path.
         deletes: Files of Meadow's that are no longer.
@@ -32,7 +32,7 @@ class Plan:
 
     repo: str
     kind: Kind
-    state: State | None
+    state: State
     private: bool
     adds: Mapping[str, LocalFile] = field(default_factory=dict)
     deletes: Sequence[str] = ()
@@ -52,13 +52,12 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """The plan in words: every path that travels, with its size, and everything that does not."""
         visible = "private" if self.private else "public"
-        if self.state is None:
+        if not self.state.head:
             yield f"{self.repo}: a new {visible} {self.kind} repository"
         else:
             yield f"{self.repo}: a {visible} {self.kind} repository, at commit {self.state.head[:12]}"
-        there = self.state.files if self.state else {}
         for path, file in sorted(self.adds.items()):
-            yield f"  {'change' if path in there else 'add':6} {path}  {size(file.size)}"
+            yield f"  {'change' if path in self.state.files else 'add':6} {path}  {size(file.size)}"
         for path in sorted(self.deletes):
             yield f"  delete {path}"
         total = sum(file.size for file in self.adds.values())

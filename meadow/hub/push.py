@@ -16,20 +16,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
 from meadow.core.errors import UsageError
 from meadow.core.store import Store, default_out
-from meadow.hub import HubError, RefusedError, StaleError
+from meadow.hub import HubError, StaleError
 from meadow.hub.client import Client
 from meadow.hub.layouts import CollectionRepository, SingleRepository
 from meadow.hub.plan import Plan
-from meadow.hub.refusals import Allowed, Refusal
-from meadow.hub.repository import PushOptions
+from meadow.hub.refusals import Allowed, Refusal, RefusedError
 
 #: The names of the repositories that hold one dataset each, as people know them.
 PREFIX = "medical_meadow_"
 #: Names of repositories.
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_PUSHED = "pushed.json"
+_PUSHED = ".meadow/pushed.json"
 #: What a new repository holds on its own.
 _INITIAL = (".gitattributes", "README.md")
 
@@ -111,7 +112,9 @@ def push(
             say(f"reading {target}")
             work = Path(scratch) / str(number)
             work.mkdir()
-            options = PushOptions(
+            layout = (SingleRepository if one_per_dataset else CollectionRepository)(
+                repo=target,
+                names=mine,
                 store=store,
                 client=client,
                 scratch=work,
@@ -119,9 +122,8 @@ def push(
                 private=private,
                 tag=tag,
                 parent=parent,
-                last=lambda name: _last(store, client, name),
+                last=_last_pushes(store).get(client.address(target)),
             )
-            layout = (SingleRepository if one_per_dataset else CollectionRepository)(options, target, mine)
             plans.append(layout.plan())
             refusals += layout.refusals
         if refusals:
@@ -129,13 +131,16 @@ def push(
             flags = {"--private": private, "--one-per-dataset": one_per_dataset, "--tag": tag}
             more = [f"--out {shlex.quote(str(out))}"] if out else []
             more += [flag for flag, given in flags.items() if given]
-            raise RefusedError(refusals, _rest(refusals, found, " ".join([f"--repo {repo}", *more])))
+            bad = {refusal.what.split(" ")[0] for refusal in refusals}
+            rest = [name for name in found if name not in bad]
+            line = " ".join(["meadow push", *rest, f"--repo {repo}", *more])
+            raise RefusedError(refusals, f"\nthe others can travel: {line}" if rest else "")
         if dry_run:
             return [Pushed(plan, None, False, client.address(plan.repo)) for plan in plans]
         done = []
         for plan in plans:
             done.append(send(plan, client, say))
-            _remember(store, client, plan.repo, done[-1].commit)
+            _remember(store, done[-1])
         return done
 
 
@@ -146,21 +151,20 @@ def send(plan: Plan, client: Client, say: Say = lambda line: None) -> Pushed:
         StaleError: The repository has changed since it was planned.
         HubError: It could not be done; the repository is as it was.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
     state = plan.state
-    if state is None:
+    if not state.head:
         say(f"making {plan.repo}")
         client.create(plan.repo, private=plan.private)
         state = client.state(plan.repo)
-        if state is None:
+        if not state.head:
             raise HubError(f"{plan.repo} was made, and cannot be read; push again")
         if plan.private and not state.private:
             raise HubError(f"{plan.repo} was made public by somebody else just now; nothing was sent")
         if not set(state.files) <= set(_INITIAL):
             raise StaleError(f"{plan.repo} was made and filled by somebody else just now; push again")
-    address, head, new = client.address(plan.repo), state.head, False
-    if plan.adds or plan.deletes:
+    head = state.head
+    new = bool(plan.adds or plan.deletes)
+    if new:
         operations = [
             CommitOperationAdd(path, file.source if isinstance(file.source, bytes) else str(file.source))
             for path, file in sorted(plan.adds.items())
@@ -173,11 +177,10 @@ def send(plan: Plan, client: Client, say: Say = lambda line: None) -> Pushed:
         plan.check()
         deletes = [CommitOperationDelete(path) for path in plan.deletes]
         head = client.commit(plan.repo, [*operations, *deletes], plan.message, state.head, plan.landed)
-        new = True
     for tag in plan.tags:
         say(f"tagging {plan.repo} {tag}")
         client.tag(plan.repo, tag, head)
-    return Pushed(plan, head, new, address)
+    return Pushed(plan, head, new, client.address(plan.repo))
 
 
 def _chosen(store: Store, names: Sequence[str]) -> list[str]:
@@ -211,32 +214,21 @@ def _targets(repo: str, names: Sequence[str], one_per_dataset: bool) -> list[tup
     return targets
 
 
-def _rest(refusals: Sequence[Refusal], names: Sequence[str], options: str) -> str:
-    bad = {refusal.what.split(" ")[0] for refusal in refusals}
-    rest = [name for name in names if name not in bad]
-    return f"\nthe others can travel: meadow push {' '.join(rest)} {options}" if rest else ""
-
-
-def _last(store: Store, client: Client, repo: str) -> str | None:
-    """The commit that this output folder's last push left behind."""
+def _last_pushes(store: Store) -> dict[str, str]:
+    """The commits that this output folder's last pushes left behind, by the repository's address."""
     try:
-        found = json.loads((store.root / ".meadow" / _PUSHED).read_text(encoding="utf-8"))
-        commit = found[client.address(repo)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return commit if isinstance(commit, str) else None
+        found = json.loads((store.root / _PUSHED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: at for key, at in found.items() if isinstance(at, str)} if isinstance(found, dict) else {}
 
 
-def _remember(store: Store, client: Client, repo: str, commit: str | None) -> None:
-    folder = store.root / ".meadow"
+def _remember(store: Store, done: Pushed) -> None:
+    path = store.root / _PUSHED
+    found = {**_last_pushes(store), done.address: done.commit}
     # A folder that can only be read is pushed from all the same.
     with contextlib.suppress(OSError):
-        folder.mkdir(exist_ok=True)
-        try:
-            found = json.loads((folder / _PUSHED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            found = {}
-        found = {**(found if isinstance(found, dict) else {}), client.address(repo): commit}
-        beside = folder / f"{_PUSHED}.new"
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_name(f"{path.name}.new")
         beside.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        beside.replace(folder / _PUSHED)
+        beside.replace(path)

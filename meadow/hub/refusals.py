@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow.parquet as pq
+
 from meadow.core.licenses.judge import Answer, judge
 from meadow.core.manifest import Manifest, PartTaken
 from meadow.core.store import PRIVACY, Store, StoreError
-
-#: Answers of a verdict that start so give leave to pass rows on.
-_YES = "yes"
+from meadow.hub import HubError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +45,24 @@ class Refusal:
     reason: str
     option: str
 
-    def __str__(self) -> str:
-        return listed([self])[0]
 
+class RefusedError(HubError):
+    """What must not be sent unless a person says otherwise.
 
-def listed(refusals: Sequence[Refusal]) -> list[str]:
-    """Refusals in lines, those for the same reason together."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for each in refusals:
-        found.setdefault((each.reason, each.option), []).append(each.what)
-    return [
-        f"{', '.join(whats)}: {reason} ({option} sends {'it' if len(whats) == 1 else 'them'} all the same)"
-        for (reason, option), whats in found.items()
-    ]
+    Attributes:
+        refusals: Each with its reason, and the option that lifts it.
+    """
+
+    def __init__(self, refusals: Sequence[Refusal], rest: str = "") -> None:
+        self.refusals = tuple(refusals)
+        alike: dict[tuple[str, str], list[str]] = {}
+        for each in refusals:
+            alike.setdefault((each.reason, each.option), []).append(each.what)
+        lines = "".join(
+            f"\n  - {', '.join(whats)}: {reason} ({option} sends {'it' if len(whats) == 1 else 'them'} all the same)"
+            for (reason, option), whats in alike.items()
+        )
+        super().__init__(f"refused, and nothing was sent:{lines}{rest}")
 
 
 def of_dataset(manifest: Manifest, store: Store, *, public: bool, allowed: Allowed) -> list[Refusal]:
@@ -76,7 +81,7 @@ def of_dataset(manifest: Manifest, store: Store, *, public: bool, allowed: Allow
         reason = "built from the sample that comes with Meadow, which is not the real data"
         found.append(Refusal(what, reason, "--allow-sample"))
     answer = redistribution(manifest)
-    if name not in allowed.terms and not answer.answer.startswith(_YES):
+    if name not in allowed.terms and not answer.answer.startswith("yes"):
         reason = f"leave to pass its rows on: {answer.answer}. {' '.join(answer.because)}"
         found.append(Refusal(what, reason, f"--allow-terms {name}"))
     if not allowed.privacy and (reason := _unmasked(manifest, store)):
@@ -100,7 +105,7 @@ def hides_example(manifest: Manifest) -> bool:
     stands in a card as much as in a Parquet file. This holds for private repositories, too: they can be made
     public with one click.
     """
-    return manifest.test_only or not redistribution(manifest).answer.startswith(_YES)
+    return manifest.test_only or not redistribution(manifest).answer.startswith("yes")
 
 
 def _unmasked(manifest: Manifest, store: Store) -> str:
@@ -116,7 +121,8 @@ def _unmasked(manifest: Manifest, store: Store) -> str:
     if screened.policy != "flag":
         return ""
     counts = screened.findings
-    total = max(sum(counts.values()), _listed(manifest, store))
+    path = store.folder(manifest.name, manifest.version) / PRIVACY
+    total = max(sum(counts.values()), pq.read_metadata(path).num_rows if path.is_file() else 0)
     if not total:
         return ""
     types = ", ".join(f"{kind} {n:,}" for kind, n in sorted(counts.items(), key=lambda i: (-i[1], i[0])))
@@ -125,13 +131,6 @@ def _unmasked(manifest: Manifest, store: Store) -> str:
         f"({types or 'see ' + PRIVACY}); look at them with `meadow privacy {manifest.name}`, or build it with "
         "--privacy mask"
     )
-
-
-def _listed(manifest: Manifest, store: Store) -> int:
-    import pyarrow.parquet as pq
-
-    path = store.folder(manifest.name, manifest.version) / PRIVACY
-    return pq.read_metadata(path).num_rows if path.is_file() else 0
 
 
 def _of_part(part: PartTaken, store: Store) -> str:

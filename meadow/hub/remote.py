@@ -85,7 +85,13 @@ def versions(repo: str, names: Iterable[str] = ()) -> tuple[list[Version], list[
     found: list[Version] = []
     unreadable: list[str] = []
     there: set[str] = set()
-    for one in [repo] if "/" in repo else _repositories(client, repo):
+    repos = [repo] if "/" in repo else client.repositories(repo, PREFIX)
+    if not repos:
+        raise HubError(
+            f"{repo} has no dataset repository named {PREFIX}..., or none that your token may see; "
+            "for a collection in one repository give its full name, ORG/NAME"
+        )
+    for one in repos:
         there |= _read(client, one, wanted, found, unreadable)
     if missing := sorted(wanted - there):
         raise HubError(f"{repo} has no {', '.join(missing)}; there are: {', '.join(sorted(there)) or 'none'}")
@@ -105,26 +111,15 @@ def how(version: Version) -> str:
     return f'load_dataset("{owner}/{name}", "{version.name}"{more})'
 
 
-def _repositories(client: Client, owner: str) -> list[str]:
-    found = client.repositories(owner, PREFIX)
-    if not found:
-        raise HubError(
-            f"{owner} has no dataset repository named {PREFIX}..., or none that your token may see; "
-            "for a collection in one repository give its full name, ORG/NAME"
-        )
-    return found
-
-
 def _read(
     client: Client, repo: str, wanted: set[str], found: list[Version], unreadable: list[str]
 ) -> set[str]:
     """Adds the versions in one repository to `found` and `unreadable`; returns the names of all datasets there."""
     state = client.state(repo)
-    if state is None:
+    if not state.head:
         raise HubError(nowhere(repo))
     every, tags = _places(client, repo, state)
-    # Later entries win: of each dataset on `main` the newest version stays.
-    current = dict(place.key for place in sorted(every, key=_by_version) if place.commit == state.head)
+    current = _newest(place for place in every if place.commit == state.head)
     places = [place for place in every if not wanted or place.name in {"", *wanted}]
     dates = {}
     for commit in dict.fromkeys(place.commit for place in places):
@@ -153,8 +148,9 @@ def _read(
     return there
 
 
-def _by_version(place: _Place) -> tuple[str, tuple[int, ...]]:
-    return place.name, version_key(place.version) if place.name else ()
+def _newest(places: Iterable[_Place]) -> dict[str, str]:
+    """The newest version of each dataset, as later entries win."""
+    return dict(sorted((p.key for p in places), key=lambda key: version_key(key[1]) if key[0] else ()))
 
 
 def _places(client: Client, repo: str, state: State) -> tuple[list[_Place], dict[tuple[str, str], str]]:
@@ -175,9 +171,7 @@ def _places(client: Client, repo: str, state: State) -> tuple[list[_Place], dict
     # At a tag the newest version of each dataset is the one that its card loads.
     loading: dict[tuple[str, str], str] = {}
     for tag in ordered:
-        for key in dict(
-            place.key for place in sorted(seen.get(state.tags[tag], ()), key=_by_version)
-        ).items():
+        for key in _newest(seen.get(state.tags[tag], ())).items():
             loading.setdefault(key, tag)
     exact = {key: tag for key in found if (tag := f"{key[0]}-{key[1]}") in tags}
     return list(found.values()), {**loading, **exact}

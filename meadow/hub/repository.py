@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from meadow.core import manifest as manifests
 from meadow.core.manifest import Manifest, ManifestError
@@ -16,12 +16,12 @@ from meadow.describe.cards import merge
 from meadow.hub import HubError, StaleError
 from meadow.hub.client import Client, RemoteFile, State
 from meadow.hub.files import (
+    BESIDE,
+    ROWS,
     WITHHELD,
     LocalFile,
     equal,
     listed,
-    of_a_version,
-    of_rows,
     rows_under,
     without_columns,
     without_places,
@@ -33,21 +33,29 @@ from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
 NO_FILE = "no file of a dataset"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PushOptions:
-    """What a push of datasets was asked to do.
+@dataclass(kw_only=True, eq=False)
+class Repository:
+    """What both layouts have in common.
 
     Attributes:
+        loading: The line that loads what was pushed.
+        repo: Its name.
+        names: The datasets to push.
         store: The output folder.
         client: The Hub.
         scratch: A folder for what is made for the journey.
         allowed: What a person lets pass.
-        private: Whether new repositories are private.
+        private: Whether only some can read it; before it is made, whether that is asked for.
         tag: Whether versions become tags.
         parent: The commit that a person has seen; None for the one that was left behind the last time.
-        last: The commit that this folder's last push left behind, by repository.
+        last: The commit that this folder's last push left behind.
+        state: It as it is.
+        refusals: What must not be sent; to be looked at when all is planned.
     """
 
+    loading: ClassVar[str]
+    repo: str
+    names: Sequence[str]
     store: Store
     client: Client
     scratch: Path
@@ -55,50 +63,28 @@ class PushOptions:
     private: bool
     tag: bool
     parent: str | None
-    last: Callable[[str], str | None]
+    last: str | None
+    state: State = field(init=False)
+    local: dict[str, LocalFile] = field(default_factory=dict)
+    stays: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    manifests: dict[tuple[str, str], Manifest] = field(default_factory=dict)
 
-
-class Repository:
-    """What both layouts have in common.
-
-    Attributes:
-        refusals: What must not be sent; to be looked at when all is planned.
-    """
-
-    def __init__(self, options: PushOptions, repo: str, names: Sequence[str]) -> None:
-        self.options, self.repo, self.names = options, repo, names
-        self.store, self.client = options.store, options.client
-        self.state = options.client.state(repo)
-        self.private = self.state.private if self.state else options.private
-        self.remote: Mapping[str, RemoteFile] = self.state.files if self.state else {}
-        self.tags: Mapping[str, str] = self.state.tags if self.state else {}
-        self.local: dict[str, LocalFile] = {}
-        self.stays: list[tuple[str, str]] = []
-        self.notes: list[str] = []
-        self.refusals: list[Refusal] = []
-        self.manifests: dict[tuple[str, str], Manifest] = {}
-        refuse_public(repo, self.state, options.private)
-        if options.parent is not None and not (self.state and self.state.head.startswith(options.parent)):
-            if self.state is None:
-                raise StaleError(f"{repo}: --parent {options.parent}: there is no such repository")
-            raise self.client.stale(repo, options.parent, self.state)
-
-    @property
-    def head(self) -> str:
-        """The commit that the repository is at; empty where it is to be made."""
-        return self.state.head if self.state else ""
-
-    @cached_property
-    def last(self) -> str | None:
-        """The commit that this folder's last push left behind."""
-        return self.options.last(self.repo)
+    def __post_init__(self) -> None:
+        self.state = self.client.state(self.repo)
+        self.private = is_private(self.repo, self.state, self.private)
+        if self.parent is not None and not self.state.head.startswith(self.parent):
+            if not self.state.head:
+                raise StaleError(f"{self.repo}: --parent {self.parent}: there is no such repository")
+            raise self.client.stale(self.repo, self.parent, self.state)
 
     def tree(self, commit: str | None) -> Mapping[str, RemoteFile]:
         """The files at a commit that is in the history, or was."""
-        if not self.head or commit is None:
+        if not self.state.head or commit is None:
             return {}
-        if self.head.startswith(commit):
-            return self.remote
+        if self.state.head.startswith(commit):
+            return self.state.files
         try:
             return self.client.tree(self.repo, commit)
         except HubError:  # that history is gone
@@ -106,13 +92,13 @@ class Repository:
 
     def changed(self) -> list[str]:
         """What others have changed since this folder's last push."""
-        if self.state is None or self.last is None or self.head.startswith(self.last):
+        if not self.state.head or self.last is None or self.state.head.startswith(self.last):
             return []
         return self.client.changes(self.repo, self.last, self.state)
 
     def refused(self, manifest: Manifest) -> list[Refusal]:
         """Why a version must not be sent."""
-        return of_dataset(manifest, self.store, public=not self.private, allowed=self.options.allowed)
+        return of_dataset(manifest, self.store, public=not self.private, allowed=self.allowed)
 
     def take(self, name: str, version: str, prefix: str) -> None:
         """Takes a version's files along."""
@@ -121,7 +107,7 @@ class Repository:
         self.manifests[name, version] = manifest
         rows = listed(manifest)
         for path in sorted(folder.iterdir()):
-            beside = path.is_file() and not path.is_symlink() and of_a_version(path.name)
+            beside = path.is_file() and not path.is_symlink() and BESIDE.fullmatch(path.name)
             if path.name in rows or beside:
                 self.local[prefix + path.name] = self.prepared(path, manifest)
             else:
@@ -139,7 +125,7 @@ class Repository:
         if path.name in WITHHELD:
             columns = WITHHELD[path.name]
             self.notes.append(f"{path.name} travels without {' and '.join(columns)}, which are texts of rows")
-            return without_columns(path, columns, self.options.scratch)
+            return without_columns(path, columns, self.scratch)
         if path.suffix not in (".json", ".md"):
             return LocalFile(path)
         text = read = LocalFile(path).text
@@ -154,7 +140,7 @@ class Repository:
 
     def merged(self, path: str, mine: str, earlier: Iterable[str] = ()) -> LocalFile:
         """A card, merged with the one that is there, or with the newest of those before it."""
-        there = next((each for each in (path, *earlier) if each in self.remote), None)
+        there = next((each for each in (path, *earlier) if each in self.state.files), None)
         if there is None:
             return LocalFile(mine.encode())
         merged = cards.merge_cards(cards.DATASET, mine, self.read(there))
@@ -169,7 +155,7 @@ class Repository:
 
     def read(self, path: str, commit: str = "") -> str:
         """A text on the Hub."""
-        return self.client.read(self.repo, path, commit or self.head, self.options.scratch)
+        return self.client.read(self.repo, path, commit or self.state.head, self.scratch)
 
     def remote_manifest(self, path: str, commit: str = "") -> Manifest:
         """A manifest on the Hub.
@@ -198,13 +184,13 @@ class Repository:
         """
         manifest = self.manifests[name, version]
         mine = {path: self.local[prefix + path] for path in listed(manifest)}
-        if tag in self.tags:
+        if tag in self.state.tags:
             return self._tagged(manifest, mine, prefix, tag)
-        there = rows_under(self.remote, prefix)
-        seen = self.last if self.options.parent is None else self.options.parent
+        there = rows_under(self.state.files, prefix)
+        seen = self.last if self.parent is None else self.parent
         if not there or equal(mine, there) or there == rows_under(self.tree(seen), prefix):
             return False
-        found = self.remote_manifest(prefix + MANIFEST) if prefix + MANIFEST in self.remote else None
+        found = self.remote_manifest(prefix + MANIFEST) if prefix + MANIFEST in self.state.files else None
         if found is not None and not _lists(found, there):
             found = None  # somebody changed the rows beside it, and it says nothing of what they are now
         if found is not None and found.name == name:
@@ -218,11 +204,11 @@ class Repository:
         raise StaleError(
             f"{self.repo}: {what} with other rows is there, which this output folder did not push, and {name} "
             f"{version} would replace it{since}look at it, then raise the builder's version, or replace it with "
-            f"--parent {self.head[:12]}"
+            f"--parent {self.state.head[:12]}"
         )
 
     def _tagged(self, manifest: Manifest, mine: Mapping[str, LocalFile], prefix: str, tag: str) -> bool:
-        commit = self.tags[tag]
+        commit = self.state.tags[tag]
         there = rows_under(self.client.tree(self.repo, commit), prefix)
         if there and equal(mine, there):
             return False
@@ -239,24 +225,16 @@ class Repository:
             "raise the builder's version, and build and push again"
         )
 
-    def leave(self, prefix: str) -> None:
-        """Leaves a version's files here."""
-        self.local = {path: file for path, file in self.local.items() if not path.startswith(prefix)}
-
     def gone(self, prefix: str) -> list[str]:
         """Files of Meadow's under a prefix on the Hub that are no longer."""
-        if prefix + MANIFEST not in self.remote and self.options.parent is None:
+        if prefix + MANIFEST not in self.state.files and self.parent is None:
             return []  # whatever lies there is somebody else's
-        theirs = {path: path[len(prefix) :] for path in self.remote if path.startswith(prefix)}
-        return [
-            path
-            for path, name in theirs.items()
-            if (of_a_version(name) or of_rows(name)) and path not in self.local
-        ]
+        theirs = [path for path in self.state.files if path.startswith(prefix) and path not in self.local]
+        return [p for p in theirs if any(kind.fullmatch(p.removeprefix(prefix)) for kind in (BESIDE, ROWS))]
 
     def finished(self, deletes: Sequence[str], tags: Iterable[str], message: str) -> Plan:
         """The plan."""
-        adds = {path: file for path, file in self.local.items() if not file.same(self.remote.get(path))}
+        adds = {path: file for path, file in self.local.items() if not file.same(self.state.files.get(path))}
         changed = self.changed()
         if changed:
             replaced = self._replaced([*adds, *deletes])
@@ -270,27 +248,20 @@ class Repository:
             adds=adds,
             deletes=deletes,
             unchanged=len(self.local) - len(adds),
-            tags=[tag for tag in dict.fromkeys(tags if self.options.tag else ()) if tag not in self.tags],
+            tags=[tag for tag in dict.fromkeys(tags if self.tag else ()) if tag not in self.state.tags],
             stays=self.stays,
             notes=list(dict.fromkeys(self.notes)),
             message=message,
-            loads=self.loading,
+            loads=self.loading.format(repo=self.repo, name=self.names[0]),
             check=self.check,
         )
 
     def _replaced(self, paths: Iterable[str]) -> list[str]:
         """Files that others changed since the last push, and that this one replaces; cards are merged."""
         before = self.tree(self.last)
-        there = {path: self.remote[path] for path in paths if path in self.remote}
-        merged = (CARD, CITATION_CFF)
-        return sorted(
-            path for path in there if before.get(path) != there[path] and path.split("/")[-1] not in merged
-        )
-
-    @property
-    def loading(self) -> str:
-        """The line that loads what was pushed."""
-        raise NotImplementedError
+        there = {path: self.state.files[path] for path in paths if path in self.state.files}
+        other = [path for path, file in there.items() if before.get(path) != file]
+        return sorted(path for path in other if path.split("/")[-1] not in (CARD, CITATION_CFF))
 
     def check(self) -> None:
         """Raises where a build has replaced what was planned."""
@@ -299,17 +270,18 @@ class Repository:
                 raise HubError(f"{name} {version} was built anew while it was being pushed; push again")
 
 
-def refuse_public(repo: str, state: State | None, private: bool) -> None:
-    """Refuses to send to a public repository what is to be private.
+def is_private(repo: str, state: State, private: bool) -> bool:
+    """Whether only some can read a repository that is there, or is to be made.
 
     Raises:
-        HubError: The repository is there and public.
+        HubError: It is to be private, and is there and public.
     """
-    if state and private and not state.private:
+    if state.head and private and not state.private:
         raise HubError(
             f"{repo} is public already, and --private is for repositories that are made now; make it private "
             "in its settings on the Hub, or leave --private out"
         )
+    return state.private if state.head else private
 
 
 def _lists(manifest: Manifest, there: Mapping[str, RemoteFile]) -> bool:
