@@ -13,13 +13,8 @@ from typing import TypeVar, cast
 
 from huggingface_hub import get_token
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.errors import HTTPError as TransportError  # pyright: ignore[reportPrivateImportUsage]
 
 from meadow.hub import HubError
 
@@ -28,9 +23,9 @@ _AGAIN = (408, 429, 500, 502, 503, 504)
 #: How often a request is made, the first pause in seconds, which doubles, and the longest that a server is granted.
 TRIES, _PAUSE, _LONGEST = 4, 1.0, 300.0
 
-#: `HTTPError` is what all errors of the client's transport are, httpx or httpx2. RuntimeError and ValueError are how
-#: huggingface_hub reports large files that could not be sent.
-_ERRORS = (HTTPError, OfflineModeIsEnabled, HFValidationError, OSError, RuntimeError, ValueError)
+#: Of the transport, which is httpx or httpx2; of files and the offline mode; of large files that could not be sent;
+#: of names that are none.
+_ERRORS = (TransportError, OSError, RuntimeError, ValueError)
 
 T = TypeVar("T")
 
@@ -89,13 +84,13 @@ def _wait(error: Exception, pause: float) -> float | None:
         told = error.response.headers.get("Retry-After", "")
         seconds = float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else pause
         return seconds if seconds <= _LONGEST else None
-    return pause if isinstance(error, HTTPError) else None
+    return pause if isinstance(error, TransportError) else None
 
 
 def _explained(error: Exception, repo: str) -> str:
     """An error in words that say what to do, without tokens and signatures."""
     seen = error
-    while not isinstance(seen, HTTPError) and seen.__cause__ is not None:
+    while not isinstance(seen, TransportError) and seen.__cause__ is not None:
         seen = cast("Exception", seen.__cause__)  # a large file that could not be sent
     what = _clean(str(error) if seen is error else f"{error} {seen}") or type(seen).__name__
     if isinstance(seen, OfflineModeIsEnabled):
@@ -103,7 +98,7 @@ def _explained(error: Exception, repo: str) -> str:
     if isinstance(seen, HfHubHTTPError):
         said = _clean(seen.server_message or seen.response.headers.get("X-Error-Message") or "")
         return f"{seen.response.status_code}: {_remedy(seen, repo, f' ({said})' if said else '') or what}"
-    if isinstance(seen, HTTPError):
+    if isinstance(seen, TransportError):
         return (
             f"{ENDPOINT} cannot be reached ({type(seen).__name__}: {what}); check the network (HF_ENDPOINT, "
             "HTTPS_PROXY, SSL_CERT_FILE), then try again"

@@ -73,22 +73,14 @@ class Client:
         return f"{self._api.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{repo}"
 
     def need_token(self) -> None:
-        """Refuses to go on without a token.
-
-        Raises:
-            HubError: There is none.
-        """
+        """Raises HubError where there is no token."""
         if not get_token():
             raise HubError(
                 "no token for the Hub: log in with `hf auth login`, or set HF_TOKEN to a token with write access"
             )
 
     def state(self, repo: str) -> State:
-        """A repository as it is now.
-
-        Raises:
-            HubError: The Hub cannot be asked.
-        """
+        """A repository as it is now; raises HubError where the Hub cannot be asked."""
 
         def ask() -> tuple[str, bool]:
             try:
@@ -149,9 +141,9 @@ class Client:
             def ask(some: list[str] = some) -> list[Any]:
                 return self._api.get_paths_info(repo, some, expand=True, revision=commit, repo_type=self.kind)
 
-            for entry in asked(f"reading {repo} at {commit[:12]}", ask, repo):
-                if entry.last_commit is not None:
-                    found[entry.path] = entry.last_commit.date.date().isoformat()
+            read = asked(f"reading {repo} at {commit[:12]}", ask, repo)
+            dated = (each for each in read if each.last_commit is not None)
+            found |= {each.path: each.last_commit.date.date().isoformat() for each in dated}
         return found
 
     def repositories(self, owner: str, prefix: str) -> list[str]:
@@ -272,11 +264,7 @@ class Client:
         return lines or [f"it is at commit {now.head[:12]} now, with the same files"]
 
     def tag(self, repo: str, name: str, commit: str) -> None:
-        """Gives a commit a name for good.
-
-        Raises:
-            HubError: The name is taken by another commit, or it could not be given.
-        """
+        """Gives a commit a name for good; raises HubError where another has it, or it could not be given."""
 
         def ask() -> bool:
             try:

@@ -23,7 +23,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from meadow.core.manifest import Manifest
 from meadow.core.store import CARD, CITATION_CFF, MANIFEST, version_key
@@ -31,7 +30,7 @@ from meadow.describe import cards
 from meadow.describe import citations as citing
 from meadow.hub import HubError, StaleError
 from meadow.hub.client import RemoteFile
-from meadow.hub.files import LocalFile, equal, rows_under
+from meadow.hub.files import F, LocalFile, equal, rows_under
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import hides_example
 from meadow.hub.repository import NO_FILE, Repository
@@ -42,7 +41,6 @@ _RELEASE = re.compile(r"v(\d+\.\d+\.\d+)")
 _PLACE = '"path/to/this/folder"'
 
 
-F = TypeVar("F")
 #: Version and files of rows of each dataset in a collection.
 Contents = dict[str, tuple[str, Mapping[str, F]]]
 
@@ -176,16 +174,12 @@ class SingleRepository(Repository):
         if True in settled:
             self.local = {}
         else:
-            made = self.local[CARD].text if CARD in self.local else self._made(name, version)
+            manifest = self.manifests[name, version]
+            shown = manifest.model_copy(update={"example": None}) if hides_example(manifest) else manifest
+            made = self.local[CARD].text if CARD in self.local else cards.dataset_card(shown, "")
             self.local[CARD] = self.merged(CARD, made)
             deletes = self.gone("")
         return self.finished(deletes, tags, f"Meadow: {name} {version}")
-
-    def _made(self, name: str, version: str) -> str:
-        """A card, where there is none here."""
-        manifest = self.manifests[name, version]
-        shown = manifest.model_copy(update={"example": None}) if hides_example(manifest) else manifest
-        return cards.dataset_card(shown, "")
 
 
 def _versions_in(files: Iterable[str]) -> list[tuple[str, str]]:

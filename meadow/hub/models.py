@@ -58,11 +58,7 @@ def push_model(
 
     Args:
         folder: A run's output: ``run.json``, ``README.md``, weights as safetensors.
-        repo: ``ORG/NAME``.
-        private: Whether the repository, where it is made now, is private.
-        dry_run: Whether to plan only.
-        allowed: What a person lets pass.
-        say: Told what is being done.
+        repo: ``ORG/NAME``; for this and the rest see `meadow.hub.push.push`.
 
     Raises:
         UsageError: `repo` or a name in `allowed` is none.
@@ -120,11 +116,7 @@ def push_model(
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The record of a finished run.
-
-    Raises:
-        HubError: There is none, or it is none.
-    """
+    """The record of a finished run; raises HubError where there is none."""
     path = folder / RUN
     try:
         run = json.loads(path.read_text(encoding="utf-8"))

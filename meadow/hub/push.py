@@ -67,7 +67,7 @@ def push(
     parent: str | None = None,
     say: Say = lambda line: None,
 ) -> list[Pushed]:
-    """Sends built datasets to the Hub.
+    """Sends built datasets to the Hub, and returns what came of it, per repository.
 
     Args:
         names: Datasets or sources by name, or ``all``.
@@ -80,9 +80,6 @@ def push(
         allowed: What a person lets pass.
         parent: The commit that a person has seen, and that may be built upon.
         say: Told what is being done.
-
-    Returns:
-        What came of it, per repository.
 
     Raises:
         UsageError: A name is none, or options do not go together.

@@ -66,14 +66,7 @@ class RefusedError(HubError):
 
 
 def of_dataset(manifest: Manifest, store: Store, *, public: bool, allowed: Allowed) -> list[Refusal]:
-    """Why a version of a dataset may not be sent.
-
-    Args:
-        manifest: Its manifest.
-        store: Where it lies.
-        public: Whether everybody can read the repository.
-        allowed: What a person lets pass.
-    """
+    """Why a version of a dataset may not be sent to a repository, which everybody can read where it is `public`."""
     name, what = manifest.name, f"{manifest.name} {manifest.version}"
     found = []
     parts = manifest.mixture.parts if manifest.mixture else ()

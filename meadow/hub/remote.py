@@ -42,12 +42,8 @@ _LICENSE = re.compile(r"[A-Za-z0-9.+-]{1,100}")
 class _Place:
     """Where a version lies.
 
-    Attributes:
-        name: The dataset; empty at the top of a repository, where only the manifest knows.
-        version: Its version; at the top of a repository the commit, which tells one from another as well.
-        commit: The commit.
-        bytes: Of all its files.
-        manifest_bytes: Of its manifest.
+    At the top of a repository only the manifest knows name and version: there the name is empty, and the commit
+    stands for the version, as it tells one from another as well.
     """
 
     name: str
@@ -100,11 +96,7 @@ def versions(repo: str, names: Iterable[str] = ()) -> tuple[list[Version], list[
 
 
 def how(version: Version) -> str:
-    """The line of Python that loads a remote version with no Meadow installed.
-
-    Args:
-        version: One of `versions`.
-    """
+    """The line of Python that loads one of `versions` with no Meadow installed."""
     repo, _, revision = version.where.partition("@")
     owner, name, *folder = repo.split("/")
     more = f', revision="{revision}"' if revision else f', data_dir="{"/".join(folder)}"' if folder else ""

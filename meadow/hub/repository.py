@@ -13,19 +13,9 @@ from meadow.core.manifest import Manifest, ManifestError
 from meadow.core.store import CARD, CITATION_CFF, MANIFEST, Store, version_key
 from meadow.describe import cards
 from meadow.describe.cards import merge
-from meadow.hub import HubError, StaleError
+from meadow.hub import HubError, StaleError, files
 from meadow.hub.client import Client, RemoteFile, State
-from meadow.hub.files import (
-    BESIDE,
-    ROWS,
-    WITHHELD,
-    LocalFile,
-    equal,
-    listed,
-    rows_under,
-    without_columns,
-    without_places,
-)
+from meadow.hub.files import LocalFile
 from meadow.hub.plan import Plan
 from meadow.hub.refusals import Allowed, Refusal, hides_example, of_dataset
 
@@ -105,9 +95,9 @@ class Repository:
         folder = self.store.folder(name, version)
         manifest = self.store.manifest(name, version)
         self.manifests[name, version] = manifest
-        rows = listed(manifest)
+        rows = files.listed(manifest)
         for path in sorted(folder.iterdir()):
-            beside = path.is_file() and not path.is_symlink() and BESIDE.fullmatch(path.name)
+            beside = path.is_file() and not path.is_symlink() and files.BESIDE.fullmatch(path.name)
             if path.name in rows or beside:
                 self.local[prefix + path.name] = self.prepared(path, manifest)
             else:
@@ -122,10 +112,10 @@ class Repository:
 
     def prepared(self, path: Path, manifest: Manifest) -> LocalFile:
         """A file as it travels."""
-        if path.name in WITHHELD:
-            columns = WITHHELD[path.name]
+        if path.name in files.WITHHELD:
+            columns = files.WITHHELD[path.name]
             self.notes.append(f"{path.name} travels without {' and '.join(columns)}, which are texts of rows")
-            return without_columns(path, columns, self.scratch)
+            return files.without_columns(path, columns, self.scratch)
         if path.suffix not in (".json", ".md"):
             return LocalFile(path)
         text = read = LocalFile(path).text
@@ -135,7 +125,7 @@ class Repository:
                 text = merge.without_blocks(text, ("example",))
             elif manifest.example:
                 text = manifest.model_copy(update={"example": None}).text()
-        text = without_places(text, [self.store.root])
+        text = files.without_places(text, [self.store.root])
         return LocalFile(path if text == read else text.encode())
 
     def merged(self, path: str, mine: str, earlier: Iterable[str] = ()) -> LocalFile:
@@ -158,11 +148,7 @@ class Repository:
         return self.client.read(self.repo, path, commit or self.state.head, self.scratch)
 
     def remote_manifest(self, path: str, commit: str = "") -> Manifest:
-        """A manifest on the Hub.
-
-        Raises:
-            HubError: It is none.
-        """
+        """A manifest on the Hub; raises HubError where it is none."""
         where = f"{path} of {self.repo}"
         try:
             found = manifests.loads(self.read(path, commit), where, "repair or delete it on the Hub")
@@ -173,22 +159,19 @@ class Repository:
         return found
 
     def settled(self, name: str, version: str, prefix: str, tag: str) -> bool:
-        """Compares a version's rows with those that are on the Hub under the same version.
-
-        Returns:
-            Whether they are there for good, in other bytes: then nothing of the version travels.
+        """Whether a version's rows are on the Hub for good, in other bytes: then nothing of it travels.
 
         Raises:
             HubError: Its tag stands for other rows.
             StaleError: Other rows stand there that this folder did not put there.
         """
         manifest = self.manifests[name, version]
-        mine = {path: self.local[prefix + path] for path in listed(manifest)}
+        mine = {path: self.local[prefix + path] for path in files.listed(manifest)}
         if tag in self.state.tags:
             return self._tagged(manifest, mine, prefix, tag)
-        there = rows_under(self.state.files, prefix)
+        there = files.rows_under(self.state.files, prefix)
         seen = self.last if self.parent is None else self.parent
-        if not there or equal(mine, there) or there == rows_under(self.tree(seen), prefix):
+        if not there or files.equal(mine, there) or there == files.rows_under(self.tree(seen), prefix):
             return False
         found = self.remote_manifest(prefix + MANIFEST) if prefix + MANIFEST in self.state.files else None
         if found is not None and not _lists(found, there):
@@ -209,8 +192,8 @@ class Repository:
 
     def _tagged(self, manifest: Manifest, mine: Mapping[str, LocalFile], prefix: str, tag: str) -> bool:
         commit = self.state.tags[tag]
-        there = rows_under(self.client.tree(self.repo, commit), prefix)
-        if there and equal(mine, there):
+        there = files.rows_under(self.client.tree(self.repo, commit), prefix)
+        if there and files.equal(mine, there):
             return False
         found = self.remote_manifest(prefix + MANIFEST, commit) if there else None
         if found is not None and (found.name, found.rows_sha256) == (manifest.name, manifest.rows_sha256):
@@ -230,7 +213,11 @@ class Repository:
         if prefix + MANIFEST not in self.state.files and self.parent is None:
             return []  # whatever lies there is somebody else's
         theirs = [path for path in self.state.files if path.startswith(prefix) and path not in self.local]
-        return [p for p in theirs if any(kind.fullmatch(p.removeprefix(prefix)) for kind in (BESIDE, ROWS))]
+        return [
+            p
+            for p in theirs
+            if any(kind.fullmatch(p.removeprefix(prefix)) for kind in (files.BESIDE, files.ROWS))
+        ]
 
     def finished(self, deletes: Sequence[str], tags: Iterable[str], message: str) -> Plan:
         """The plan."""
@@ -271,11 +258,7 @@ class Repository:
 
 
 def is_private(repo: str, state: State, private: bool) -> bool:
-    """Whether only some can read a repository that is there, or is to be made.
-
-    Raises:
-        HubError: It is to be private, and is there and public.
-    """
+    """Whether only some can read a repository; raises HubError where it is to be private, and is public already."""
     if state.head and private and not state.private:
         raise HubError(
             f"{repo} is public already, and --private is for repositories that are made now; make it private "
@@ -286,7 +269,7 @@ def is_private(repo: str, state: State, private: bool) -> bool:
 
 def _lists(manifest: Manifest, there: Mapping[str, RemoteFile]) -> bool:
     """Whether files on the Hub are those that the manifest beside them lists."""
-    rows = listed(manifest)
+    rows = files.listed(manifest)
     return rows.keys() == there.keys() and all(
         file.size == rows[name].bytes and file.sha256 in (None, rows[name].sha256)
         for name, file in there.items()
