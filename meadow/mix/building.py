@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,10 @@ from meadow.core.store import ATTRIBUTION, MANIFEST, REJECTED, Store, default_ou
 from meadow.core.workers import Crew, Pool, Progress, silent
 from meadow.describe import attribution, cards
 from meadow.describe.cards.dataset import exam_rows, shortage
+from meadow.mix import finding, reading, writing
 from meadow.mix import lock as locks
-from meadow.mix import reading, writing
 from meadow.mix.definition import Mixture, MixtureError, available
-from meadow.mix.drawing import draw
-from meadow.mix.finding import Ensure, Machine, find_parts
 from meadow.mix.record import SOURCE, MixedPart, make
-from meadow.mix.refusals import FoundPart, LackingPart, refuse_missing, refuse_unchecked
 from meadow.pipeline.files import FILE_BYTES, WrittenFile, write_rejected
 from meadow.pipeline.publish import publish
 from meadow.pipeline.write import StagedDataset
@@ -47,7 +44,7 @@ def build(
     *,
     executor: Executor | None = None,
     progress: Progress = silent,
-    ensure: Ensure | None = None,
+    ensure: finding.Ensure | None = None,
     builders: Mapping[str, type[Builder]] | None = None,
 ) -> Manifest:
     """Builds a mixture and publishes it as the dataset ``mixture_<name>``.
@@ -74,16 +71,23 @@ def build(
         locked.compare_definition(mixture)
     classes = builders if builders is not None else sources()[0]
     root = None if options.sample else options.raw or default_raw()
-    here = Machine(store, root, classes, locked.versions if locked is not None else None)
-    found, missing = find_parts(mixture, here, ensure, _left_out(mixture, locked))
+    here = finding.Machine(store, root, classes, locked.versions if locked is not None else None)
+    reasons = locked.missing if locked is not None else {}
+    left_out = {
+        number: finding.LackingPart(number, name, reasons[name], "")
+        for number, part in enumerate(mixture.parts)
+        for name in part.names
+        if name in reasons
+    }
+    found, missing = finding.find_parts(mixture, here, ensure, left_out)
     datasets = list({each.manifest.name: each.manifest for each in found}.values())
     if locked is not None:
         locked.compare_datasets(datasets, missing)
     # Samples have not all that their sources have; a mixture of them is a sample, too, and says what it lacks.
     all_samples = bool(found) and all(each.manifest.sample for each in found)
     if not (all_samples or options.allow_missing or locked is not None):
-        refuse_missing(mixture, missing)
-    refuse_unchecked(mixture, found)
+        finding.refuse_missing(mixture, missing)
+    finding.refuse_unchecked(mixture, found)
     if not found:
         raise MixtureError(
             f"mixture {mixture.name}: none of its parts is there, so there is nothing to build"
@@ -96,29 +100,15 @@ def build(
         manifest, folder = job.run()
         if locked is not None:
             locked.compare_result(manifest)
-        _publish(job, manifest, folder, datasets)
+        for then in datasets:
+            if store.manifest(then.name, then.version).rows_sha256 != then.rows_sha256:
+                raise MixtureError(
+                    f"{then.name} was built anew while {mixture.dataset} was; build that again"
+                )
+        manifest.write(folder / MANIFEST)
+        write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
+        publish(store, [StagedDataset(manifest, folder, _words(mixture))], pool)
     return manifest
-
-
-def _left_out(mixture: Mixture, locked: locks.Lock | None) -> dict[int, LackingPart]:
-    """The parts that a lock says were missing when it was made."""
-    reasons = locked.missing if locked is not None else {}
-    return {
-        number: LackingPart(number, name, reasons[name], "")
-        for number, part in enumerate(mixture.parts)
-        for name in part.names
-        if name in reasons
-    }
-
-
-def _publish(job: _Job, manifest: Manifest, folder: Path, datasets: Sequence[Manifest]) -> None:
-    mixture, store = job.mixture, job.store
-    for then in datasets:
-        if store.manifest(then.name, then.version).rows_sha256 != then.rows_sha256:
-            raise MixtureError(f"{then.name} was built anew while {mixture.dataset} was; build that again")
-    manifest.write(folder / MANIFEST)
-    write_json(folder / locks.LOCK, locks.make(mixture, manifest, datasets))
-    publish(store, [StagedDataset(manifest, folder, _words(mixture))], job.crew.executor)
 
 
 def _words(mixture: Mixture) -> str:
@@ -158,8 +148,8 @@ class _Job:
 
     mixture: Mixture
     store: Store
-    found: list[FoundPart]
-    missing: list[LackingPart]
+    found: list[finding.FoundPart]
+    missing: list[finding.LackingPart]
     crew: Crew
     scratch: Path
 
@@ -173,7 +163,7 @@ class _Job:
         available = [int((index.part(n)["why"] == 0).sum()) for n in range(len(self.found))]
         every = self.mixture.wanted()
         wanted = [every[each.number] for each in self.found]
-        draw(index, wanted)
+        reading.draw(index, wanted)
         slices = self._slices(index, available)
         calls = [
             (writing.take, file, index.file(at), index.reasons, columns, slices[file.split], self.scratch / f"{at}")
@@ -202,13 +192,10 @@ class _Job:
 
     def _read(self) -> reading.RowIndex:
         files, calls = [], []
+        exclude = "exclude_hits" in self.mixture.contamination
         for number, each in enumerate(self.found):
             manifest = each.manifest
-            hits = (
-                reading.read_hits(self.store, manifest)
-                if "exclude_hits" in self.mixture.contamination
-                else []
-            )
+            hits = reading.read_hits(self.store, manifest) if exclude else []
             asked = reading.Conditions(
                 each.part.where, self.mixture.licenses, manifest.license_terms, manifest.sample, hits
             )
@@ -269,7 +256,7 @@ class _Job:
             written.setdefault(split, []).append((name, result))
         return written
 
-    def _exam_rows(self, each: FoundPart, part: np.ndarray) -> int:
+    def _exam_rows(self, each: finding.FoundPart, part: np.ndarray) -> int:
         """Rows of a part that overlap an exam item, which the dataset's build kept and only listed."""
         checked = each.manifest.contamination
         if checked is None or checked.policy != "flag":

@@ -10,31 +10,124 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
+from packaging.specifiers import SpecifierSet
+from pydantic import StringConstraints
 
 from meadow.core import yamlfile
 from meadow.core.builder import license_ids
 from meadow.core.licenses.policy import Policy
 from meadow.core.store import StoreError
-from meadow.mix.fields import (
-    PREFIX,
-    Condition,
-    Count,
-    Dataset,
-    Distinct,
-    Name,
-    NotEmpty,
-    NoTests,
-    ReleaseNotes,
-    Several,
-    Text,
-    VersionNumber,
-    VersionRange,
-    Wanted,
-    Weight,
-    specifiers,
-)
 
 _FOLDER = Path(__file__).parent
+#: Mixtures are datasets; this is what the names of theirs begin with.
+PREFIX = "mixture_"
+
+_DATASET = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+_VERSION = r"\d+\.\d+\.\d+"
+#: ``1``, ``1.0``, ``1.x``, ``1.0.*``: the newest version that begins so, as in `load_dataset`.
+_BEGINNING = re.compile(r"(\d+(?:\.\d+)?)(?:\.[xX*])?")
+_OPERATORS = ("not", "min", "max")
+
+
+def specifiers(text: str) -> SpecifierSet:
+    """What a range of versions accepts; raises InvalidSpecifier, a ValueError, where it is none."""
+    text = text.strip()
+    if beginning := _BEGINNING.fullmatch(text):
+        text = f"=={beginning[1]}.*"
+    elif re.fullmatch(_VERSION, text):
+        text = f"=={text}"
+    return SpecifierSet(text)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [value for at, value in enumerate(values) if value in values[:at]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return values
+
+
+def _no_tests(splits: tuple[str, ...]) -> tuple[str, ...]:
+    for split in splits:
+        if split.lower().startswith("test"):
+            raise ValueError(f"{split!r}: a test split is for scoring models, never for training them")
+    return splits
+
+
+def _no_mixture(dataset: str) -> str:
+    if dataset.startswith(PREFIX):
+        raise ValueError("a mixture cannot be part of another; name its parts")
+    return dataset
+
+
+def _version_range(value: object) -> str:
+    if not isinstance(value, str):  # 1.10 as a number would be 1.1
+        raise ValueError(f'{value!r} must be text, in quotes: "1.x" or ">=1.2,<2"')
+    try:
+        specifiers(value)
+    except ValueError:
+        raise ValueError(f'{value!r} is no version range: write "1.x" or ">=1.2,<2"') from None
+    return value.strip()
+
+
+def _weight(value: Any, info: pydantic.ValidationInfo) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} must be a number above 0")
+    if info.data.get("max_rows") is not None:
+        raise ValueError("stands beside max_rows; choose one")
+    return value
+
+
+def _condition(wanted: Any) -> Any:
+    if not isinstance(wanted, dict):
+        return _values(wanted)
+    if not wanted or set(wanted) - set(_OPERATORS):
+        raise ValueError(f"a mapping has the keys {', '.join(_OPERATORS)}")
+    for operator, operand in wanted.items():
+        if operator == "not":
+            _values(operand)
+        elif isinstance(operand, bool) or not isinstance(operand, (int, float, str)):
+            raise ValueError(f"{operator} is {operand!r}, and must be a number or text")
+    return wanted
+
+
+def _values(wanted: Any) -> Any:
+    several = _listed(wanted)
+    if not several:
+        raise ValueError("is an empty list")
+    for each in several:
+        if each is not None and not isinstance(each, (str, int, float)):
+            raise ValueError(f"{each!r} must be text, a number, true, false or null")
+    return wanted
+
+
+def _noted(notes: Any, info: pydantic.ValidationInfo) -> dict[str, str]:
+    if not isinstance(notes, dict) or not all(isinstance(v, str) for pair in notes.items() for v in pair):
+        raise ValueError("must map each version (in quotes) to a sentence")
+    version = info.data.get("version")
+    if version is not None and version not in notes:
+        raise ValueError(f"has no entry for version {version}")
+    return notes
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+VersionNumber = Annotated[str, StringConstraints(pattern=rf"^{_VERSION}$")]
+ReleaseNotes = Annotated[dict[str, str], pydantic.PlainValidator(_noted)]
+Dataset = Annotated[str, StringConstraints(pattern=_DATASET), pydantic.AfterValidator(_no_mixture)]
+VersionRange = Annotated[str, pydantic.PlainValidator(_version_range)]
+Count = Annotated[int, pydantic.Field(ge=0)]
+Wanted = Annotated[int, pydantic.Field(ge=1)]
+Weight = Annotated[int | float, pydantic.PlainValidator(_weight)]
+Condition = Annotated[Any, pydantic.AfterValidator(_condition)]
+Some = pydantic.Field(min_length=1)
+#: One value, or a list of some, no two of which are equal.
+Several = pydantic.BeforeValidator(_listed)
+Distinct = pydantic.AfterValidator(_distinct)
 
 
 class MixtureError(StoreError):
@@ -72,9 +165,11 @@ class MixturePart(_Block):
     """
 
     dataset: Dataset
-    also_named: Annotated[tuple[Dataset, ...], Several, Distinct] = ()
+    also_named: Annotated[tuple[Dataset, ...], Several, Some, Distinct] = ()
     versions: VersionRange = ""
-    split: Annotated[tuple[Text, ...], Several, Distinct, NoTests] = ("train",)
+    split: Annotated[tuple[Text, ...], Several, Some, Distinct, pydantic.AfterValidator(_no_tests)] = (
+        "train",
+    )
     max_rows: Wanted | None = None
     weight: Weight | None = None
     where: dict[str, Condition] = {}
@@ -92,13 +187,7 @@ class MixturePart(_Block):
 
 
 class Absent(_Block):
-    """A part of the published collection that Meadow has no builder for.
-
-    Attributes:
-        name: Its name there.
-        published: The rows that were taken of it.
-        reason: Why it is not here.
-    """
+    """A part of the published collection that Meadow has no builder for: its name and rows there, and why."""
 
     name: Text
     published: Count | None = None
@@ -134,8 +223,10 @@ class Mixture(_Block):
     seed: Count
     total_rows: Wanted | None = None
     licenses: Policy | None = None
-    contamination: Annotated[tuple[Literal["refuse_unchecked", "exclude_hits"], ...], Several, Distinct] = ()
-    parts: Annotated[tuple[MixturePart, ...], NotEmpty]
+    contamination: Annotated[
+        tuple[Literal["refuse_unchecked", "exclude_hits"], ...], Several, Some, Distinct
+    ] = ()
+    parts: Annotated[tuple[MixturePart, ...], Some]
     not_in_meadow: tuple[Absent, ...] = ()
     _file: Path | None = None
 
@@ -195,16 +286,13 @@ def load(name_or_path: str | Path) -> Mixture:
     """
     text = str(name_or_path)
     shipped = available()
-    name = text.removeprefix(PREFIX)
-    if isinstance(name_or_path, str) and name in shipped:
-        path = shipped[name]
-    elif isinstance(name_or_path, str) and not re.search(r"[/\\]|\.(ya?ml|json)$", text):
+    named = isinstance(name_or_path, str) and not re.search(r"[/\\]|\.(ya?ml|json)$", text)
+    path = shipped.get(text.removeprefix(PREFIX)) if named else Path(text).expanduser()
+    if path is None:
         raise DefinitionError(
             f"no mixture is named {text!r}; there are: {', '.join(shipped)}; "
             "one of your own is named by its file, such as mixture:mine.yaml"
         )
-    else:
-        path = Path(text).expanduser()
     try:
         return _checked(path, shipped)
     except yamlfile.FileMistakesError as error:

@@ -12,7 +12,7 @@ import pydantic
 
 from meadow.core.manifest import Manifest
 from meadow.mix.definition import Mixture, MixtureError
-from meadow.mix.refusals import LackingPart
+from meadow.mix.finding import LackingPart
 
 #: Beside the manifest.
 LOCK = "mixture.lock.json"
@@ -42,13 +42,7 @@ class LockMismatchError(MixtureError):
 
 
 def make(mixture: Mixture, manifest: Manifest, datasets: Iterable[Manifest]) -> dict[str, Any]:
-    """Makes the content of a lock file.
-
-    Args:
-        mixture: The mixture.
-        manifest: What it became.
-        datasets: The manifests of its parts' datasets.
-    """
+    """The content of the lock file of a mixture that became `manifest`, drawn from `datasets`."""
     found = _plain(manifest)
     return {
         "form": FORM,
@@ -88,23 +82,14 @@ def _of_datasets(manifests: Iterable[Manifest]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock file.
-
-    Attributes:
-        file: Where it lies.
-        found: What it holds; see `make`.
-    """
+    """A lock file, and what it holds; see `make`."""
 
     file: Path
     found: Mapping[str, Any]
 
     @classmethod
     def read(cls, file: Path) -> Lock:
-        """Reads a lock file.
-
-        Raises:
-            MixtureError: It cannot be read, or is no lock file of this form.
-        """
+        """Reads a lock file; raises MixtureError where it is none of this form."""
         try:
             found = json.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -131,22 +116,14 @@ class Lock:
         return {entry["dataset"]: entry["reason"] for entry in self.found["missing"]}
 
     def compare_definition(self, mixture: Mixture) -> None:
-        """Compares with a mixture's definition.
-
-        Raises:
-            LockMismatchError: It is another.
-        """
+        """Raises LockMismatchError where a mixture's definition is another."""
         wrong = differences(self.found["definition"], mixture.described(), "definition")
         if wrong:
             remedy = f"To build the one in the lock, name the lock file: mixture:{self.file}"
             raise LockMismatchError(self.file, wrong, [remedy])
 
     def compare_datasets(self, manifests: Iterable[Manifest], missing: Iterable[LackingPart]) -> None:
-        """Compares with the datasets that are here, and those that are not.
-
-        Raises:
-            LockMismatchError: They are others.
-        """
+        """Raises LockMismatchError where the datasets that are here, or those that are not, are others."""
         here, locked = _of_datasets(manifests), self.found["datasets"]
         wrong: list[str] = []
         for name, then in locked.items():
@@ -166,16 +143,11 @@ class Lock:
             raise LockMismatchError(self.file, wrong, reasons)
 
     def compare_result(self, manifest: Manifest) -> None:
-        """Compares with what was built.
-
-        Raises:
-            LockMismatchError: It is something else; the message has what else is different, too.
-        """
+        """Raises LockMismatchError where something else was built; the message says what else is different."""
         then, now = self.found, _plain(manifest)
-        wrong = []
-        for key in ("ids_sha256", "rows_sha256"):
-            wrong += differences(then[key], now[key], key)
-        wrong += differences(then["splits"], _of_splits(now), "splits")
+        now["splits"] = _of_splits(now)
+        keys = ("ids_sha256", "rows_sha256", "splits")
+        wrong = [line for key in keys for line in differences(then[key], now[key], key)]
         if not wrong:
             return
         remarks = differences(then["built_with"], now["built_with"], "built with")

@@ -1,4 +1,9 @@
-"""Reading what decides about the rows of a mixture's parts, into one array of 33 bytes a row."""
+"""Reading what decides about the rows of a mixture's parts, into one array of 33 bytes a row; drawing rows.
+
+Those of the smallest hashes are drawn, part after part, no id and no text twice. Whether a row is drawn depends
+on its own id, on how many of its part have a smaller hash, and on equal texts; not on the order of rows or files,
+and rows that come or go change at most as many others.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,7 @@ SAME_ID, SAME_TEXT = "an earlier part has this id", "the same text as another ro
 GROUP, NOT_DRAWN = "its group is in the split train", "not drawn"
 #: The first is that of rows that may be drawn, and of those that are; a licence policy adds its own.
 REASONS: tuple[str, ...] = ("", CONDITION, CONTAMINATED, SAME_ID, SAME_TEXT, NOT_DRAWN, GROUP)
+_ID, _TEXT, _NOT, _GROUP = map(REASONS.index, (SAME_ID, SAME_TEXT, NOT_DRAWN, GROUP))
 #: The stages that a row passes, in order, with the reasons that belong to each.
 STAGES: Mapping[str, tuple[str, ...]] = {
     "conditions": (CONDITION,),
@@ -43,7 +49,6 @@ class Conditions:
     """What decides whether rows of a part may be drawn at all.
 
     Attributes:
-        where: Conditions on columns.
         policy: Which licences they may have; None for any.
         terms: The dataset's licences, as its manifest has them.
         sample: Whether its rows are a sample: our own writing, whatever models and questions it imitates.
@@ -63,9 +68,7 @@ class PartFile:
 
     Attributes:
         number: The part's, from 0, among those that are there.
-        dataset: The dataset.
-        source: The source that its rows are from.
-        split: The split.
+        dataset: The dataset, of which `source` and `split` say more.
         path: Where the file lies.
         label: Its name in the list of rows left out.
     """
@@ -155,12 +158,6 @@ def read(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads what decides about each row of a Parquet file; runs in a worker.
 
-    Args:
-        file: The file.
-        columns: The columns that it has.
-        seed: The mixture's seed.
-        asked: What rows must fulfil.
-
     Returns:
         `ROW` records, and the reasons that their ``why`` counts.
     """
@@ -237,3 +234,34 @@ def _refused(policy: Policy, asked: Conditions, rows: list[tuple[str | None, ...
 
     answers = {row: ask(*row) for row in set(rows)}
     return [answers[row] for row in rows]
+
+
+def draw(index: RowIndex, wanted: Sequence[int | None], train: str = "train") -> None:
+    """Draws the rows of all parts: gives each other row of the index the reason why it is left out.
+
+    Args:
+        index: All rows; what makes them impossible to draw is there already.
+        wanted: How many rows to draw of each part; None for all.
+        train: The split whose groups must be in no other.
+    """
+    keys = contents = np.empty(0, np.uint64)
+    for number, count in enumerate(wanted):
+        part = index.part(number)
+        free = part["why"] == 0
+        known = np.isin(part["key"], keys)
+        pool = np.flatnonzero(free & ~known & ~np.isin(part["content"], contents))
+        pool = pool[np.argsort(part["key"][pool], kind="stable")]
+        first = np.sort(np.unique(part["content"][pool], return_index=True)[1])
+        drawn = pool[first][:count]
+        keys = np.concatenate([keys, part["key"][drawn]])
+        contents = np.concatenate([contents, part["content"][drawn]])
+        why = np.where(np.isin(part["content"], contents), _TEXT, _NOT)
+        why[known] = _ID
+        why[drawn] = 0
+        part["why"][free] = why[free]
+    in_train = np.concatenate(
+        [np.full(len(index.file(at)), file.split == train) for at, file in enumerate(index.files)]
+    )
+    taken = index.rows["why"] == 0
+    straddling = np.isin(index.rows["group"], index.rows["group"][taken & in_train])
+    index.rows["why"][taken & ~in_train & straddling] = _GROUP

@@ -14,7 +14,6 @@ from meadow.core.licenses import License
 from meadow.core.licenses.judge import judge
 from meadow.core.manifest import (
     BuiltWith,
-    FileSum,
     Funnel,
     FunnelStage,
     Licensing,
@@ -28,8 +27,8 @@ from meadow.core.manifest import (
 )
 from meadow.core.version import VERSION
 from meadow.mix.definition import Mixture, MixtureError
+from meadow.mix.finding import FoundPart, LackingPart
 from meadow.mix.reading import STAGES
-from meadow.mix.refusals import FoundPart, LackingPart
 from meadow.mix.writing import TakenRows
 from meadow.pipeline import record as recording
 from meadow.pipeline.files import WrittenFile
@@ -43,7 +42,6 @@ class MixedPart:
     """What became of a part.
 
     Attributes:
-        found: The part.
         wanted: Rows that the mixture asks for; None for all.
         available: Rows that might have been drawn.
         taken: What was taken of each of its files.
@@ -112,13 +110,10 @@ def make(
 
     Args:
         mixture: The mixture.
-        parts: What became of its parts.
-        missing: The parts that are missing.
-        written: Name and content of the files of each split, in order.
+        parts: What became of its parts; those that are not there are `missing`.
+        written: Name and content of the files of each split, in order, which lie in `folder`.
         columns: The columns.
-        read: Rows of all parts.
-        dropped: Those left out, by reason.
-        folder: Where the files lie.
+        read: Rows of all parts; of these are `dropped` by reason.
         scratch: A folder for working files.
     """
     every = [one for files in written.values() for _, one in files]
@@ -126,6 +121,8 @@ def make(
     licenses = sum((Counter(one.licenses) for one in every), Counter())
     kinds = sum((part.counted("task") for part in parts), Counter())
     licensing = _licensing(parts)
+    # Of two parts from one source most raw files are the same.
+    raw = {(file.path, file.sha256): file for manifest in manifests for file in manifest.raw}
     exam_rows = Counter()
     for part in parts:
         exam_rows[part.manifest.name] += part.exam_rows
@@ -144,7 +141,7 @@ def make(
         task=next(iter(kinds)) if len(kinds) == 1 else "mixed",
         test_only=False,
         parameters={"seed": mixture.seed},
-        raw=_raw(manifests),
+        raw=tuple(raw[key] for key in sorted(raw)),
         mixture=MixtureRecord(
             name=mixture.name,
             definition_sha256=mixture.sha256(),
@@ -193,12 +190,6 @@ def _licensing(parts: Sequence[MixedPart]) -> dict[str, Licensing]:
             generators=dict(sorted(generators.items())),
         )
     return found
-
-
-def _raw(manifests: Sequence[Manifest]) -> tuple[FileSum, ...]:
-    """The raw files of all parts. Of two parts from one source most are the same."""
-    files = {(file.path, file.sha256): file for manifest in manifests for file in manifest.raw}
-    return tuple(files[key] for key in sorted(files))
 
 
 def _terms(manifests: Sequence[Manifest], licenses: Iterable[str]) -> dict[str, License]:

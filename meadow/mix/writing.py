@@ -67,8 +67,7 @@ def take(
 
     Args:
         file: The file.
-        drawn: Its records, of which ``why`` is 0 for rows that are drawn.
-        reasons: What ``why`` counts from.
+        drawn: Its records, of which ``why`` counts from `reasons`, and is 0 for rows that are drawn.
         columns: The mixture's columns.
         slices: How many slices the places of its split are cut into.
         work: The beginning of the names of working files.
@@ -145,17 +144,13 @@ def _write_slices(waiting: list[pa.Table], slices: int, out: Any) -> list[int]:
         return []
     table = pa.concat_tables(waiting).sort_by(parts.KEY).combine_chunks()
     waiting.clear()
-    numbers = slices_of(table[parts.KEY].to_numpy(), slices)
+    # 32 bits of a place are plenty for its slice.
+    half = np.uint64(32)
+    numbers = ((table[parts.KEY].to_numpy() >> half) * np.uint64(slices)) >> half
     edges = [*np.flatnonzero(np.diff(numbers, prepend=np.uint64(slices))).tolist(), len(numbers)]
     for begin, end in pairwise(edges):
         out.write_batch(table.slice(begin, end - begin).to_batches()[0])
     return numbers[edges[:-1]].tolist()
-
-
-def slices_of(places: np.ndarray, slices: int) -> np.ndarray:
-    """The numbers of the slices that places lie in; 32 bits of a place are plenty for it."""
-    half = np.uint64(32)
-    return ((places >> half) * np.uint64(slices)) >> half
 
 
 def gather(
@@ -166,12 +161,10 @@ def gather(
     path: Path,
     work: str,
 ) -> WrittenFile:
-    """Writes one Parquet file; runs in a worker.
+    """Writes the slices from `first` up to `last`, without it, to one Parquet file; runs in a worker.
 
     Args:
         sources: Where the split's rows are.
-        first: The file's first slice.
-        last: The slice after its last.
         columns: The mixture's columns.
         path: The Parquet file.
         work: The beginning of the names of working files.
@@ -180,7 +173,13 @@ def gather(
     ordered = f"{work}.arrow"
     with pa.OSFile(ordered, "wb") as sink, pa.ipc.new_stream(sink, schema) as out:
         for number in range(first, last):
-            batches = [batch for source in sources for batch in _batches(source, number)]
+            batches = []
+            for source in sources:
+                wanted = [at for at, each in enumerate(source.slices) if each == number]
+                if wanted:
+                    with pa.memory_map(str(source.path)) as mapped:
+                        file = pa.ipc.open_file(mapped)
+                        batches += [file.get_batch(at) for at in wanted]
             # Two rows at the same place, which no run is likely ever to see, follow their ids.
             order = [(parts.KEY, "ascending"), ("id", "ascending")]
             table = pa.Table.from_batches(batches, schema).sort_by(order).combine_chunks()
@@ -190,12 +189,3 @@ def gather(
     written = write_rows([(parts.Part(ordered, (), None, 0, 0), None)], columns, path, work)
     Path(ordered).unlink()
     return written
-
-
-def _batches(source: TakenRows, number: int) -> list[pa.RecordBatch]:
-    wanted = [at for at, each in enumerate(source.slices) if each == number]
-    if not wanted:
-        return []
-    with pa.memory_map(str(source.path)) as mapped:
-        file = pa.ipc.open_file(mapped)
-        return [file.get_batch(at) for at in wanted]

@@ -36,7 +36,7 @@ from meadow.core.store import Store, StoreError
 from meadow.describe.report import warnings
 from meadow.describe.report.gather import gather
 from meadow.filters.privacy import LIMITS
-from meadow.mix import building, definition, drawing, reading, writing
+from meadow.mix import building, definition, reading, writing
 from meadow.mix.lock import LOCK, LockMismatchError
 from meadow.pipeline import files, publish
 from meadow.pipeline.report import Report
@@ -805,7 +805,7 @@ def test_the_smallest_hashes_of_each_text_are_drawn() -> None:
         if records["why"][at] == 0 and content not in seen:
             seen.add(content)
             expected.append(key)
-    drawing.draw(index, [700])
+    reading.draw(index, [700])
     assert sorted(index.rows["key"][index.rows["why"] == 0].tolist()) == expected[:700]
 
 
