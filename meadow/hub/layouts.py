@@ -39,8 +39,6 @@ _LOADING = re.compile(r"<!-- meadow:begin loading -->.*?<!-- meadow:end loading 
 _IN_FOLDER = re.compile(rf"([^/]+)/(\d+\.\d+\.\d+)/{re.escape(MANIFEST)}")
 _RELEASE = re.compile(r"v(\d+\.\d+\.\d+)")
 _PLACE = '"path/to/this/folder"'
-
-
 #: Version and files of rows of each dataset in a collection.
 Contents = dict[str, tuple[str, Mapping[str, F]]]
 

@@ -200,11 +200,9 @@ def _chosen(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def _targets(repo: str, names: Sequence[str], one_per_dataset: bool) -> list[tuple[str, list[str]]]:
+    targets = [(repo, list(names))]
     if one_per_dataset:
-        owner = repo.split("/")[0]
-        targets = [(f"{owner}/{PREFIX}{name}", [name]) for name in names]
-    else:
-        targets = [(repo, list(names))]
+        targets = [(f"{repo.split('/')[0]}/{PREFIX}{name}", [name]) for name in names]
     for target, _ in targets:
         if not REPO.fullmatch(target) or "--" in target or ".." in target or target.endswith(".git"):
             raise UsageError(f"--repo {repo}: {target} is no name of a repository; write it as ORG/NAME")
