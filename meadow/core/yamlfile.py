@@ -42,7 +42,6 @@ _IS = {
     "finite_number": "is no number",
     "bool_parsing": "is neither true nor false",
 }
-_EMPTY = {"string_too_short": "is empty, and must be text", "too_short": "is an empty list"}
 _LIMITS = {
     "greater_than_equal": "{} is below {ge:g}",
     "greater_than": "{} is not above {gt:g}",
@@ -184,8 +183,8 @@ def words(each: Mapping[str, Any], model: type[pydantic.BaseModel]) -> str:
         return str(each["ctx"]["error"])
     if what == "string_pattern_mismatch":
         return f"{each['input']!r} does not have the form {each['ctx']['pattern'].strip('^$')}"
-    if what in _EMPTY and each["ctx"]["min_length"] == 1:
-        return _EMPTY[what]
+    if what == "string_too_short" and each["ctx"]["min_length"] == 1:
+        return "is empty, and must be text"
     if what in _IS:
         return f"{each['input']!r} {_IS[what]}"
     if what in _LIMITS:

@@ -21,8 +21,6 @@ from meadow.core.store import StoreError
 _FOLDER = Path(__file__).parent
 #: Mixtures are datasets; this is what the names of theirs begin with.
 PREFIX = "mixture_"
-
-_DATASET = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 _VERSION = r"\d+\.\d+\.\d+"
 #: ``1``, ``1.0``, ``1.x``, ``1.0.*``: the newest version that begins so, as in `load_dataset`.
 _BEGINNING = re.compile(r"(\d+(?:\.\d+)?)(?:\.[xX*])?")
@@ -41,6 +39,12 @@ def specifiers(text: str) -> SpecifierSet:
 
 def _listed(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("is an empty list")
+    return values
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,10 +100,7 @@ def _condition(wanted: Any) -> Any:
 
 
 def _values(wanted: Any) -> Any:
-    several = _listed(wanted)
-    if not several:
-        raise ValueError("is an empty list")
-    for each in several:
+    for each in _some(_listed(wanted)):
         if each is not None and not isinstance(each, (str, int, float)):
             raise ValueError(f"{each!r} must be text, a number, true, false or null")
     return wanted
@@ -118,13 +119,16 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 VersionNumber = Annotated[str, StringConstraints(pattern=rf"^{_VERSION}$")]
 ReleaseNotes = Annotated[dict[str, str], pydantic.PlainValidator(_noted)]
-Dataset = Annotated[str, StringConstraints(pattern=_DATASET), pydantic.AfterValidator(_no_mixture)]
+Dataset = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"), pydantic.AfterValidator(_no_mixture)
+]
 VersionRange = Annotated[str, pydantic.PlainValidator(_version_range)]
 Count = Annotated[int, pydantic.Field(ge=0)]
 Wanted = Annotated[int, pydantic.Field(ge=1)]
 Weight = Annotated[int | float, pydantic.PlainValidator(_weight)]
 Condition = Annotated[Any, pydantic.AfterValidator(_condition)]
-Some = pydantic.Field(min_length=1)
+#: Not `Field(min_length=1)`, which calls a list empty, too, where each of its items has a mistake.
+Some = pydantic.AfterValidator(_some)
 #: One value, or a list of some, no two of which are equal.
 Several = pydantic.BeforeValidator(_listed)
 Distinct = pydantic.AfterValidator(_distinct)
