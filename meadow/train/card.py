@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,9 @@ _FOREIGN = (
     "<!-- Provide a quick summary of what the model is/does. -->",
     "This model card has been generated automatically",
 )
-#: Rows of the table of losses, and exam items that are named, at most.
-_LOSSES, _ITEMS = 12, 20
+#: Rows of the table of losses at most.
+_LOSSES = 12
 _TEMPLATE = Path(__file__).with_name("model_card.md.j2")
-#: Settings that the card's table shows, and what it calls them.
-_SETTINGS = {
-    "epochs": "Passes over the data",
-    "learning_rate": "Learning rate",
-    "scheduler": "Schedule",
-    "batch_size": "Rows a step",
-    "max_length": "Most tokens of a row",
-    "lora_r": "Rank of the adapters",
-    "lora_alpha": "Alpha",
-    "lora_targets": "Adapters on",
-}
 #: Settings of the machine that trained, which are nobody else's business.
 _HIDDEN = ("model", "output", "out", "resume", "dry_run", "device")
 _METHODS = {
@@ -61,15 +50,7 @@ _METHODS = {
 
 
 def write_card(folder: Path | str, run: Mapping[str, Any]) -> Path:
-    """Writes the card of a model folder, and keeps what people wrote into the one that is there.
-
-    Args:
-        folder: The folder, whose name the model is called by.
-        run: The record; see `meadow.train.record`.
-
-    Returns:
-        The file.
-    """
+    """Writes the card of a model folder by its record, keeps what people wrote into it, and returns the file."""
     path = Path(folder) / FILE
     existing = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else None
     if existing and any(words in existing for words in _FOREIGN):
@@ -79,13 +60,7 @@ def write_card(folder: Path | str, run: Mapping[str, Any]) -> Path:
 
 
 def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str = "") -> str:
-    """The text of a card.
-
-    Args:
-        run: The record.
-        existing: The card that is there, whose hand edits are kept.
-        title: What to call the model; a person's title in the card stays.
-    """
+    """The text of a card by a run's record; hand edits of the `existing` one stay, a person's title among them."""
     template, verdict = run.get("template"), run.get("license_verdict") or {}
     counts: Counter[str] = Counter()
     for entry in run["data"]:
@@ -100,9 +75,9 @@ def card_text(run: Mapping[str, Any], existing: str | None = None, *, title: str
         "sample": any(entry.get("sample") for entry in run["data"]),
         "method": _method(run),
         "counts": {"truncated": 0, "refused": {}, "validation_rows": 0, **run["counts"]},
-        "named": _ITEMS,
         "plot": plots.FILE,
-        "numbers": [(name, value) for name, value in _numbers(run) if value],
+        "hardware": _hardware(run.get("hardware") or {}),
+        "used": run.get("settings") or {},
         "settings": _settings(run),
         "licenses": sorted(counts.items(), key=lambda item: (-item[1], item[0])),
         "licensed": counts.total(),
@@ -136,10 +111,9 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
 def model_license(run: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML keys of a model's licence.
 
-    One licence where the base model's and those of all rows agree, rows that ask for nothing (CC0) aside. Where they
-    do not, or one of them is unknown or unsettled, or the verdict on the rows forbids something, it is ``other``:
-    what holds then stands in the card. A base model whose licence is not known makes it unknown, for nobody can pass
-    on what he has no leave for.
+    One licence where the base model's and those of all rows agree, rows that ask for nothing (CC0) aside; ``other``
+    where they do not, one is unknown or unsettled (nobody can pass on what he has no leave for), or the verdict on the
+    rows forbids something: what holds then stands in the card.
     """
     base = str(run["base_model"].get("license") or "").lower()
     known = {identifier.id.lower(): identifier.hub for identifier in licenses.KNOWN.values()}
@@ -157,10 +131,10 @@ def model_license(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _method(run: Mapping[str, Any]) -> str:
-    words = _METHODS.get(run["method"], str(run["method"]))
     # Without a GPU a base is computed in float32.
-    whole = run["method"] == "lora" and (run.get("hardware") or {}).get("dtype") == "float32"
-    return words.replace("16 bits", "32 bits") if whole else words
+    if run["method"] == "lora" and (run.get("hardware") or {}).get("dtype") == "float32":
+        return _METHODS["lora"].replace("16 bits", "32 bits")
+    return _METHODS.get(run["method"], str(run["method"]))
 
 
 def _trained(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,41 +158,15 @@ def _trained(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _numbers(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The table of numbers; what is empty is left out."""
-    settings, counts, hardware = run.get("settings") or {}, run["counts"], run.get("hardware") or {}
-    yield "Method", _method(run)
-    yield "Preset", str(run.get("preset") or "-")
-    for key, name in _SETTINGS.items():
-        value = settings.get(key)
-        if value is None or (run["method"] == "full" and key.startswith("lora")):
-            continue
-        if isinstance(value, (list, tuple)):
-            value = ", ".join(map(str, value))
-        yield name, f"{value:g}" if isinstance(value, float) else str(value)
-    yield "Loss on", "prompt and answer" if settings.get("train_on_inputs") else "the answers alone"
-    yield "Steps", f"{run['steps']:,}"
-    yield "Tokens computed", f"{run['tokens_seen']:,}"
-    if tokens := counts.get("tokens"):
-        trained = counts.get("trained_tokens", 0)
-        words = f"{tokens:,}; {trained:,} ({share(trained, tokens)})"
-        yield "Tokens in one pass, and those with a loss", words
+def _hardware(hardware: Mapping[str, Any]) -> str:
     gpus = Counter(gpu.get("name") for gpu in hardware.get("gpus") or ())
     cpu = f"CPU: {hardware.get('processor') or hardware.get('system') or 'unknown'}"
-    yield "Hardware", ", ".join(f"{count} x {name}" for name, count in gpus.items()) or cpu
-    seconds = run.get("seconds") or 0
-    unit, size, digits = (
-        ("h", 3600, 1) if seconds >= 3600 else ("min", 60, 1) if seconds >= 60 else ("s", 1, 0)
-    )
-    yield "Time", f"{seconds / size:.{digits}f} {unit}" if seconds else ""
+    return ", ".join(f"{count} x {name}" for name, count in gpus.items()) or cpu
 
 
 def _settings(run: Mapping[str, Any]) -> str:
-    found = {
-        key: value
-        for key, value in (run.get("settings") or {}).items()
-        if key not in _HIDDEN and value not in (None, [], ())
-    }
+    every = (run.get("settings") or {}).items()
+    found = {key: value for key, value in every if key not in _HIDDEN and value not in (None, [], ())}
     if "data" in found:
         found["data"] = [Path(str(name)).name for name in found["data"]]
     return dump(found).rstrip("\n")

@@ -27,7 +27,7 @@ from meadow.train.settings import (
     TrainSettingsError,
     choices,
     world_size,
-)  # fmt: skip
+)
 
 #: The settings that may be given; the size is the recipe's.
 FIELDS = {name: field for name, field in TrainSettings.model_fields.items() if name != "size"}
@@ -44,27 +44,27 @@ def parse(argv: Sequence[str], *, size: str, recipe: str = "") -> TrainSettings:
         size: The model's size, for presets.
         recipe: The script, for ``--help``.
 
-    Raises:
-        TrainSettingsError: With all that is wrong.
-        SystemExit: ``--help`` was asked for, and printed.
+    Raises a TrainSettingsError with all that is wrong, and SystemExit where ``--help`` was asked for.
     """
     problems: list[str] = []
     words = _words(argv, problems)
     if "help" in words:
         print(help_text(recipe, size))
         raise SystemExit(0)
-    given: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    files = {path: _file(path, problems) for path in words.pop("config", ())}
-    for where, values in [*files.items(), (COMMAND_LINE, words)]:
-        given |= values
-        origin |= dict.fromkeys(values, where)
+    files = {path: _file(path, problems) for path in words.pop("config", ())} | {COMMAND_LINE: words}
+    given = {key: value for values in files.values() for key, value in values.items()}
+    origin = {key: where for where, values in files.items() for key in values}
     if "size" in given:
         del given["size"]
         problems.append(f"size ({origin['size']}): the recipe says it; run finetune_7b.py or finetune_13b.py")
     # A value that is wrong counts as given: it is neither missing nor does it contradict another one.
-    wrong = set()
-    for each in _errors(given):
+    wrong: set[str] = set()
+    mistakes: list[Any] = []
+    try:
+        TrainSettings.model_validate(given)
+    except pydantic.ValidationError as error:
+        mistakes += error.errors(include_url=False)
+    for each in mistakes:
         key = str(each["loc"][0])
         if key not in FIELDS:
             near = get_close_matches(key, FIELDS, 1, 0.6)
@@ -84,21 +84,11 @@ def parse(argv: Sequence[str], *, size: str, recipe: str = "") -> TrainSettings:
     return settings
 
 
-def _errors(values: Mapping[str, Any]) -> list[Any]:
-    try:
-        TrainSettings.model_validate(values)
-    except pydantic.ValidationError as error:
-        return list(error.errors(include_url=False))
-    return []
-
-
 def _completed(chosen: TrainSettings, explicit: Mapping[str, Any]) -> dict[str, Any]:
     """What was given, what the preset sets, and what follows from both."""
     base = {key: c.value for key, c in choices(chosen.preset, chosen.method, chosen.size).items()}
     found = {"preset": chosen.preset, "size": chosen.size, **base, **explicit}
-    follows: dict[str, Any] = {
-        "per_device_batch_size": min(found["per_device_batch_size"], found["batch_size"])
-    }
+    follows = {"per_device_batch_size": min(found["per_device_batch_size"], found["batch_size"])}
     if explicit.get("max_steps") is not None:
         follows["epochs"] = None
     # A block of the preset's own length is no contradiction to packing that was turned off.
@@ -255,11 +245,9 @@ def _file(path: str, problems: list[str]) -> dict[str, Any]:
 def help_text(recipe: str, size: str) -> str:
     """What ``--help`` prints."""
     lines = [
-        f"usage: python recipes/{recipe} --model DIR --data NAME [NAME...] --output DIR "
-        "[--config FILE.yaml] [--key value...]",
-        "",
-        "Fine-tunes a LLaMA-type model. Values come from the preset, then from --config, then from the command line.",
-        "",
+        f"usage: python recipes/{recipe} --model DIR --data NAME [NAME...] --output DIR [--config FILE.yaml] [--key value...]"
+        "\n\n"
+        "Fine-tunes a LLaMA-type model. Values come from the preset, then from --config, then from the command line.\n"
     ]
     for name, field in FIELDS.items():
         among = get_args(field.annotation) if "Literal" in str(field.annotation) else ()

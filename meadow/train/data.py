@@ -88,8 +88,7 @@ def held_out(key: str, share: float) -> bool:
 
 def _group(row: Mapping[str, Any]) -> str:
     """What must not straddle the split. The source's name goes before it: pages of two sources may be named alike."""
-    group = row.get("group")
-    if group:
+    if group := row.get("group"):
         return f"{str(row['id']).partition('/')[0]}\n{group}"
     # Of a file without groups, rows that ask the same belong together.
     return hashlib.sha256(f"{row.get('instruction')}\n{row.get('input')}".encode()).hexdigest()
@@ -108,29 +107,10 @@ def _rows(found: Sequence[RowSource], share: float) -> Iterator[tuple[int, Mappi
                 yield number, row, key, held
 
 
-def _encoded(
-    s: TrainSettings, tokenizer: Any, template: prompts.Template, row: Mapping[str, Any]
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """A row's tokens, which of them are trained on, and whether it was cut; raises Refused where none can be."""
-    if UNUSABLE in row:
-        raise prompts.Refused(row[UNUSABLE])
-    found = prompts.encode(
-        template, tokenizer, row, max_length=s.max_length, train_on_inputs=s.train_on_inputs
-    )
-    trained = np.array(found.labels, np.int64) != prompts.IGNORED
-    trained[0] = False
-    if not trained.any():
-        raise prompts.Refused("nothing to train on")
-    return np.array(found.input_ids, np.int32), trained, found.truncated
-
-
 def prepare(
     s: TrainSettings, found: Sequence[RowSource], tokenizer: Any, template: prompts.Template
 ) -> Corpus:
-    """Splits and tokenises the rows of opened sources, with a progress bar on standard error.
-
-    Raises DataError where no row can be trained on.
-    """
+    """Splits and tokenises the rows of opened sources; raises DataError where none can be trained on."""
     from tqdm.auto import tqdm
 
     in_validation = {key for _, _, key, held in _rows(found, s.validation) if held}
@@ -140,31 +120,33 @@ def prepare(
     seen: set[str] = set()
     truncated, left_out = [], []
     total = sum(len(rows) for source in found for rows in source.splits.values())
-    bar = tqdm(
-        _rows(found, s.validation),
-        "tokenising",
-        total,
-        False,
-        unit="row",
-        mininterval=1.0,
-        disable=rank() != 0,
-    )
-    for number, row, key, held in bar:
+    bar = tqdm(desc="tokenising", total=total, leave=False, unit="row", mininterval=1.0, disable=rank() > 0)
+    for number, row, key, held in _rows(found, s.validation):
+        bar.update()
         name = str(row["id"])
         try:
             if name in seen:
                 raise prompts.Refused(TWICE)
             seen.add(name)
-            if not held and key in in_validation and UNUSABLE not in row:
+            if UNUSABLE in row:
+                raise prompts.Refused(row[UNUSABLE])
+            if not held and key in in_validation:
                 raise prompts.Refused(IN_VALIDATION)
-            tokens, trained, cut = _encoded(s, tokenizer, template, row)
+            encoded = prompts.encode(
+                template, tokenizer, row, max_length=s.max_length, train_on_inputs=s.train_on_inputs
+            )
+            trained = np.array(encoded.labels, np.int64) != prompts.IGNORED
+            trained[0] = False
+            if not trained.any():
+                raise prompts.Refused("nothing to train on")
         except prompts.Refused as refused:
             left_out.append((name, refused.reason))
             continue
-        truncated += [name] if cut else []
-        kept[held].append((name, tokens, trained))
+        truncated += [name] if encoded.truncated else []
+        kept[held].append((name, np.array(encoded.input_ids, np.int32), trained))
         if not held:
             said[number].append({"id": name, **{column: row.get(column) for column in SAID}})
+    bar.close()
     if not kept[False]:
         reasons = Counter(reason for _, reason in left_out)
         why = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common()) or "there are none"

@@ -36,18 +36,32 @@ _OURS = (SETTINGS, CHECKPOINTS, LEFT_OUT, TENSORBOARD, _WORK)
 _LOGS = (".log", ".out", ".err", ".txt")
 #: Checkpoints that stay; while one is written there is one more.
 KEPT = 2
+#: Row ids that an error names; the rest is counted.
+_NAMED = 20
 
 
 class TrainingError(Error):
     """A run that cannot begin or go on; the message says why, what is safe, and what to do."""
 
 
+class NotFiniteError(TrainingError):
+    """A loss or gradient that is no number, at the `step`, from 1, with the ids of the `rows` that it came from."""
+
+    def __init__(self, what: str, step: int, rows: list[str], safe: str) -> None:
+        self.step, self.rows = step, rows
+        shown = ", ".join(rows[:_NAMED]) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
+        super().__init__(
+            f"{what} at step {step} is not a number, with the rows: {shown}. Nothing was learned from them; {safe}. "
+            "Look at these rows; if they are sound, lower --learning-rate, raise --warmup-steps, or use --dtype "
+            "bfloat16 or float32 instead of float16"
+        )
+
+
 def check(output: Path) -> None:
     """Raises TrainingError for a folder that holds something else than an unfinished run."""
     if (output / RUN).is_file():
-        raise TrainingError(
-            f"{output} holds a finished run ({RUN}); choose another --output, or move it away"
-        )
+        words = f"{output} holds a finished run ({RUN}); choose another --output, or move it away"
+        raise TrainingError(words)
     if (output / SETTINGS).is_file() or not output.exists():
         return
     there = sorted(entry.name for entry in output.iterdir())
@@ -77,8 +91,7 @@ def locked(output: Path) -> Iterator[None]:
 def checkpoints(output: Path) -> list[tuple[int, Path]]:
     """Whole checkpoints by step, the last one last."""
     there = [path.parent for path in output.glob(f"{CHECKPOINTS}/checkpoint-*/{MARK}")]
-    numbered = [(path.name.rpartition("-")[2], path) for path in there]
-    return sorted((int(number), path) for number, path in numbered if number.isdigit())
+    return sorted((int(number), path) for path in there if (number := path.name.rpartition("-")[2]).isdigit())
 
 
 def safe(output: Path) -> str:

@@ -19,24 +19,9 @@ import transformers
 
 from meadow.train import folder
 from meadow.train.data import Corpus
-from meadow.train.folder import TrainingError
+from meadow.train.folder import NotFiniteError, TrainingError
 from meadow.train.packing import StepPlan, collate
-
-#: Row ids that an error names; the rest is counted.
-_NAMED = 20
-
-
-class NotFiniteError(TrainingError):
-    """A loss or gradient that is no number, at the `step`, from 1, with the ids of the `rows` that it came from."""
-
-    def __init__(self, what: str, step: int, rows: list[str], safe: str) -> None:
-        self.step, self.rows = step, rows
-        shown = ", ".join(rows[:_NAMED]) + (f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else "")
-        super().__init__(
-            f"{what} at step {step} is not a number, with the rows: {shown}. Nothing was learned from them; {safe}. "
-            "Look at these rows; if they are sound, lower --learning-rate, raise --warmup-steps, or use --dtype "
-            "bfloat16 or float32 instead of float16"
-        )
+from meadow.train.training import Beginning
 
 
 def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -57,20 +42,6 @@ def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     )
 
 
-class MicroBatches(torch.utils.data.Dataset):
-    """The micro-batches of a plan, by number."""
-
-    def __init__(self, corpus: Corpus, plan: StepPlan, pad: int) -> None:
-        self.corpus, self.plan, self.pad = corpus, plan, pad
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        found = collate(self.corpus, self.plan.micro(number), self.pad, packed=self.plan.packing == "packed")
-        return {**found, "micro": number}
-
-
 class Loop(transformers.Trainer):
     """See the module.
 
@@ -78,33 +49,28 @@ class Loop(transformers.Trainer):
         corpus: The rows.
         plan: The order of those that are trained on.
         held: The same for validation rows, in one step; None where there are none.
-        pad: The token that fills up.
-        identity: What a checkpoint must have in common with the run that goes on from it.
-        seconds: Time that earlier parts of the run took.
+        beginning: Where the run goes on from.
         **kwargs: Those of `transformers.Trainer`.
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        plan: StepPlan,
-        held: StepPlan | None,
-        pad: int,
-        identity: Any,
-        seconds: float,
-        **kwargs: Any,
+        self, corpus: Corpus, plan: StepPlan, held: StepPlan | None, beginning: Beginning, **kwargs: Any
     ) -> None:
-        batches = MicroBatches(corpus, plan, pad)
-        looked = batches if held else None
-        super().__init__(
-            train_dataset=batches, eval_dataset=looked, data_collator=lambda found: found[0], **kwargs
-        )
-        self.corpus, self.plan, self.held, self.pad, self.identity = corpus, plan, held, pad, identity
-        self.seconds, self.started = seconds, time.monotonic()
+        self.corpus, self.plan, self.held, self.beginning = corpus, plan, held, beginning
+        self.pad, self.started = kwargs["processing_class"].pad_token_id, time.monotonic()
+        # Numbers of micro-batches.
+        micros: Any = range(len(plan))
+        looked = micros if held else None
+        super().__init__(train_dataset=micros, eval_dataset=looked, data_collator=self._collate, **kwargs)
         self.trained = np.add.reduceat(corpus.trained, corpus.offsets[:-1]).astype(np.int64)
         # The loss below is already a mean over the step; Trainer must not divide it again.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
+
+    def _collate(self, numbers: list[int]) -> dict[str, Any]:
+        rows = self.plan.micro(numbers[0])
+        found = collate(self.corpus, rows, self.pad, packed=self.plan.packing == "packed")
+        return {**found, "micro": numbers[0]}
 
     def _step_of(self, micro: int) -> int:
         return micro // (self.plan.accumulation * self.plan.world)
@@ -136,8 +102,8 @@ class Loop(transformers.Trainer):
 
     def _summed(self, blocks: list[list[int]], *, packed: bool) -> tuple[float, int]:
         """The loss of blocks, summed over their trained tokens, and how many these are; nothing is learned."""
-        inputs = collate(self.corpus, blocks, self.pad, packed=packed)
-        inputs = {name: tensor.to(self.args.device) for name, tensor in inputs.items()}
+        found = collate(self.corpus, blocks, self.pad, packed=packed)
+        inputs = {name: tensor.to(self.args.device) for name, tensor in found.items()}
         labels = inputs.pop("labels")
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = cast(torch.nn.Module, self.model)(**inputs, use_cache=False).logits
@@ -169,10 +135,8 @@ class Loop(transformers.Trainer):
         model.eval()
         # In the corpus they come after the others.
         first = self.corpus.rows
-        micros = [
-            [[first + row for row in block] for block in blocks]
-            for blocks in held.step(0)[self.args.process_index :: held.world]
-        ]
+        mine = held.step(0)[self.args.process_index :: held.world]
+        micros = [[[first + row for row in block] for block in blocks] for blocks in mine]
         sums = torch.zeros(2, dtype=torch.float64)
         for blocks in micros:
             sums += torch.tensor(self._summed(blocks, packed=held.packing == "packed"), dtype=torch.float64)
@@ -190,7 +154,7 @@ class Loop(transformers.Trainer):
 
     def elapsed(self) -> float:
         """Seconds that the run took, those before an interruption included."""
-        return self.seconds + time.monotonic() - self.started
+        return self.beginning.seconds + time.monotonic() - self.started
 
 
 class Watch(transformers.TrainerCallback):
@@ -213,16 +177,13 @@ class Watch(transformers.TrainerCallback):
             torch.distributed.barrier()
         if state.is_world_process_zero:
             loop, path = self.loop, Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            folder.mark(path, identity=loop.identity, seconds=loop.elapsed(), world=loop.plan.world)
+            folder.mark(path, identity=loop.beginning.identity, seconds=loop.elapsed(), world=loop.plan.world)
 
 
 def check_wrapper(model: Any, expected: str) -> None:
     """Refuses to train under another wrapper than was asked for: ``fsdp``, ``ddp`` or ``none``.
 
     On CPUs the libraries use DDP where FSDP was asked for, without a word: each process then holds the whole model.
-
-    Raises:
-        TrainingError: The model is wrapped in something else.
     """
     from torch.distributed.fsdp import FSDPModule
     from torch.nn.parallel import DataParallel, DistributedDataParallel

@@ -1,4 +1,4 @@
-"""How much memory of a GPU a run needs: an estimate, part by part, each with its reason.
+"""What a run would do, without doing it, and how much memory of a GPU it needs: part by part, each with its reason.
 
 The numbers are those of the trainer as it is: what is trained is kept in float32 and computed in the number type of
 the run (autocast), a base that stands still is kept in that type, in 8 or in 4 bits; AdamW keeps two moments in
@@ -9,15 +9,19 @@ architectures differ. The coefficients count bytes per token; ``h`` is the hidde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from meadow.train.packing import MULTIPLE
+from meadow.train.data import load_rows
+from meadow.train.model import add_adapters, count_parameters, open_base
+from meadow.train.packing import MULTIPLE, plan_steps, warmup
+from meadow.train.run import need_packages, rank
 from meadow.train.settings import TrainSettings
 
-__all__ = ["CONTEXT", "MemoryEstimate", "estimate"]
-
+#: Steps by which blocks are counted.
+_LOOKED = 50
 #: What CUDA takes for itself before a tensor is there: kernels, cuBLAS workspaces. 0.3 to 0.6 GB, by GPU and driver.
 CONTEXT = 500_000_000
 #: bitsandbytes: weights that share a scale in nf4, and scales that share one of their own when they are quantised, too.
@@ -68,9 +72,6 @@ class _Run:
         import torch
         import transformers
 
-        if isinstance(config, Mapping):
-            rest = dict(config)
-            config = transformers.AutoConfig.for_model(rest.pop("model_type"), **rest)
         # Modules that have shapes and no memory.
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
@@ -158,15 +159,15 @@ class _Run:
         return round(base_f * f + base_h * h + small + adapters), words
 
 
-def estimate(model_config: Any, settings: TrainSettings, world_size: int = 1) -> MemoryEstimate:
-    """Estimates the memory that a run needs on each GPU, where all its tokens are trained on.
+def estimate(config: Any, s: TrainSettings, world_size: int = 1) -> MemoryEstimate:
+    """Estimates the memory that a run needs on each of so many GPUs, where all its tokens are trained on.
 
     Args:
-        model_config: The model's configuration, of transformers or as ``config.json`` has it.
-        settings: The settings; unless they say float32 or the CPU, the computation is in bfloat16.
+        config: The model's configuration, of transformers.
+        s: The settings; unless they say float32 or the CPU, the computation is in bfloat16.
         world_size: Processes, one to a GPU.
     """
-    m, s = _Run(model_config, settings, world_size), settings
+    m = _Run(config, s, world_size)
     full, number, sharded = m.full, m.number, m.shards > 1
     trains = m.parameters if full else m.extra
     layer = m.inside // m.layers
@@ -252,3 +253,45 @@ def estimate(model_config: Any, settings: TrainSettings, world_size: int = 1) ->
     }
     there = {name: part for name, part in parts.items() if part[0]}
     return MemoryEstimate(there, moments[moment] + cuda, moment, world_size)
+
+
+def forecast(settings: TrainSettings) -> None:
+    """Prints what ``--dry-run`` tells."""
+    need_packages(settings)
+    lines = "\n".join(_lines(settings))
+    if rank() == 0:
+        print(lines)
+
+
+def _lines(s: TrainSettings) -> Iterator[str]:
+    import torch
+    import transformers
+
+    base = open_base(s)
+    rows = load_rows(s, base)
+    plan, _ = plan_steps(s, rows)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torch|transformers|peft")
+        model = transformers.AutoModelForCausalLM.from_config(base.config)
+        if s.adapters:
+            model = add_adapters(s, model, base)
+    total, trained = count_parameters(model)
+    yield "settings:"
+    for name, value, why in s.explain():
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        yield f"  {name}: {shown}" + (f"    # {why}" if why else "")
+    counts = rows.counts()
+    yield f"rows: {counts['trained']:,} trained on, {counts['validation_rows']:,} for validation"
+    yield f"cut to {s.max_length} tokens: {counts['truncated']:,} rows"
+    for reason, count in counts["refused"].items():
+        yield f"left out: {count:,} rows: {reason}"
+    yield f"tokens: {counts['tokens']:,} in one pass, {plan.tokens():,} in the whole run"
+    processes = (
+        f"{plan.world} {'process' if plan.world == 1 else 'processes'}, warmup {warmup(s, plan.steps)}"
+    )
+    yield f"steps: {plan.steps:,} of {s.batch_size} rows; {plan.accumulation} micro-batches a step on each of {processes}"
+    if s.packing == "packed":
+        blocks = [b for step in range(min(plan.steps, _LOOKED)) for micro in plan.step(step) for b in micro]
+        yield f"packing: {sum(map(len, blocks)) / len(blocks):.1f} rows a block of {s.block} tokens"
+    yield f"parameters: {trained:,} trained of {total:,} ({100 * trained / total:.3g} %)"
+    yield str(estimate(base.config, s, plan.world))

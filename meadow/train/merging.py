@@ -24,8 +24,6 @@ from meadow.models import prompts
 from meadow.train import card, record
 from meadow.train.folder import is_disk_full
 
-__all__ = ["DTYPES", "MergeError", "check", "merge"]
-
 DTYPES = ("float32", "bfloat16", "float16")
 #: How far logits may be from those of base and adapter, as a share of their spread: rounding, and no more. A merge
 #: into the wrong place moves them by 0.1 and more.
@@ -88,10 +86,10 @@ def merge(
     allow_pickle: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """Writes a model with an adapter in its weights.
+    """Writes a model with an adapter in its weights, as safetensors; the folder appears whole or not at all.
 
-    Weights are safetensors. Tokenizer and template are the adapter's, else the base's; ``run.json`` and the card are
-    the adapter's with the merge added to the lineage. The folder appears whole or not at all.
+    Tokenizer and template are the adapter's, else the base's; ``run.json`` and the card are the adapter's with the
+    merge added to the lineage.
 
     Args:
         adapter: The adapter's folder.
@@ -101,10 +99,8 @@ def merge(
         allow_pickle: Let the base's weights be pickles.
         progress: Called with what is done next.
 
-    Raises:
-        MergeError: It cannot be merged, or does not answer as base and adapter do.
-        ModelError: A folder cannot be used, or the base is not the one that the adapter was trained on.
-        RunRecordError: The adapter's record is damaged.
+    Raises MergeError where it cannot be merged, or does not answer as base and adapter do; ModelError for a folder that
+    cannot be used or is not the adapter's base; RunRecordError for a damaged record.
     """
     adapter, output = Path(adapter).expanduser(), Path(output).expanduser()
     base = None if base is None else Path(base).expanduser()
@@ -136,16 +132,10 @@ def merge(
     progress(f"writing {output}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(
-            prefix=f".{output.name}.", dir=output.parent, ignore_cleanup_errors=True
-        )
-        with beside as place:
+        beside = {"prefix": f".{output.name}.", "dir": output.parent}
+        with tempfile.TemporaryDirectory(**beside, ignore_cleanup_errors=True) as place:
             work = Path(place) / output.name
             _write(work, model, adapter, base, run)
-            if output.exists():
-                raise MergeError(
-                    f"output {output} was made by somebody else meanwhile: choose another --output"
-                )
             os.rename(work, output)
     except Exception as error:
         if is_disk_full(error):
@@ -214,4 +204,4 @@ def _write(work: Path, model: Any, adapter: Path, base: Path, run: dict[str, Any
         # Weights are written for their owner alone; a model folder is there to be read.
         path.chmod(0o644)
     if run is not None:
-        record.write_record(work, run)
+        record.write_run(work, run)

@@ -34,23 +34,19 @@ _SPLIT = "meadow_split"
 
 @dataclass(frozen=True)
 class BaseFolder:
-    """A base model before it is loaded: its folder, and its configuration, of transformers."""
+    """A base model before it is loaded: its configuration and tokenizer, of transformers, and how a row is put to it."""
 
     folder: Path
     config: Any
-    #: With something to pad with.
     tokenizer: Any
-    #: How a row is put to it, with nothing left open.
     template: prompts.Template
 
 
 def open_base(s: TrainSettings) -> BaseFolder:
     """Opens a model's folder, and loads no weights.
 
-    Raises:
-        ModelError: The model cannot be used.
-        PromptError: The template does not fit the model's tokenizer.
-        TrainSettingsError: The model cannot read so many tokens.
+    Raises ModelError where it cannot be used, PromptError where the template does not fit its tokenizer, and
+    TrainSettingsError where it cannot read so many tokens.
     """
     import transformers
 
@@ -69,15 +65,11 @@ def open_base(s: TrainSettings) -> BaseFolder:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and in what a model is computed."""
+    """Where and in what a model is computed, and how it is spread (``fsdp``, ``ddp``, ``none``) over `world` processes."""
 
-    #: Whether on GPUs.
     cuda: bool
-    #: The number type of the computation.
     dtype: str
-    #: How the model is spread over processes: ``fsdp``, ``ddp`` or ``none``.
     sharding: str
-    #: Processes.
     world: int
 
 
@@ -90,9 +82,8 @@ def choose_device(s: TrainSettings) -> Placement:
     if dtype == "float16" and not cuda:
         raise TrainSettingsError("dtype float16 trains on GPUs alone; use float32 or bfloat16")
     if sharding == "fsdp" and world == 1:
-        raise TrainSettingsError(
-            "sharding fsdp spreads a model over processes, and there is one; start with torchrun"
-        )
+        words = "sharding fsdp spreads a model over processes, and there is one; start with torchrun"
+        raise TrainSettingsError(words)
     if sharding == "fsdp" and not cuda:
         raise TrainSettingsError(
             "sharding fsdp needs a GPU for each process: on CPUs the libraries would train with DDP, without a word"
@@ -113,17 +104,12 @@ def choose_device(s: TrainSettings) -> Placement:
 def open_model(s: TrainSettings, base: BaseFolder, place: Placement) -> Any:
     """Loads the model to be trained: in float32 what is trained, a base that stands still in the computation's type.
 
-    Raises:
-        ModelError: The model cannot be used.
-        TrainingError: Rows in packed blocks would see one another with it.
+    Raises ModelError where it cannot be used, TrainingError where rows in packed blocks would see one another with it.
     """
     import transformers
 
-    device: str = s.device
-    if place.cuda:
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
-    elif place.world > 1:
-        device = "cpu"
+    gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = gpu if place.cuda else "cpu" if place.world > 1 else s.device
     model = models.load(
         base.folder, quantization=s.quantization, dtype=place.dtype if s.adapters else "float32", device=device,
         allow_pickle=s.allow_pickle, training=True,
@@ -179,10 +165,7 @@ def count_parameters(model: Any) -> tuple[int, int]:
 
 
 def isolated(model: Any, vocabulary: int) -> float:
-    """How far a row's logits move when its neighbour in a packed block is another one.
-
-    It is the mean difference as a share of the logits' spread; compare it with `ISOLATED`.
-    """
+    """How far a row's logits move, as a share of their spread, with another neighbour in its block; see `ISOLATED`."""
     import torch
 
     rng = np.random.default_rng(0)
@@ -194,12 +177,8 @@ def isolated(model: Any, vocabulary: int) -> float:
     model.eval()
     with torch.no_grad():
         # One after the other, so that a kernel that mixes rows of a batch cannot show up here.
-        one, other = (
-            model(input_ids=line[None].to(device), position_ids=positions, use_cache=False)
-            .logits[0, 12:]
-            .float()
-            for line in ids
-        )
+        passes = (model(input_ids=x[None].to(device), position_ids=positions, use_cache=False) for x in ids)
+        one, other = (found.logits[0, 12:].float() for found in passes)
     model.train(was)
     return float((one - other).abs().mean() / one.std().clamp_min(1e-12))
 
@@ -256,9 +235,7 @@ def _sizes(positions: Any, blocks: int, tokens: int) -> list[int]:
     """Tokens of each row, block after block; found once for all layers."""
     if positions is None:
         return [tokens] * blocks
-    found = getattr(positions, "_meadow_sizes", None)
-    if found is None:
+    if not hasattr(positions, "_meadow_sizes"):
         starts = np.flatnonzero(positions.expand(blocks, tokens).reshape(-1).cpu().numpy() == 0)
-        found = np.diff(starts, append=blocks * tokens).tolist()
-        positions._meadow_sizes = found
-    return found
+        positions._meadow_sizes = np.diff(starts, append=blocks * tokens).tolist()
+    return positions._meadow_sizes

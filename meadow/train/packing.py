@@ -33,8 +33,7 @@ _SHORT = 0.1
 def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
     """Puts rows into as few blocks as best-fit decreasing finds: the longest first, each where least room is left.
 
-    Returns the rows of each block, by number, for rows and blocks of so many tokens; raises ValueError where a row is
-    longer than a block.
+    Returns the rows of each block, by number; raises ValueError where a row has more tokens than a block.
     """
     lengths = np.asarray(lengths)
     if len(lengths) and lengths.max() > capacity:

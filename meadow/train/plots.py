@@ -12,26 +12,15 @@ from meadow.train.folder import write_whole
 
 #: The plot's file in a model folder.
 FILE = "loss.svg"
-_INK, _MUTED, _RULE = "#1f2328", "#59636e", "#d1d9e0"
+#: Fonts, rules and colours; those of the lines are below.
+_LOOKS = Path(__file__).with_name("loss.mplstyle")
 _TRAINED, _HELD, _RATE = "#1f6fb4", "#c2570c", "#59636e"
-_LOOKS: Any = {
-    "svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9, "figure.facecolor": "white",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": _RULE, "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _INK, "axes.titlelocation": "left", "axes.titlesize": 10, "axes.axisbelow": True,
-    "axes.grid": True, "axes.grid.axis": "y", "grid.color": _RULE, "grid.linewidth": 0.7,
-    "xtick.color": _MUTED, "ytick.color": _MUTED, "xtick.major.size": 0, "ytick.major.size": 0,
-    "legend.frameon": False, "legend.labelcolor": _INK, "legend.loc": "upper right", "legend.fontsize": 8.5,
-    "lines.linewidth": 1.3, "lines.markersize": 4,
-}  # fmt: skip
 #: Points of a line at most; what a longer run logged in between is averaged.
 _POINTS = 1000
 
 
 def loss_curve(folder: Path | str, run: Mapping[str, Any]) -> Path:
-    """Draws the losses of a run into a model folder, as ``loss.svg``, whose path it returns.
-
-    The picture has a white ground of its own. The same record gives the same bytes under one matplotlib version.
-    """
+    """Draws a run's losses into a model folder, as ``loss.svg``; the same bytes under one matplotlib version."""
     path = Path(folder) / FILE
     write_whole(path, draw(run))
     return path
@@ -48,8 +37,7 @@ def draw(run: Mapping[str, Any]) -> bytes:
 
     trained, held, rate = (_series(run.get("losses") or (), key) for key in ("loss", "eval_loss", "lr"))
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_LOOKS)
+        matplotlib.rc_file(_LOOKS)
         layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)  # inches
         figure = Figure(figsize=(8, 4.6 if rate else 3.6), layout=layout)
         FigureCanvasSVG(figure)
@@ -62,14 +50,13 @@ def draw(run: Mapping[str, Any]) -> bytes:
             label = f"training, last {values[-1]:.3f}"
             top.plot(steps, values, color=_TRAINED, marker=few, markersize=3, label=label)
         if held:
-            top.plot(
-                *zip(*held, strict=True), color=_HELD, marker="o", label=f"validation, last {held[-1][1]:.3f}"
-            )
+            label = f"validation, last {held[-1][1]:.3f}"
+            top.plot(*zip(*held, strict=True), color=_HELD, marker="o", label=label)
         if trained or held:
             top.legend()
             top.set_ylabel("cross entropy, nats a token")
         else:
-            top.text(0.5, 0.5, "no losses", transform=top.transAxes, ha="center", va="center", color=_MUTED)
+            top.text(0.5, 0.5, "no losses", transform=top.transAxes, ha="center", va="center", color=_RATE)
         if rate:
             axes[1].plot(*zip(*rate, strict=True), color=_RATE, linewidth=1.2)
             axes[1].set_ylabel("learning rate")

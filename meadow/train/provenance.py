@@ -34,12 +34,9 @@ class Provenance:
 def trace(
     found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, Any]]], store: Store
 ) -> Provenance:
-    """Finds out what can be said of rows.
+    """Finds out what can be said of the rows of each source that are trained on: their ``id`` and `reading.SAID`.
 
-    Args:
-        found: The sources.
-        rows: For each source the rows that are trained on: their ``id`` and `meadow.train.reading.SAID`.
-        store: Where datasets and their lists of exam items are; a DataError says which cannot be read.
+    In `store` are datasets and their lists of exam items; a DataError says which cannot be read.
     """
     data, compared = [], []
     for source, mine in zip(found, rows, strict=True):
@@ -131,9 +128,8 @@ def _of_dataset(manifest: Manifest, store: Store) -> _Compared:
     if report is None or report.policy == "off":
         return _nothing(name, f"{name} {version}: its rows were not compared with any exam")
     # Older manifests do not say which exams they lack.
-    about = itertools.zip_longest(
-        report.unchecked, ((exam,) for exam in report.unchecked_exams), fillvalue=()
-    )
+    exams = ((exam,) for exam in report.unchecked_exams)
+    about = itertools.zip_longest(report.unchecked, exams, fillvalue=())
     found = _Compared(name, list(report.exams), [], {f"{name} {version}: {why}": of for why, of in about})
     path = store.folder(name, version) / CONTAMINATION
     if path.exists():

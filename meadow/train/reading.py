@@ -77,12 +77,9 @@ def _dataset(name: str, out: Path | None) -> RowSource:
     return RowSource(name, manifest.version, kept, manifest, facts)
 
 
-def _check_columns(where: str, columns: Iterable[str]) -> None:
-    columns = list(columns)
-    missing = [] if ANSWER in columns else [ANSWER]
-    if not any(column in columns for column in ASKED):
-        missing.insert(0, " or ".join(ASKED))
-    if missing:
+def _check_columns(where: str, columns: Collection[str]) -> None:
+    wanted = {" or ".join(ASKED): ASKED, ANSWER: (ANSWER,)}
+    if missing := [words for words, names in wanted.items() if not set(names) & set(columns)]:
         raise DataError(
             f"{where}: it has no column {' and no column '.join(missing)}; there are: "
             f"{', '.join(map(str, columns)) or 'none'}. Rows to train on have instruction, input and output"
@@ -91,8 +88,7 @@ def _check_columns(where: str, columns: Iterable[str]) -> None:
 
 def _file(path: Path) -> RowSource:
     try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         records = list(_read(path))
     except OSError as error:
         raise DataError(f"data {path}: {error.strerror or error}") from error
@@ -143,14 +139,14 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
     except UnicodeDecodeError as error:
         raise DataError(f"data {path}: it is no UTF-8 text: {error}") from error
     if path.suffix == ".jsonl":
-        lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-        found = ((number, _json(line)) for number, line in lines)
+        lines = enumerate(text.split("\n"), start=1)
+        found = ((number, _json(line)) for number, line in lines if line.strip())
     else:
         try:
             whole = json.loads(text)
         except (ValueError, RecursionError) as error:
-            hint = "Lines of JSON belong into a .jsonl file"
-            raise DataError(f"data {path}: it is no JSON: {error}. {hint}") from error
+            words = f"data {path}: it is no JSON: {error}. Lines of JSON belong into a .jsonl file"
+            raise DataError(words) from error
         if not isinstance(whole, list):
             raise DataError(f"data {path}: it holds no list of rows")
         found = enumerate(whole, start=1)

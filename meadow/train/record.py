@@ -1,6 +1,6 @@
-"""The record of a run, ``run.json``: what a model was made of, how, and what came of it.
+"""What a run leaves in its output: settings, the model, and ``run.json``: what it was made of, how, what came of it.
 
-The file is a contract. The model card (`card`) takes every number from it, `meadow.score.leaks` reads which exam
+``run.json`` is a contract. The model card (`card`) takes every number from it, `meadow.score.leaks` reads which exam
 items the model has seen, `merging` adds to it. Its keys, form 1:
 
 ======================  ===============================================================================================
@@ -41,46 +41,154 @@ then unknown, not clean. The same holds for an exam that has no entry.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
+import shutil
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic_core import to_jsonable_python
 
+from meadow import models
 from meadow.core.errors import Error
-from meadow.train.folder import write_whole
+from meadow.core.version import VERSION
+from meadow.describe.cards import frontmatter
+from meadow.models import prompts
+from meadow.train import card, folder, plots
+from meadow.train.data import Corpus
+from meadow.train.model import BaseFolder, Placement
+from meadow.train.packing import StepPlan, warmup
+from meadow.train.run import rank
+from meadow.train.settings import TrainSettings
+from meadow.train.training import Trained
 
 FILE = "run.json"
 #: The form of the file.
 FORM = 1
 #: Without these nobody could say what a model was made of.
 _NEEDED = ("method", "base_model", "data", "counts", "parameters", "steps", "tokens_seen", "losses")
+_PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors", "datasets",
+)  # fmt: skip
 
 
 class RunRecordError(Error):
     """A record that is missing, damaged, or not whole."""
 
 
-def write_record(folder: Path | str, run: Mapping[str, Any]) -> None:
+def write_settings(settings: TrainSettings, rows: Corpus) -> None:
+    """Writes what repeats the run, and which rows it leaves out or cuts."""
+    if rank() != 0:
+        return
+    output = settings.folder
+    dumped = settings.model_dump(mode="json", exclude={"size", "dry_run"}, exclude_none=True)
+    shown = {key: value for key, value in dumped.items() if value != []}
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+    (output / folder.SETTINGS).write_text(
+        f"# The settings of this run; run finetune_{settings.size}.py --config with this file to repeat it.\n{text}",
+        encoding="utf-8",
+    )
+    reasons = [*rows.left_out, *((row, "trained on, but cut") for row in rows.truncated)]
+    with (output / folder.LEFT_OUT).open("w", encoding="utf-8") as stream:
+        for row, reason in reasons:
+            stream.write(json.dumps({"id": row, "reason": reason}, ensure_ascii=False) + "\n")
+
+
+def save(settings: TrainSettings, trained: Trained, base: BaseFolder, place: Placement) -> None:
+    """Puts the model or its adapters into the output, with the tokenizer and the template."""
+    import torch
+
+    if rank() != 0:
+        return
+    model, weights = trained.model, trained.weights
+    if not settings.adapters:
+        number = getattr(torch, place.dtype)
+        if weights is None:
+            model = model.to(number)
+        else:
+            weights = {k: v.to(number) if v.is_floating_point() else v for k, v in weights.items()}
+        model.config.dtype = number
+    model.config.use_cache = True
+    with folder.publishing(settings.folder) as work:
+        if settings.adapters:
+            model.save_pretrained(work, save_embedding_layers=False)
+            # What peft writes there describes nothing; the card is made from the record.
+            (work / "README.md").unlink(missing_ok=True)
+        else:
+            model.save_pretrained(work, state_dict=weights)
+        base.tokenizer.save_pretrained(work)
+        prompts.save(base.template, work, base.tokenizer)
+
+
+def write_record(
+    settings: TrainSettings,
+    trained: Trained,
+    base: BaseFolder,
+    rows: Corpus,
+    plan: StepPlan,
+    place: Placement,
+    recipe: str,
+) -> None:
+    """Writes ``run.json``, with which the folder is a finished run, its plot and its model card."""
+    import torch
+
+    if rank() == 0:
+        at = base.folder.resolve()
+        total, learned = trained.parameters
+        versions = {}
+        for name in _PACKAGES:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[name] = metadata.version(name)
+        used = {"processes": place.world, "dtype": place.dtype, "sharding": place.sharding}
+        run = {
+            "meadow_version": VERSION,
+            "recipe": recipe,
+            "method": settings.method,
+            "preset": settings.preset,
+            "settings": {
+                **settings.model_dump(mode="json"),
+                "warmup_steps_used": warmup(settings, plan.steps),
+            },
+            "base_model": {"path": str(at), "name": at.name, "fingerprint": models.fingerprint(base.folder)},
+            "template": base.template.to_dict(),
+            **vars(rows.provenance),
+            "counts": rows.counts(),
+            "parameters": {"total": total, "trained": learned},
+            "versions": {"python": platform.python_version(), **versions},
+            "hardware": {**models.describe_hardware(), **used},
+            "steps": trained.steps,
+            "kept_step": trained.kept_step,
+            "tokens_seen": sum(map(plan.tokens_of, range(trained.steps))),
+            "seconds": round(trained.seconds, 1),
+            "losses": trained.losses,
+        }
+        write_run(settings.folder, run)
+        if not settings.keep_checkpoints:
+            shutil.rmtree(settings.folder / folder.CHECKPOINTS, ignore_errors=True)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def write_run(model: Path | str, run: Mapping[str, Any]) -> None:
     """Writes a run's record, with the plot and the model card that are made from it.
 
     ``run.json`` comes last and in one step: with it a folder is a finished model. A card that is there is merged,
     so that what a person wrote into it stays.
 
     Args:
-        folder: The model's folder; it must exist.
+        model: The model's folder; it must exist.
         run: The record. Where ``base_model`` has no ``license``, it is looked for in the base model's own card.
 
-    Raises:
-        RunRecordError: Something that a record needs is missing.
-        OSError: The folder cannot be written.
+    Raises RunRecordError where something that a record needs is missing.
     """
-    from meadow.train import card, plots  # with matplotlib
-
-    folder = Path(folder)
+    model = Path(model)
     if missing := [key for key in _NEEDED if key not in run]:
-        raise RunRecordError(f"the record of {folder} has no {', '.join(missing)}")
+        raise RunRecordError(f"the record of {model} has no {', '.join(missing)}")
     base = dict(run["base_model"])
     if "license" not in base:
         base["license"] = base_license(Path(base["path"])) if base.get("path") else None
@@ -91,18 +199,14 @@ def write_record(folder: Path | str, run: Mapping[str, Any]) -> None:
         fallback=lambda value: value.item() if hasattr(value, "item") else str(value),
     )
     if run["losses"]:
-        plots.loss_curve(folder, run)
-    card.write_card(folder, run)
-    write_whole(folder / FILE, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        plots.loss_curve(model, run)
+    card.write_card(model, run)
+    folder.write_whole(model / FILE, json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_record(folder: Path | str) -> dict[str, Any]:
-    """Reads a model folder's record.
-
-    Raises:
-        RunRecordError: There is none, or it cannot be read.
-    """
-    path = Path(folder) / FILE
+def read_record(model: Path | str) -> dict[str, Any]:
+    """Reads a model folder's record; raises RunRecordError where there is none, or it cannot be read."""
+    path = Path(model) / FILE
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -118,15 +222,13 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     return run
 
 
-def base_license(folder: Path) -> str | None:
+def base_license(base: Path) -> str | None:
     """The licence that a model's own card states: an identifier of the Hub, with `license_name` where it is ``other``.
 
     None where there is no card, or it states none: a licence is never guessed.
     """
-    from meadow.describe.cards import frontmatter
-
     try:
-        data = frontmatter.load(frontmatter.split((folder / "README.md").read_text(encoding="utf-8"))[0])
+        data = frontmatter.load(frontmatter.split((base / card.FILE).read_text(encoding="utf-8"))[0])
     except (OSError, ValueError):
         return None
     found = data.get("license")

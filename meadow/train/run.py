@@ -23,8 +23,7 @@ def command(
 ) -> int:
     """Calls a recipe's `run` with the settings of a command line.
 
-    Returns:
-        0; 1 where the run failed, 2 where the settings are wrong, each with a message on standard error.
+    Returns 0; 1 where the run failed, 2 where the settings are wrong, each with a message on standard error.
     """
     # Before any heavy import: nothing is sent anywhere, and nothing is looked up.
     models.offline()
@@ -67,9 +66,7 @@ def need_packages(settings: TrainSettings) -> None:
 def output_folder(settings: TrainSettings) -> Iterator[None]:
     """Holds the output folder against other runs, and tells in words what goes wrong.
 
-    Raises:
-        TrainingError: The folder holds something else, or disk or memory are full; the message says what is safe and
-            what to do.
+    Raises TrainingError where it holds something else, or disk or memory are full, with what is safe and what to do.
     """
     models.offline()
     need_packages(settings)

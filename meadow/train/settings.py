@@ -23,11 +23,7 @@ COMMAND_LINE = "the command line"
 
 
 class TrainSettingsError(Error):
-    """Settings that cannot be used.
-
-    Attributes:
-        problems: All that is wrong with them, a sentence each.
-    """
+    """Settings that cannot be used; its `problems` are all that is wrong with them, a sentence each."""
 
     def __init__(self, *problems: str) -> None:
         self.problems = list(problems)
@@ -68,10 +64,7 @@ def choices(preset: str, method: str, size: str) -> dict[str, Choice]:
 
 
 class TrainSettings(pydantic.BaseModel):
-    """What a training run does. `meadow.train.parse` makes it; `model_copy` changes it.
-
-    The values here are those of no preset. Their descriptions are what ``--help`` says.
-    """
+    """What a training run does, as `parse` makes it. The values here are those of no preset; ``--help`` shows the words."""
 
     model_config = pydantic.ConfigDict(
         frozen=True,
@@ -210,16 +203,14 @@ class TrainSettings(pydantic.BaseModel):
         by_preset = choices(self.preset, self.method, self.size)
         found = []
         for name, value in self:
-            choice, where = by_preset.get(name), self._given.get(name)
+            choice, why = by_preset.get(name), ""
             if not self.adapters and name.startswith("lora_"):
                 continue
-            if where:
+            if where := self._given.get(name):
                 why = f"given {'on' if where == COMMAND_LINE else 'in'} {where}"
             elif choice and choice.value == value:
                 why = f"preset {self.preset}: {choice.why}"
-            elif value == TrainSettings.model_fields[name].default:
-                why = ""
-            else:
+            elif value != TrainSettings.model_fields[name].default:
                 why = "the recipe's" if name == "size" else "follows from the others"
             found.append((name, value, why))
         return found
@@ -235,7 +226,4 @@ IDENTITY = {
 
 def world_size() -> int:
     """Processes that torchrun or accelerate started for this run."""
-    try:
-        return max(1, int(os.environ.get("WORLD_SIZE", "1")))
-    except ValueError:
-        return 1
+    return int(os.environ.get("WORLD_SIZE") or 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from meadow import models
 from meadow.train import folder
 from meadow.train.data import Corpus
 from meadow.train.folder import TrainingError
-from meadow.train.loop import Bar, Loop, Watch
 from meadow.train.model import BaseFolder, Placement, count_parameters
 from meadow.train.packing import StepPlan, warmup
 from meadow.train.run import rank, say
@@ -81,10 +81,8 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
             "another --output, or begin anew with --resume no, which removes it"
         )
     say(f"going on from step {step:,}")
-    if there["world"] != plan.world:
-        say(
-            f"it was written by {there['world']} processes, now there are {plan.world}: dropout will fall differently"
-        )
+    if (then := there["world"]) != plan.world:
+        say(f"it was written by {then} processes, now there are {plan.world}: dropout will fall differently")
     return Beginning(identity, last, there["seconds"])
 
 
@@ -100,12 +98,13 @@ def fit(
 ) -> Trained:
     """Trains a model by a plan.
 
-    Raises:
-        NotFiniteError: A loss or gradient is no number.
-        TrainingError: Checkpoints will not fit the disk, or a library wrapped the model in something else.
+    Raises NotFiniteError where a loss or gradient is no number, TrainingError where checkpoints will not fit the disk or
+    a library wrapped the model in something else.
     """
     import transformers
     from tqdm.auto import tqdm
+
+    from meadow.train.loop import Bar, Loop, Watch  # with torch
 
     parameters = count_parameters(model)
     if rank() == 0:
@@ -130,7 +129,7 @@ def fit(
     arguments._n_gpu = min(1, arguments.n_gpu)
     loop = watch.loop = Loop(
         model=model, args=arguments, processing_class=base.tokenizer, callbacks=callbacks, corpus=rows, plan=plan,
-        held=held, pad=base.tokenizer.pad_token_id, identity=beginning.identity, seconds=beginning.seconds,
+        held=held, beginning=beginning,
     )  # fmt: skip
     loop.remove_callback(transformers.PrinterCallback)
     # However it ends, the bar's line does, so that a message after it stands by itself.
@@ -156,11 +155,10 @@ def _step(checkpoint: Path) -> int:
 
 def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = {"loss": "loss", "learning_rate": "lr", "eval_loss": "eval_loss"}
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, dict[str, Any]] = defaultdict(dict)
     for entry in history:
-        line = found.setdefault(entry["step"], {"step": entry["step"]})
-        line |= {name: entry[key] for key, name in names.items() if key in entry}
-    return [found[step] for step in sorted(found) if len(found[step]) > 1]
+        found[entry["step"]] |= {name: entry[key] for key, name in names.items() if key in entry}
+    return [{"step": step, **line} for step, line in sorted(found.items()) if line]
 
 
 def training_arguments(
@@ -173,28 +171,23 @@ def training_arguments(
     import torch
     import transformers
 
-    names = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
-    checkpointing = (
-        "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
-    )
+    # As the version at hand calls it.
+    names = [field.name for field in dataclasses.fields(transformers.TrainingArguments)]
+    checkpointing = f"{'activation' if 'activation_checkpointing' in names else 'gradient'}_checkpointing"
     found: dict[str, Any] = {
         "output_dir": str(s.folder / folder.CHECKPOINTS),
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": plan.accumulation,
         "max_steps": plan.steps,
-        "learning_rate": s.learning_rate,
+        **s.model_dump(include={"learning_rate", "weight_decay", "max_grad_norm", "seed", "save_steps"}),
         "lr_scheduler_type": "constant_with_warmup" if s.scheduler == "constant" else s.scheduler,
         "warmup_steps": warmup(s, plan.steps),
-        "weight_decay": s.weight_decay,
-        "max_grad_norm": s.max_grad_norm,
         "optim": "adamw_torch_fused" if place.cuda else "adamw_torch",
         "bf16": place.dtype == "bfloat16",
         "fp16": place.dtype == "float16",
         # From Ampere on.
         "tf32": s.tf32 if place.cuda and torch.cuda.get_device_capability()[0] >= 8 else None,
-        "seed": s.seed,
         "data_seed": s.seed,
-        "save_steps": s.save_steps,
         "save_total_limit": folder.KEPT,
         "eval_strategy": "steps" if validates and s.eval_steps else "no",
         "eval_steps": s.eval_steps if validates else None,

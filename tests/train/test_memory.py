@@ -258,7 +258,6 @@ def test_weights_of_known_models() -> None:
         4 * 4_194_304,
         8 * 4_194_304,
     )
-    assert estimate(seven.to_dict(), settings("lora")) == lora
 
 
 def test_thirteen_billion_in_eight_bits_fit_24_gigabytes() -> None:

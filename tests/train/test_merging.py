@@ -50,7 +50,7 @@ def make_adapter(folder: Path, base: Path, quantization: str | None = None, **lo
         "fingerprint": models.fingerprint(base),
         "license": "apache-2.0",
     }
-    record.write_record(folder, a_run(method=method, base_model=entry))
+    record.write_run(folder, a_run(method=method, base_model=entry))
     return folder
 
 

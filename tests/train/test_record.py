@@ -62,7 +62,7 @@ def a_run(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    record.write_record(tmp_path, a_run())
+    record.write_run(tmp_path, a_run())
     found = record.read_record(tmp_path)
     assert found == {"form": 1, **json.loads(json.dumps(a_run()))}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "loss.svg", "run.json"]
@@ -70,7 +70,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_json_has_no_word_for_becomes_plain(tmp_path: Path) -> None:
     losses = [{"step": np.int64(1), "loss": np.float32(2.5), "lr": float("nan")}]
-    record.write_record(
+    record.write_run(
         tmp_path, a_run(losses=losses, settings={"out": Path("/a"), "lora_targets": ("q", "v")})
     )
     text = (tmp_path / "run.json").read_text()
@@ -86,7 +86,7 @@ def test_the_record_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(card, "write_card", fails)
     with pytest.raises(OSError, match="No space"):
-        record.write_record(tmp_path, a_run())
+        record.write_run(tmp_path, a_run())
     assert not (tmp_path / "run.json").exists()
 
 
@@ -94,7 +94,7 @@ def test_a_record_that_lacks_something_is_refused(tmp_path: Path) -> None:
     run = a_run()
     del run["counts"], run["losses"]
     with pytest.raises(record.RunRecordError, match="counts, losses"):
-        record.write_record(tmp_path, run)
+        record.write_run(tmp_path, run)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,5 +131,5 @@ def test_the_base_models_own_card_says_its_licence_and_nothing_is_guessed(
     assert record.base_license(base) == license_
     out = tmp_path / "out"
     out.mkdir()
-    record.write_record(out, a_run(base_model={"path": str(base), "name": "base", "fingerprint": "ab"}))
+    record.write_run(out, a_run(base_model={"path": str(base), "name": "base", "fingerprint": "ab"}))
     assert record.read_record(out)["base_model"]["license"] == license_
