@@ -5,10 +5,12 @@ The recipes call these functions one after the other, and are there to be read: 
 (`save`, `write_record`). No library is loaded before one of them is called, so that ``--help`` waits for none.
 """
 
+from meadow.train.commandline import command as command
 from meadow.train.commandline import parse as parse
 from meadow.train.data import load_rows as load_rows
 from meadow.train.folder import NotFiniteError as NotFiniteError
 from meadow.train.folder import TrainingError as TrainingError
+from meadow.train.folder import output_folder as output_folder
 from meadow.train.memory import forecast as forecast
 from meadow.train.merging import MergeError as MergeError
 from meadow.train.merging import merge as merge
@@ -21,8 +23,6 @@ from meadow.train.reading import DataError as DataError
 from meadow.train.record import save as save
 from meadow.train.record import write_record as write_record
 from meadow.train.record import write_settings as write_settings
-from meadow.train.run import command as command
-from meadow.train.run import output_folder as output_folder
 from meadow.train.settings import TrainSettings as TrainSettings
 from meadow.train.settings import TrainSettingsError as TrainSettingsError
 from meadow.train.training import find_beginning as find_beginning

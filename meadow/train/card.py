@@ -92,9 +92,8 @@ def _metadata(run: Mapping[str, Any]) -> dict[str, Any]:
     merged, data = run.get("merged"), run["data"]
     adapters = run["method"] != "full" and not merged
     base = str(run["base_model"].get("name") or "")
-    found: dict[str, Any] = {"language": ["en"], **model_license(run)}
-    found["library_name"] = "peft" if adapters else "transformers"
-    found["pipeline_tag"] = "text-generation"
+    library = {"library_name": "peft" if adapters else "transformers", "pipeline_tag": "text-generation"}
+    found: dict[str, Any] = {"language": ["en"], **model_license(run), **library}
     # A folder's name is the best that is known of a local model; the Hub refuses paths.
     if _HUB_NAME.fullmatch(base):
         found["base_model"] = base

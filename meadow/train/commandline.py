@@ -1,14 +1,12 @@
-"""The recipes' command line: a preset's values, then a YAML file's, then those that are given, all checked at once.
-
-What settings say that cannot be, or not together, is told in a sentence each, with the remedy.
-"""
+"""The recipes' command line: a preset's values, then a YAML file's, then those given; all mistakes are told at once."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +14,9 @@ from typing import Any, get_args
 
 import pydantic
 
+from meadow import models
 from meadow.core import yamlfile
+from meadow.core.errors import Error
 from meadow.models import prompts
 from meadow.train.settings import (
     COMMAND_LINE,
@@ -36,15 +36,32 @@ _SWITCHES = [name for name, field in FIELDS.items() if field.annotation is bool]
 _LISTS = ["config", *(name for name, field in FIELDS.items() if "tuple" in str(field.annotation))]
 
 
+def command(
+    run: Callable[[TrainSettings], None], argv: Sequence[str] | None, *, size: str, recipe: str
+) -> int:
+    """Calls a recipe's `run` with the settings of a command line.
+
+    Returns 0; 1 where the run failed, 2 where the settings are wrong, each with a message on standard error.
+    """
+    # Before any heavy import: nothing is sent anywhere, and nothing is looked up.
+    models.offline()
+    try:
+        run(parse(sys.argv[1:] if argv is None else argv, size=size, recipe=recipe))
+    except Error as error:
+        message, code = str(error), 2 if isinstance(error, TrainSettingsError) else 1
+    except KeyboardInterrupt:
+        message, code = "interrupted; the same command goes on from the last checkpoint", 130
+    else:
+        return 0
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
 def parse(argv: Sequence[str], *, size: str, recipe: str = "") -> TrainSettings:
-    """Reads and checks settings.
+    """Reads and checks settings: ``--key value`` pairs, and ``--config FILE.yaml``, a file of the same keys.
 
-    Args:
-        argv: ``--key value`` pairs, as ``--help`` lists them; ``--config FILE.yaml`` names a file of the same keys.
-        size: The model's size, for presets.
-        recipe: The script, for ``--help``.
-
-    Raises a TrainSettingsError with all that is wrong, and SystemExit where ``--help`` was asked for.
+    Of the `recipe`, a script, ``--help`` speaks; its model's `size` is for presets. Raises a TrainSettingsError with
+    all that is wrong, and SystemExit where ``--help`` was asked for.
     """
     problems: list[str] = []
     words = _words(argv, problems)
@@ -245,8 +262,8 @@ def _file(path: str, problems: list[str]) -> dict[str, Any]:
 def help_text(recipe: str, size: str) -> str:
     """What ``--help`` prints."""
     lines = [
-        f"usage: python recipes/{recipe} --model DIR --data NAME [NAME...] --output DIR [--config FILE.yaml] [--key value...]"
-        "\n\n"
+        f"usage: python recipes/{recipe} --model DIR --data NAME [NAME...] --output DIR "
+        "[--config FILE.yaml] [--key value...]\n\n"
         "Fine-tunes a LLaMA-type model. Values come from the preset, then from --config, then from the command line.\n"
     ]
     for name, field in FIELDS.items():
@@ -269,8 +286,8 @@ def help_text(recipe: str, size: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float) and 0 < abs(value) < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
-    if isinstance(value, (bool, tuple)):
-        return str(value).lower() if isinstance(value, bool) else " ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:g}"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

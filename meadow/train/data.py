@@ -17,11 +17,10 @@ import numpy as np
 
 from meadow.core.store import Store, default_out
 from meadow.models import prompts
+from meadow.train.folder import say
 from meadow.train.model import BaseFolder
-from meadow.train.provenance import Provenance, trace
-from meadow.train.reading import SAID, UNUSABLE, DataError, RowSource, sources
-from meadow.train.run import rank, say
-from meadow.train.settings import TrainSettings
+from meadow.train.reading import SAID, UNUSABLE, DataError, Provenance, RowSource, sources, trace
+from meadow.train.settings import TrainSettings, rank
 
 TWICE = "given twice"
 IN_VALIDATION = "its group is in the validation rows"

@@ -1,4 +1,4 @@
-"""The output folder of a run: what may be in it, checkpoints, and how a finished model gets there.
+"""The output folder of a run: what may be in it, checkpoints, how a finished model gets there, faults told in words.
 
 ::
 
@@ -16,14 +16,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from meadow import models
 from meadow.core.errors import Error
 from meadow.describe.cards.markdown import size
+from meadow.train.settings import TrainSettings, rank, world_size
 
 #: Written into a checkpoint when all else is there.
 MARK = "meadow.json"
@@ -55,6 +62,18 @@ class NotFiniteError(TrainingError):
             "Look at these rows; if they are sound, lower --learning-rate, raise --warmup-steps, or use --dtype "
             "bfloat16 or float32 instead of float16"
         )
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins: `identity`, what a checkpoint must have in common with the run that goes on from it; the
+    `checkpoint`, None to begin anew; the `seconds` that earlier parts of the run took, and their last `step`.
+    """
+
+    identity: dict[str, Any]
+    checkpoint: Path | None = None
+    seconds: float = 0.0
+    step: int = 0
 
 
 def check(output: Path) -> None:
@@ -175,3 +194,86 @@ def publishing(output: Path) -> Iterator[Path]:
             path.replace(output / path.name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def say(message: str) -> None:
+    """Tells how a run goes."""
+    if rank() == 0:
+        print(f"meadow: {message}", file=sys.stderr, flush=True)
+
+
+def need_packages(settings: TrainSettings) -> None:
+    """Raises TrainingError where libraries are not installed that a run will import."""
+    needed = ["torch", "transformers", "accelerate"]
+    needed += ["peft"] if settings.adapters else []
+    needed += ["bitsandbytes"] if settings.quantization else []
+    if missing := [name for name in needed if find_spec(name) is None]:
+        raise TrainingError(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+            "`pip install -c constraints.txt '.[train]'`"
+        )
+
+
+@contextlib.contextmanager
+def output_folder(settings: TrainSettings) -> Iterator[None]:
+    """Holds the output folder against other runs, and tells in words what goes wrong.
+
+    Raises TrainingError where it holds something else, or disk or memory are full, with what is safe and what to do.
+    """
+    models.offline()
+    need_packages(settings)
+    check(settings.folder)
+    # One process holds the folder; those that torchrun started beside it are its own.
+    held = locked(settings.folder) if rank() == 0 else contextlib.nullcontext()
+    with held, warnings.catch_warnings():
+        import torch
+        import transformers
+
+        # Of what the libraries say of themselves: nothing that a reader could act on.
+        warnings.filterwarnings("ignore", module="torch|transformers|peft|accelerate|bitsandbytes")
+        transformers.utils.logging.set_verbosity_error()
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        try:
+            yield
+        except Error:
+            raise
+        except Exception as error:
+            kept = safe(settings.folder).capitalize()
+            if is_disk_full(error):
+                if rank() == 0:
+                    remove_halves(settings.folder)
+                raise TrainingError(
+                    f"the disk of {settings.folder} is full. {kept}, what was half-written is removed. Free space and "
+                    "run the same command again: it goes on from there"
+                ) from error
+            words = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+            full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            if full or any(text in str(error) for text in words):
+                raise TrainingError(out_of_memory(settings, kept, world_size())) from error
+            raise
+        say(f"done: {settings.folder}")
+
+
+def out_of_memory(s: TrainSettings, safe: str, world: int) -> str:
+    """What to change when memory runs out, what costs least first."""
+    rows, over = s.per_device_batch_size, "" if world == 1 else " over them"
+    more = "more GPUs: torchrun --nproc-per-node N" if world == 1 else f"more GPUs than {world}: FSDP2"
+    advice = {
+        f"--per-device-batch-size {rows // 2} (now {rows}): the effective batch stays {s.batch_size}, and so do the "
+        "results": rows > 1,
+        "--activation-checkpointing: slower, with a fraction of the activations": not s.activation_checkpointing,
+        f"--pack-length {s.max_length} (now {s.block}): the same rows, in shorter blocks": (
+            s.packing == "packed" and s.block > s.max_length
+        ),
+        f"--max-length {s.max_length // 2} (now {s.max_length}): cuts more rows; --dry-run counts how many": (
+            s.max_length > 512
+        ),
+        f"{more} shards weights, gradients and optimizer{over}": s.method == "full",
+        "--method lora: no optimizer for the base": s.method == "full",
+        "--method lora-8bit: half the base, or --method qlora: a quarter": s.method == "lora",
+        "--method qlora: half of what the base needs in 8 bits": s.method == "lora-8bit",
+    }
+    holding = (text for text, holds in advice.items() if holds)
+    steps = "".join(f"\n  {number}. {text}" for number, text in enumerate(holding, start=1))
+    what = steps or " use a GPU with more memory, or a smaller model"
+    return f"out of memory. {safe}. Change one of these, what costs least first, and run again:{what}"

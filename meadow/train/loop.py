@@ -19,9 +19,8 @@ import transformers
 
 from meadow.train import folder
 from meadow.train.data import Corpus
-from meadow.train.folder import NotFiniteError, TrainingError
+from meadow.train.folder import Beginning, NotFiniteError, TrainingError
 from meadow.train.packing import StepPlan, collate
-from meadow.train.training import Beginning
 
 
 def token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -58,8 +57,7 @@ class Loop(transformers.Trainer):
     ) -> None:
         self.corpus, self.plan, self.held, self.beginning = corpus, plan, held, beginning
         self.pad, self.started = kwargs["processing_class"].pad_token_id, time.monotonic()
-        # Numbers of micro-batches.
-        micros: Any = range(len(plan))
+        micros: Any = range(len(plan))  # a row is the number of a micro-batch
         looked = micros if held else None
         super().__init__(train_dataset=micros, eval_dataset=looked, data_collator=self._collate, **kwargs)
         self.trained = np.add.reduceat(corpus.trained, corpus.offsets[:-1]).astype(np.int64)
@@ -89,9 +87,7 @@ class Loop(transformers.Trainer):
         loss = token_loss(outputs.logits, labels) / count * self.plan.world
         return (loss, outputs) if return_outputs else loss
 
-    def training_step(
-        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         """As `Trainer` has it; a loss that is no number ends the run by a NotFiniteError with the rows."""
         micro = inputs["micro"]
         loss = super().training_step(model, inputs, num_items_in_batch)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from meadow.train.data import load_rows
+from meadow.train.folder import need_packages
 from meadow.train.model import add_adapters, count_parameters, open_base
 from meadow.train.packing import MULTIPLE, plan_steps, warmup
-from meadow.train.run import need_packages, rank
-from meadow.train.settings import TrainSettings
+from meadow.train.settings import TrainSettings, rank
 
 #: Steps by which blocks are counted.
 _LOOKED = 50
@@ -32,9 +32,8 @@ _BLOCK, _NESTED = 64, 256
 class MemoryEstimate:
     """What a run needs on each of `world_size` GPUs, in bytes."""
 
-    #: Bytes at its own peak, and how they come about, of ``weights``, ``adapter``, ``gradients``, ``optimizer`` (AdamW's
-    #: two moments), ``activations`` (what the forward pass keeps for the backward pass, or computes again), ``logits``
-    #: (of the whole vocabulary, and the loss over them), and ``CUDA``; only what is there.
+    #: Bytes at its own peak, and how they come about, of ``weights``, ``adapter``, ``gradients``, ``optimizer``,
+    #: ``activations``, ``logits`` and ``CUDA``; only what is there.
     parts: dict[str, tuple[int, str]]
     #: The highest sum at any moment, with `CONTEXT`; the parts do not all have their peak at once.
     total: int
@@ -162,10 +161,7 @@ class _Run:
 def estimate(config: Any, s: TrainSettings, world_size: int = 1) -> MemoryEstimate:
     """Estimates the memory that a run needs on each of so many GPUs, where all its tokens are trained on.
 
-    Args:
-        config: The model's configuration, of transformers.
-        s: The settings; unless they say float32 or the CPU, the computation is in bfloat16.
-        world_size: Processes, one to a GPU.
+    `config` is the model's, of transformers. Unless settings say float32 or the CPU, the computation is in bfloat16.
     """
     m = _Run(config, s, world_size)
     full, number, sharded = m.full, m.number, m.shards > 1
@@ -227,6 +223,7 @@ def estimate(config: Any, s: TrainSettings, world_size: int = 1) -> MemoryEstima
     kept_by_loss = fixed + before + stored + ends + gathered
     # Autocast's copies live to the end of the forward pass; with checkpointing none but the head's is kept longer.
     at_loss = 2 * m.head if copied and s.activation_checkpointing else copied
+    at_end = kept_by_loss + copied + one_of_logits // 2 if copied or sharded else 0
     in_layers = fixed + here + cast + before + stored
     if s.activation_checkpointing:
         # At the last layer all inputs are still kept, and at the first all gradients are there.
@@ -234,9 +231,7 @@ def estimate(config: Any, s: TrainSettings, world_size: int = 1) -> MemoryEstima
         in_layers = max(in_layers, fixed + here + cast + some + residual * m.h * tokens)
     moments = {
         "at the loss": kept_by_loss + at_loss + 3 * one_of_logits,
-        "at the end of the forward pass": kept_by_loss + copied + one_of_logits // 2
-        if copied or sharded
-        else 0,
+        "at the end of the forward pass": at_end,
         "in the backward pass": in_layers,
         "at the optimizer's step": fixed + gradients,
     }

@@ -53,9 +53,8 @@ def check(adapter: Path, output: Path, base: Path | None) -> list[str]:
         words = f"{adapter} is a whole model already, and has no adapter to merge"
         problems.append(words if whole else str(error))
     if output.exists() or output.is_symlink():
-        problems.append(
-            f"output {output} exists, and nothing is overwritten: choose another --output, or move it away"
-        )
+        remedy = "choose another --output, or move it away"
+        problems.append(f"output {output} exists, and nothing is overwritten: {remedy}")
     elif adapter.exists() and output.resolve().is_relative_to(adapter.resolve()):
         problems.append(f"output {output} lies in the adapter's folder: choose another --output")
     try:
@@ -66,14 +65,13 @@ def check(adapter: Path, output: Path, base: Path | None) -> list[str]:
     except models.ModelError as error:
         return [*problems, str(error)]
     if base is not None and folders.is_adapter(base) and not any(base.glob("model*.safetensors")):
-        problems.append(
-            f"base {base} is an adapter, too: merge that one first, and give the merged model as --base"
-        )
+        remedy = "merge that one first, and give the merged model as --base"
+        problems.append(f"base {base} is an adapter, too: {remedy}")
     elif base is not None and (base / folders.CONFIG).is_file():
         with contextlib.suppress(models.ModelError):
             if folders.read_json(base / folders.CONFIG).get("quantization_config"):
-                words = "give the folder of the model in full precision by --base"
-                problems.append(f"base {base} is quantised: {words}")
+                remedy = "give the folder of the model in full precision by --base"
+                problems.append(f"base {base} is quantised: {remedy}")
     return problems
 
 
@@ -139,9 +137,8 @@ def merge(
             os.rename(work, output)
     except Exception as error:
         if is_disk_full(error):
-            raise MergeError(
-                f"the disk of {output} is full; nothing was left there. Free space and run again"
-            ) from error
+            words = f"the disk of {output} is full; nothing was left there. Free space and run again"
+            raise MergeError(words) from error
         if isinstance(error, OSError):
             why = error.strerror or error
             raise MergeError(f"{output} cannot be written: {why}; choose another --output") from error

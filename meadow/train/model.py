@@ -19,8 +19,7 @@ import numpy as np
 
 from meadow import models
 from meadow.models import prompts
-from meadow.train.folder import TrainingError
-from meadow.train.run import say
+from meadow.train.folder import TrainingError, say
 from meadow.train.settings import TINY, TrainSettings, TrainSettingsError, world_size
 
 #: How much a row's logits may move when a neighbour in its block changes, as a share of their own spread. Isolated
@@ -34,7 +33,7 @@ _SPLIT = "meadow_split"
 
 @dataclass(frozen=True)
 class BaseFolder:
-    """A base model before it is loaded: its configuration and tokenizer, of transformers, and how a row is put to it."""
+    """A base model before it is loaded, with the template that puts a row to it, which leaves nothing open."""
 
     folder: Path
     config: Any
@@ -65,7 +64,7 @@ def open_base(s: TrainSettings) -> BaseFolder:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and in what a model is computed, and how it is spread (``fsdp``, ``ddp``, ``none``) over `world` processes."""
+    """Where and in what a model is computed, and how `world` processes share it: ``fsdp``, ``ddp``, ``none``."""
 
     cuda: bool
     dtype: str
@@ -212,22 +211,16 @@ def _attend(
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     sizes = _sizes(position_ids, blocks, tokens)
     # One split and one join: slices by themselves would each get a gradient of the whole block.
-    flat = [
-        part.transpose(0, 1).reshape(1, heads, blocks * tokens, width).split(sizes, 2)
-        for part in (query, key, value)
-    ]
-    found, dropped = [], dropout if module.training else 0.0
+    whole = (1, heads, blocks * tokens, width)
+    flat = [part.transpose(0, 1).reshape(whole).split(sizes, 2) for part in (query, key, value)]
+    attention = torch.nn.functional.scaled_dot_product_attention
+    found, options = [], {"scale": scaling, "dropout_p": dropout if module.training else 0.0}
     for q, k, v in zip(*flat, strict=True):
         mask = None
-        if sliding_window and q.shape[2] > sliding_window:
-            place = torch.arange(q.shape[2], device=q.device)
-            back = place[:, None] - place[None]
-            mask = (back >= 0) & (back < sliding_window)
-        found.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropped
-            )
-        )
+        if sliding_window and (size := q.shape[2]) > sliding_window:
+            square = torch.ones(size, size, dtype=torch.bool, device=q.device)
+            mask = square.tril().triu(1 - sliding_window)
+        found.append(attention(q, k, v, attn_mask=mask, is_causal=mask is None, **options))
     return torch.cat(found, 2).view(heads, blocks, tokens, width).permute(1, 2, 0, 3).contiguous(), None
 
 

@@ -57,26 +57,21 @@ def pack(lengths: Sequence[int] | np.ndarray, capacity: int) -> list[list[int]]:
 
 @dataclass(frozen=True, eq=False)
 class StepPlan:
-    """Which rows are computed when.
+    """Which rows are computed when, and how they are laid out: ``packed``, by ``length`` or ``none``."""
 
-    Attributes:
-        lengths: Tokens of each row that is trained on.
-        batch_size: Rows of a step.
-        total: Rows in all, each counted as often as it is trained on.
-        seed: Of the order of rows.
-        packing: ``packed``, ``length`` or ``none``.
-        block: Tokens of a packed block.
-        at_once: Rows, or packed blocks, of a micro-batch at most.
-        world: Processes.
-    """
-
+    #: Tokens of each row that is trained on.
     lengths: np.ndarray
+    #: Rows of a step.
     batch_size: int
+    #: Rows in all, each counted as often as it is trained on.
     total: int
     seed: int
     packing: str
+    #: Tokens of a packed block.
     block: int
+    #: Rows, or packed blocks, of a micro-batch at most.
     at_once: int
+    #: Processes.
     world: int
 
     @property
@@ -114,11 +109,9 @@ class StepPlan:
         """Tokens of a step, without padding."""
         return int(self.lengths[self.rows(step)].sum())
 
-    def tokens(self) -> int:
-        """Tokens that are computed in all, without padding."""
-        whole, rest = divmod(self.total, len(self.lengths))
-        tail = _order(len(self.lengths), self.seed, whole)[:rest]
-        return int(whole * self.lengths.sum() + self.lengths[tail].sum())
+    def tokens(self, steps: int | None = None) -> int:
+        """Tokens that are computed in the first steps, or in all, without padding."""
+        return sum(map(self.tokens_of, range(self.steps if steps is None else steps)))
 
     def _blocks(self, step: int) -> list[list[int]]:
         rows = self.rows(step)
@@ -157,11 +150,8 @@ def _step(plan: StepPlan, number: int) -> list[list[list[int]]]:
 def collate(corpus: Corpus, blocks: Sequence[Sequence[int]], pad: int, *, packed: bool) -> dict[str, Any]:
     """The tensors of a micro-batch: the rows of each block, by number, filled up with the token `pad`.
 
-    Without blocks it is something to compute that changes nothing.
-
-    Returns:
-        ``input_ids``, ``labels``, and ``position_ids`` where blocks are packed, all [blocks, tokens], int64; labels are
-        -100 where nothing is trained.
+    They are ``input_ids``, ``labels`` (-100 where nothing is trained), and ``position_ids`` where blocks are packed,
+    all [blocks, tokens], int64. Without blocks it is something to compute that changes nothing.
     """
     import torch
 

@@ -62,12 +62,10 @@ from meadow.train import card, folder, plots
 from meadow.train.data import Corpus
 from meadow.train.model import BaseFolder, Placement
 from meadow.train.packing import StepPlan, warmup
-from meadow.train.run import rank
-from meadow.train.settings import TrainSettings
+from meadow.train.settings import TrainSettings, rank
 from meadow.train.training import Trained
 
 FILE = "run.json"
-#: The form of the file.
 FORM = 1
 #: Without these nobody could say what a model was made of.
 _NEEDED = ("method", "base_model", "data", "counts", "parameters", "steps", "tokens_seen", "losses")
@@ -84,16 +82,15 @@ def write_settings(settings: TrainSettings, rows: Corpus) -> None:
     """Writes what repeats the run, and which rows it leaves out or cuts."""
     if rank() != 0:
         return
-    output = settings.folder
     dumped = settings.model_dump(mode="json", exclude={"size", "dry_run"}, exclude_none=True)
     shown = {key: value for key, value in dumped.items() if value != []}
-    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
-    (output / folder.SETTINGS).write_text(
-        f"# The settings of this run; run finetune_{settings.size}.py --config with this file to repeat it.\n{text}",
-        encoding="utf-8",
+    text = (
+        f"# The settings of this run; run finetune_{settings.size}.py --config with this file to repeat it.\n"
     )
+    text += yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+    (settings.folder / folder.SETTINGS).write_text(text, encoding="utf-8")
     reasons = [*rows.left_out, *((row, "trained on, but cut") for row in rows.truncated)]
-    with (output / folder.LEFT_OUT).open("w", encoding="utf-8") as stream:
+    with (settings.folder / folder.LEFT_OUT).open("w", encoding="utf-8") as stream:
         for row, reason in reasons:
             stream.write(json.dumps({"id": row, "reason": reason}, ensure_ascii=False) + "\n")
 
@@ -138,7 +135,6 @@ def write_record(
 
     if rank() == 0:
         at = base.folder.resolve()
-        total, learned = trained.parameters
         versions = {}
         for name in _PACKAGES:
             with contextlib.suppress(metadata.PackageNotFoundError):
@@ -149,20 +145,18 @@ def write_record(
             "recipe": recipe,
             "method": settings.method,
             "preset": settings.preset,
-            "settings": {
-                **settings.model_dump(mode="json"),
-                "warmup_steps_used": warmup(settings, plan.steps),
-            },
+            "settings": settings.model_dump(mode="json")
+            | {"warmup_steps_used": warmup(settings, plan.steps)},
             "base_model": {"path": str(at), "name": at.name, "fingerprint": models.fingerprint(base.folder)},
             "template": base.template.to_dict(),
             **vars(rows.provenance),
             "counts": rows.counts(),
-            "parameters": {"total": total, "trained": learned},
+            "parameters": dict(zip(("total", "trained"), trained.parameters, strict=True)),
             "versions": {"python": platform.python_version(), **versions},
             "hardware": {**models.describe_hardware(), **used},
             "steps": trained.steps,
             "kept_step": trained.kept_step,
-            "tokens_seen": sum(map(plan.tokens_of, range(trained.steps))),
+            "tokens_seen": plan.tokens(trained.steps),
             "seconds": round(trained.seconds, 1),
             "losses": trained.losses,
         }
@@ -175,16 +169,11 @@ def write_record(
 
 
 def write_run(model: Path | str, run: Mapping[str, Any]) -> None:
-    """Writes a run's record, with the plot and the model card that are made from it.
+    """Writes a run's record into a model's folder, with the plot and the model card that are made from it.
 
     ``run.json`` comes last and in one step: with it a folder is a finished model. A card that is there is merged,
-    so that what a person wrote into it stays.
-
-    Args:
-        model: The model's folder; it must exist.
-        run: The record. Where ``base_model`` has no ``license``, it is looked for in the base model's own card.
-
-    Raises RunRecordError where something that a record needs is missing.
+    so that what a person wrote into it stays. Where ``base_model`` has no ``license``, it is looked for in the base
+    model's own card. Raises RunRecordError where something that a record needs is missing.
     """
     model = Path(model)
     if missing := [key for key in _NEEDED if key not in run]:
@@ -215,9 +204,9 @@ def read_record(model: Path | str) -> dict[str, Any]:
         raise RunRecordError(f"{path}: no JSON: {error}; copy the model folder again") from error
     if not isinstance(run, dict):
         raise RunRecordError(f"{path}: no JSON object; copy the model folder again")
-    if run.get("form", FORM) != FORM:
+    if (form := run.get("form", FORM)) != FORM:
         raise RunRecordError(
-            f"{path}: its form is {run['form']!r}, known is {FORM}: it was written by another Meadow"
+            f"{path}: its form is {form!r}, known is {FORM}: it was written by another Meadow"
         )
     return run
 

@@ -64,7 +64,7 @@ def choices(preset: str, method: str, size: str) -> dict[str, Choice]:
 
 
 class TrainSettings(pydantic.BaseModel):
-    """What a training run does, as `parse` makes it. The values here are those of no preset; ``--help`` shows the words."""
+    """What a training run does, as `parse` makes it; the values here are those of no preset."""
 
     model_config = pydantic.ConfigDict(
         frozen=True,
@@ -222,6 +222,11 @@ IDENTITY = {
     "warmup_steps", "weight_decay", "max_grad_norm", "batch_size", "lora_r", "lora_alpha", "lora_dropout",
     "lora_targets", "seed", "validation", "dtype",
 }  # fmt: skip
+
+
+def rank() -> int:
+    """The number of this process among those of a launcher; the first is 0, and speaks and writes for all."""
+    return int(os.environ.get("RANK", "0") or 0)
 
 
 def world_size() -> int:

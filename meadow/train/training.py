@@ -12,22 +12,10 @@ from typing import Any
 from meadow import models
 from meadow.train import folder
 from meadow.train.data import Corpus
-from meadow.train.folder import TrainingError
+from meadow.train.folder import Beginning, TrainingError, say
 from meadow.train.model import BaseFolder, Placement, count_parameters
 from meadow.train.packing import StepPlan, warmup
-from meadow.train.run import rank, say
-from meadow.train.settings import IDENTITY, TrainSettings
-
-
-@dataclass(frozen=True)
-class Beginning:
-    """Where a run begins: `identity`, what a checkpoint must have in common with the run that goes on from it; the
-    `checkpoint`, None to begin anew; and the `seconds` that earlier parts of the run took.
-    """
-
-    identity: dict[str, Any]
-    checkpoint: Path | None = None
-    seconds: float = 0.0
+from meadow.train.settings import IDENTITY, TrainSettings, rank
 
 
 @dataclass(frozen=True)
@@ -39,7 +27,6 @@ class Trained:
     weights: dict[str, Any] | None
     #: Its parameters in all, and those trained.
     parameters: tuple[int, int]
-    #: Optimizer steps.
     steps: int
     #: The step whose weights it has: with early stopping the best one's, which were loaded again.
     kept_step: int
@@ -69,8 +56,7 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
         say(f"beginning anew: {len(found)} checkpoints are removed")
         if rank() == 0:
             shutil.rmtree(output / folder.CHECKPOINTS)
-        found = []
-    if not found:
+    if not found or settings.resume == "no":
         return Beginning(identity)
     step, last = found[-1]
     there = folder.read_mark(last)
@@ -83,7 +69,7 @@ def find_beginning(settings: TrainSettings, base: BaseFolder, rows: Corpus, plan
     say(f"going on from step {step:,}")
     if (then := there["world"]) != plan.world:
         say(f"it was written by {then} processes, now there are {plan.world}: dropout will fall differently")
-    return Beginning(identity, last, there["seconds"])
+    return Beginning(identity, last, there["seconds"], step)
 
 
 def fit(
@@ -98,8 +84,7 @@ def fit(
 ) -> Trained:
     """Trains a model by a plan.
 
-    Raises NotFiniteError where a loss or gradient is no number, TrainingError where checkpoints will not fit the disk or
-    a library wrapped the model in something else.
+    Raises NotFiniteError where a loss or gradient is no number, TrainingError where checkpoints will not fit the disk.
     """
     import transformers
     from tqdm.auto import tqdm
@@ -110,9 +95,8 @@ def fit(
     if rank() == 0:
         # Weights, and two moments of AdamW, in float32; and the finished model.
         folder.need_room(s.folder, 4 * parameters[1] * 3 * (folder.KEPT + 1) + 4 * parameters[1])
-    begun = _step(beginning.checkpoint) if beginning.checkpoint else 0
     bar = tqdm(
-        desc="training", total=plan.steps, initial=begun, unit="step", mininterval=1.0, dynamic_ncols=True,
+        desc="training", total=plan.steps, initial=beginning.step, unit="step", mininterval=1.0, dynamic_ncols=True,
         disable=rank() != 0,
     )  # fmt: skip
     callbacks: list[Any] = [watch := Watch(place.sharding), Bar(bar, plan)]
@@ -123,8 +107,7 @@ def fit(
         from transformers.integrations.integration_utils import TensorBoardCallback
 
         callbacks.append(TensorBoardCallback(SummaryWriter(str(s.folder / folder.TENSORBOARD))))
-    layers = sorted(getattr(model, "_no_split_modules", None) or [])
-    arguments = training_arguments(s, plan, place, layers, validates=held is not None)
+    arguments = training_arguments(s, plan, place, model, validates=held is not None)
     # Trainer would copy the model to every GPU that it sees, which is neither asked for nor exact.
     arguments._n_gpu = min(1, arguments.n_gpu)
     loop = watch.loop = Loop(
@@ -137,7 +120,7 @@ def fit(
         loop.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
     state = loop.state
     best = state.best_model_checkpoint if arguments.load_best_model_at_end else None
-    kept = _step(Path(best)) if best and Path(best).is_dir() else state.global_step
+    kept = (state.best_global_step if best and Path(best).is_dir() else None) or state.global_step
     looked = {entry["step"] for entry in state.log_history if "eval_loss" in entry}
     # Of the best weights, which early stopping has loaded by now, the loss is known.
     if held is not None and state.global_step not in looked and kept == state.global_step:
@@ -149,10 +132,6 @@ def fit(
     return Trained(whole, weights, parameters, state.global_step, kept, _losses(state.log_history), seconds)
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
-
-
 def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = {"loss": "loss", "learning_rate": "lr", "eval_loss": "eval_loss"}
     found: dict[int, dict[str, Any]] = defaultdict(dict)
@@ -162,12 +141,9 @@ def _losses(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def training_arguments(
-    s: TrainSettings, plan: StepPlan, place: Placement, layers: list[str], *, validates: bool
+    s: TrainSettings, plan: StepPlan, place: Placement, model: Any, *, validates: bool
 ) -> Any:
-    """`transformers.TrainingArguments`, where they are not its defaults.
-
-    A row of the data loader is a whole micro-batch. By `layers`, the names of its layer classes, FSDP shards a model.
-    """
+    """`transformers.TrainingArguments`, where they are not its defaults; a row of the loader is a micro-batch."""
     import torch
     import transformers
 
@@ -214,7 +190,7 @@ def training_arguments(
         found["fsdp_config"] = {
             "version": 2,
             "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "transformer_layer_cls_to_wrap": layers,
+            "transformer_layer_cls_to_wrap": sorted(getattr(model, "_no_split_modules", None) or []),
             "reshard_after_forward": True,
             "state_dict_type": "FULL_STATE_DICT",
             "activation_checkpointing": s.activation_checkpointing,

@@ -21,9 +21,9 @@ from meadow.train import (  # noqa: E402
     folder,  # noqa: E402
     parse,
 )
+from meadow.train.folder import out_of_memory  # noqa: E402
 from meadow.train.loop import check_wrapper, token_loss  # noqa: E402
 from meadow.train.packing import warmup  # noqa: E402
-from meadow.train.run import out_of_memory  # noqa: E402
 from recipes import finetune_7b  # noqa: E402
 
 Run = Callable[..., dict[str, Any]]

@@ -70,9 +70,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_json_has_no_word_for_becomes_plain(tmp_path: Path) -> None:
     losses = [{"step": np.int64(1), "loss": np.float32(2.5), "lr": float("nan")}]
-    record.write_run(
-        tmp_path, a_run(losses=losses, settings={"out": Path("/a"), "lora_targets": ("q", "v")})
-    )
+    record.write_run(tmp_path, a_run(losses=losses, settings={"out": Path("/a"), "lora_targets": ("q", "v")}))
     text = (tmp_path / "run.json").read_text()
     assert "NaN" not in text
     found = json.loads(text)
