@@ -21,7 +21,6 @@ import pydantic
 from meadow.core import licenses
 from meadow.core.licenses.judge import QUESTIONS, Verdict
 from meadow.describe.cards.frontmatter import dump
-from meadow.describe.cards.markdown import share
 from meadow.describe.cards.merge import make
 from meadow.describe.cards.metadata import HUB_LICENSES, MODEL
 from meadow.train import plots

@@ -14,6 +14,7 @@ from typing import Any
 
 from meadow.core import licenses
 from meadow.core.errors import Error
+from meadow.core.licenses.judge import judge
 from meadow.core.manifest import CheckedExam, Licensing, Manifest, ManifestError
 from meadow.core.row import ids_sha256
 from meadow.core.store import CONTAMINATION, Store, StoreError, default_out
@@ -226,7 +227,7 @@ def _verdict(found: Sequence[RowSource], rows: Sequence[Sequence[Mapping[str, An
         name: Licensing(licenses=dict(count), license_terms=terms[name], generators=dict(generators[name]))
         for name, count in counts.items()
     }
-    return dataclasses.asdict(licenses.judge(parts))
+    return dataclasses.asdict(judge(parts))
 
 
 @dataclass
@@ -291,7 +292,6 @@ def _compare(source: RowSource, store: Store) -> _Compared:
     import pyarrow as pa
 
     from meadow.filters import contamination
-    from meadow.filters.contamination.stage import summary
 
     names = [name for name in store.names() if store.manifest(name).mixture is None]
     exams = [exam for name in names for exam in contamination.built_exams(store, name)]
@@ -299,8 +299,7 @@ def _compare(source: RowSource, store: Store) -> _Compared:
         why = f"no exam is built in {store.root}, so its rows were not compared with any"
         return _nothing(source.name, f"{source.name}: {why}")
     index = contamination.Index.build(exams)
-    entries = [CheckedExam.model_validate(entry) for entry in summary(index.exams, [], dropped=False)]
-    found = _Compared(source.name, entries)
+    found = _Compared(source.name, list(index.exams))
     rows = list(source.splits["train"])
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
