@@ -60,6 +60,20 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Writes a file in one step, through to the disk: whoever looks sees the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(data.encode() if isinstance(data, str) else data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def default_out() -> Path:
     """Where built datasets lie: ``$MEADOW_OUT``, else ``out`` in the user's cache folder."""
     return _default("MEADOW_OUT", "out")

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from meadow.core.archive import safe_member
 from meadow.core.builder import Builder
 from meadow.core.errors import Error
-from meadow.fetch.outcome import replace_text
+from meadow.core.store import write_whole
 
 #: The file that declares addresses, and the same of a mirror.
 CHECKSUMS = "checksums.tsv"
@@ -187,7 +187,7 @@ def record(path: Path, source: str) -> dict[str, Address]:
 
 def write_record(path: Path, noted: Mapping[str, Address]) -> None:
     """Replaces a ``.fetched.tsv``."""
-    replace_text(path, lines(noted[file] for file in sorted(noted)))
+    write_whole(path, lines(noted[file] for file in sorted(noted)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from meadow.fetch import pages
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import Fetched, FetchError, FetchStoppedError, Progress
-from meadow.fetch.partial import ALTERED, NEWER, SPARE, Facts, PartialFile
+from meadow.fetch.partial import ALTERED, NEWER, SPARE, PartialFile, PartNote
 from meadow.fetch.transport import HttpClient, LaterError, beginning, check_status, led_off_https
 
 T = TypeVar("T")
@@ -197,7 +197,7 @@ class _Download:
                 start = self._look(chunks, response)
                 total = None if encoded else self._total(response)
                 versions = {"etag": told.get("ETag"), "modified": told.get("Last-Modified")}
-                part.begin(Facts(url=without_secrets(address.download), total=total, **versions))
+                part.begin(PartNote(url=without_secrets(address.download), total=total, **versions))
                 part.write(start)
             self._downloader.receive(chunks, part, total)
 

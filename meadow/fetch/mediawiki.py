@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import zstandard
 
 from meadow.core.rawfile import MAX_LINE
+from meadow.core.store import write_whole
 from meadow.fetch.addresses import Address, without_secrets
 from meadow.fetch.outcome import (
     Fetched,
@@ -35,7 +36,6 @@ from meadow.fetch.outcome import (
     FetchStoppedError,
     Progress,
     Silent,
-    replace_text,
     sha256_of,
 )
 from meadow.fetch.pages import printable, title_of
@@ -92,7 +92,7 @@ def fetch(
     about = target.with_name(f".{target.name}.about.json")
     notes = {"api": kept.url, **site, "begun": kept.begun, "ended": _now(), "pages": kept.pages}
     notes |= {"skipped": kept.skipped, "sha256": sha256}
-    replace_text(about, json.dumps(notes, indent=1) + "\n")
+    write_whole(about, json.dumps(notes, indent=1) + "\n")
     packed.replace(target)
     shutil.rmtree(work, ignore_errors=True)
     detail = f"{kept.pages:,} pages with their revision ids"

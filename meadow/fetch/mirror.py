@@ -24,7 +24,7 @@ from meadow.fetch import pages
 from meadow.fetch.addresses import CHECKSUMS, RECORD, Address, check_path, parse, without_secrets
 from meadow.fetch.download import Downloader
 from meadow.fetch.outcome import Fetched, FetchError
-from meadow.fetch.partial import Facts, PartialFile
+from meadow.fetch.partial import PartialFile, PartNote
 from meadow.fetch.transport import LaterError, without_addresses
 
 #: Folders within folders that are looked through; a raw store has three levels, and a link can lead back.
@@ -193,7 +193,7 @@ class _FileMirror(Mirror):
         with self._explained(what, f"copying it from {self.shown} failed", remedy):
             # What tells this state of the file from others, to go on with a copy that was cut off.
             etag, total = str(self._fs.ukey(path)), self._fs.info(path).get("size")
-            facts = Facts(url=f"{self.shown}/{what}", etag=etag, total=total)
+            facts = PartNote(url=f"{self.shown}/{what}", etag=etag, total=total)
             if part.facts != facts or part.size > (facts.total or 0):
                 part.begin(facts)
             with self._fs.open(path, "rb") as stream:

@@ -95,14 +95,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file beside its place, and then in place; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    beside.replace(path)
-
-
 @contextlib.contextmanager
 def explained(where: object, doing: str, remedy: str) -> Iterator[None]:
     """Makes a `FetchError` of an error of the system: which place cannot be read or written, why, what to do."""

@@ -23,7 +23,7 @@ ALTERED = "Its publisher has changed it, or something on the way has."
 NEWER = "newer release of Meadow may declare the new file."
 
 
-class Facts(pydantic.BaseModel):
+class PartNote(pydantic.BaseModel):
     """What is known of a file that is coming: its address, version (ETag), last change and size."""
 
     url: str
@@ -47,10 +47,10 @@ class PartialFile:
         self._path = self._target.with_name(f".{self._target.name}.http.part")
         self._note = self._path.with_name(f"{self._path.name}.json")
         self._stream: BinaryIO | None = None
-        self.facts: Facts | None = None
+        self.facts: PartNote | None = None
         self.size = 0
         with contextlib.suppress(OSError, ValueError):
-            facts = Facts.model_validate_json(self._note.read_bytes())
+            facts = PartNote.model_validate_json(self._note.read_bytes())
             self.size = self._path.stat().st_size
             self.facts = facts if self.size else None
 
@@ -59,7 +59,7 @@ class PartialFile:
         """How large it will be, if that is known."""
         return self.facts.total if self.facts else None
 
-    def begin(self, facts: Facts) -> None:
+    def begin(self, facts: PartNote) -> None:
         """Empties the file and notes what will be in it."""
         self.drop()  # the note first: it must never speak of other bytes than those beside it
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import pydantic
 
 from meadow.core.builder import Builder
 from meadow.core.licenses import License
-from meadow.fetch.outcome import replace_text
+from meadow.core.store import write_whole
 
 #: At the top of the raw store; scans of raw files and packs pass over names that begin with a dot.
 ACCEPTED = ".accepted-terms.json"
@@ -110,7 +110,7 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
     }
     if added:
         text = json.dumps(known | added, indent=2, sort_keys=True, ensure_ascii=False)
-        replace_text(raw / ACCEPTED, text + "\n")
+        write_whole(raw / ACCEPTED, text + "\n")
     return tuple(found.values())
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from meadow.core.errors import UsageError
-from meadow.core.store import Store, default_out
+from meadow.core.store import Store, default_out, write_whole
 from meadow.hub import HubError, StaleError
 from meadow.hub.client import Client
 from meadow.hub.layouts import CollectionRepository, SingleRepository
@@ -223,7 +223,4 @@ def _remember(store: Store, done: Pushed) -> None:
     found = {**_last_pushes(store), done.address: done.commit}
     # A folder that can only be read is pushed from all the same.
     with contextlib.suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f"{path.name}.new")
-        beside.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, json.dumps(found, indent=2, sort_keys=True) + "\n")

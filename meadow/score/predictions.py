@@ -40,8 +40,9 @@ from pathlib import Path
 from typing import Any
 
 from meadow.core.errors import Error
+from meadow.core.store import write_whole
 
-__all__ = ["FILE", "META", "Predictions", "ResumeError", "ScoringError", "read", "write_whole"]
+__all__ = ["FILE", "META", "Predictions", "ResumeError", "ScoringError", "read"]
 
 FILE, META = "predictions.jsonl", "predictions.meta.json"
 _LOCK = ".predictions.lock"
@@ -280,19 +281,6 @@ def _read_meta(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise ScoringError(f"{path}: it is no JSON object; restore it, or choose another output")
     return found
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file in one step, through to the disk."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
+from meadow.core.store import write_whole
 from meadow.describe.cards.markdown import printable
 from meadow.describe.cards.templates import render_markdown
 from meadow.score.plot import plot
-from meadow.score.predictions import ScoringError, write_whole
+from meadow.score.predictions import ScoringError
 from meadow.score.summary import SCORES, Baseline, SummaryError, read_baseline, summarize
 
 __all__ = ["Baseline", "SummaryError", "describe", "read_baseline", "show", "summarize", "write"]

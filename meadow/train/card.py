@@ -20,11 +20,11 @@ import pydantic
 
 from meadow.core import licenses
 from meadow.core.licenses.judge import QUESTIONS, Verdict
+from meadow.core.store import write_whole
 from meadow.describe.cards.frontmatter import dump
 from meadow.describe.cards.merge import make
 from meadow.describe.cards.metadata import HUB_LICENSES, MODEL
 from meadow.train import plots
-from meadow.train.folder import write_whole
 
 FILE = "README.md"
 _TAGS = ("medical", "meadow", "instruction-tuning", "not-for-clinical-use")

@@ -17,7 +17,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import shutil
 import sys
 import warnings
@@ -29,6 +28,7 @@ from typing import Any
 
 from meadow import models
 from meadow.core.errors import Error
+from meadow.core.store import write_whole
 from meadow.describe.cards.markdown import size
 from meadow.train.settings import TrainSettings, rank, world_size
 
@@ -126,16 +126,6 @@ def remove_halves(output: Path) -> list[Path]:
     for path in halves:
         shutil.rmtree(path, ignore_errors=True)
     return halves
-
-
-def write_whole(path: Path, data: str | bytes) -> None:
-    """Writes a file in one step: whoever looks sees the old one or the new one, whole."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as stream:
-        stream.write(data.encode() if isinstance(data, str) else data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
 
 
 def mark(checkpoint: Path, **facts: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meadow.train.folder import write_whole
+from meadow.core.store import write_whole
 
 #: The plot's file in a model folder.
 FILE = "loss.svg"

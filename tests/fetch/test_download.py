@@ -20,7 +20,7 @@ import pytest
 from meadow.fetch import FetchError, FetchReport, FetchStoppedError, check, fetch, listing, mediawiki
 from meadow.fetch.addresses import Address
 from meadow.fetch.download import Downloader, Patience
-from meadow.fetch.partial import Facts, PartialFile
+from meadow.fetch.partial import PartialFile, PartNote
 from meadow.fetch.transport import retry_after
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, page, records, redirect, sha256, slow, stall, status
@@ -160,7 +160,7 @@ def test_a_server_that_gets_ranges_wrong_gives_the_whole_file(
 
 def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quick: Patience) -> None:
     part = PartialFile(tmp_path, Address("s", "a.zip"))
-    part.begin(Facts(url=site.url + "/a.zip", etag=server.etag(ZIP)))
+    part.begin(PartNote(url=site.url + "/a.zip", etag=server.etag(ZIP)))
     part.write(ZIP + b"more")
     part.close()
     get(site.put("/a.zip", ZIP), tmp_path, quick)
@@ -170,7 +170,7 @@ def test_a_part_longer_than_the_file_is_dropped(site: Site, tmp_path: Path, quic
 
 def test_a_run_killed_before_the_rename_needs_no_request(site: Site, tmp_path: Path, quick: Patience) -> None:
     part = PartialFile(tmp_path, Address("s", "a.zip"))
-    part.begin(Facts(url=site.url + "/a.zip", etag=server.etag(ZIP), total=len(ZIP)))
+    part.begin(PartNote(url=site.url + "/a.zip", etag=server.etag(ZIP), total=len(ZIP)))
     part.write(ZIP)
     part.close()
     get(site.put("/a.zip", ZIP), tmp_path, quick)

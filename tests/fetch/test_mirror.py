@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from meadow.fetch import Address, FetchError, FetchReport, Patience, check, fetch
-from meadow.fetch.partial import Facts, PartialFile
+from meadow.fetch.partial import PartialFile, PartNote
 from tests.fetch import server
 from tests.fetch.server import Site, archive, cut, records, sha256, status
 
@@ -155,7 +155,7 @@ def test_a_copy_that_was_cut_off_is_gone_on_with(tmp_path: Path, quick: Patience
     fs = fsspec.filesystem("file")
     part = PartialFile(raw / name, Address(name, "a.zip"))
     version = str(fs.ukey(str(copy / name / "a.zip")))
-    facts = Facts(url=f"{copy}/{name}/a.zip", etag=version, total=len(ZIP))
+    facts = PartNote(url=f"{copy}/{name}/a.zip", etag=version, total=len(ZIP))
     part.begin(facts)
     part.write(ZIP[:50_000])
     part.close()

@@ -23,7 +23,7 @@ import jinja2
 
 from meadow.core.licenses.judge import QUESTIONS
 from meadow.core.manifest import FunnelStage, Manifest, MixtureRecord
-from meadow.core.store import Store
+from meadow.core.store import Store, write_whole
 from meadow.describe.cards import markdown
 from meadow.describe.cards.templates import FOLDER, count, environment
 from meadow.describe.report import svg
@@ -71,9 +71,7 @@ def write_report(
         store.write(PAGE, text)
         file = store.root / PAGE
     else:
-        beside = file.with_name(f".{file.name}.new")
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(file)
+        write_whole(file, text)
     return file, len(text.encode())
 
 
