@@ -42,11 +42,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 class EndpointError(ModelError):
-    """A server that cannot be used; the message says why and what to do, and never holds the key.
-
-    Attributes:
-        status: Of the answer by which the server refused a request; None where it did not.
-    """
+    """A server that cannot be used, without the key; `status` is that of an answer by which it refused."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -62,9 +58,6 @@ class Server:
         retries: How often a request is tried again.
         key_variable: The environment variable that holds the key; it may be unset.
         allow_public: Let what is sent leave private networks.
-
-    Attributes:
-        where: The address, as messages show it.
 
     Raises:
         EndpointError: The address or the key cannot be used.
@@ -91,26 +84,23 @@ class Server:
         self._timeout, self._retries = timeout, retries
         self._trust = ssl.create_default_context() if secure else None
         self._closed = threading.Event()
-        self._guard = threading.Lock()
-        self._connections: set[http.client.HTTPConnection] = set()
+        self._connections: list[http.client.HTTPConnection] = []
+        # Those that no thread uses now; they are kept open.
+        self._idle: list[http.client.HTTPConnection] = []
         if not allow_public:
             self._refuse_public()
 
     def close(self) -> None:
         """Breaks off what is under way, and lets no more be asked."""
         self._closed.set()
-        with self._guard:
-            for connection in self._connections:
-                # A thread that waits in a read is woken by this, and not by closing alone.
-                with contextlib.suppress(OSError, AttributeError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for sock in [each.sock for each in self._connections if each.sock is not None]:
+            # A thread that waits in a read is woken by this, and not by closing alone.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What a request is answered, which is JSON; it is sent again while that may help.
-
-        Args:
-            path: What is asked, below the server's address.
-            body: What is sent, as JSON; None to get something.
+        """The JSON that a request is answered, sent again while that may help; a GET without a body.
 
         Raises:
             EndpointError: It is not answered, or refused; the message says what to do about it.
@@ -170,39 +160,51 @@ class Server:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "meadow"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        if self._trust is None:
-            connection = http.client.HTTPConnection(self._host, self._port, self._timeout)
-        else:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=self._trust
-            )
-        with self._guard:
-            self._connections.add(connection)
+        connection = self._connection()
+        kept = connection.sock is not None
         try:
+            if kept:
+                connection.sock.settimeout(self._timeout)
             connection.request("GET" if data is None else "POST", self._path + path, data, headers)
             # An answer may take it over from the connection.
             sock = connection.sock
-            answer = connection.getresponse()
-            found = bytearray()
-            while True:
-                # A server that sends a byte now and then would keep any single read happy.
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                sock.settimeout(left)
-                piece = answer.read1(1 << 16)
-                if not piece:
-                    break
-                found += piece
-                if len(found) > _MOST_BYTES:
-                    raise http.client.HTTPException(f"its answer is over {_MOST_BYTES >> 20} MB")
-            if answer.length:
-                raise http.client.IncompleteRead(b"", answer.length)
-            return answer.status, _seconds(answer.headers.get("Retry-After")) or 0.0, bytes(found)
-        finally:
+            with connection.getresponse() as answer:
+                found = bytearray()
+                while True:
+                    # A server that sends a byte now and then would keep any single read happy.
+                    left = end - time.monotonic()
+                    if left <= 0:
+                        raise TimeoutError
+                    sock.settimeout(left)
+                    piece = answer.read1(1 << 16)
+                    if not piece:
+                        break
+                    found += piece
+                    if len(found) > _MOST_BYTES:
+                        raise http.client.HTTPException(f"its answer is over {_MOST_BYTES >> 20} MB")
+                if answer.length:
+                    raise http.client.IncompleteRead(b"", answer.length)
+                return answer.status, _seconds(answer.headers.get("Retry-After")) or 0.0, bytes(found)
+        except BaseException as error:
+            # It opens again when it is next used.
             connection.close()
-            with self._guard:
-                self._connections.discard(connection)
+            if not (kept and isinstance(error, ConnectionError)) or self._closed.is_set():
+                raise
+        finally:
+            self._idle.append(connection)
+        # The server had closed what was kept open.
+        return self._send(path, data)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        where = self._host, self._port
+        if self._trust is None:
+            made = http.client.HTTPConnection(*where, timeout=self._timeout)
+        else:
+            made = http.client.HTTPSConnection(*where, timeout=self._timeout, context=self._trust)
+        self._connections.append(made)
+        return made
 
     def _trouble(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):

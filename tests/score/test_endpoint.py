@@ -43,6 +43,7 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any] | None, dict[str, str]]] = []
+        self.clients: set[Any] = set()
         self.fault: Callable[[int, str], Any] = lambda number, path: None
         self.likelihoods = "prompt_logprobs"
         self.models = ["medalpaca"]
@@ -66,6 +67,7 @@ class Server:
 
             def _do(self, body: dict[str, Any] | None) -> None:
                 with lock:
+                    owner.clients.add(self.client_address)
                     owner.asked.append((self.path, body, dict(self.headers)))
                     number = len(owner.asked) - 1
                     owner.going += 1
@@ -291,6 +293,17 @@ def test_a_server_is_waited_for_as_long_as_it_asks(server: Server) -> None:
     server.fault = lambda number, path: (503, {"Retry-After": "86400"}, b"") if "chat" in path else None
     with pytest.raises(EndpointError, match="asks to wait 86400 seconds"):
         _ask(server)
+
+
+def test_a_connection_is_kept_open_and_made_anew_where_the_server_closed_it(server: Server) -> None:
+    asked = http.Server(server.url, retries=0)
+    for _ in range(3):
+        asked.ask("/models")
+    assert len(server.clients) == 1
+    server.fault = lambda number, path: "drop" if number == 3 else None
+    asked.ask("/models")
+    assert len(server.clients) == 2
+    asked.close()
 
 
 def test_what_does_not_pass_is_given_up(server: Server) -> None:
