@@ -14,7 +14,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import jinja2
 
 from meadow.core.licenses.judge import QUESTIONS
-from meadow.core.manifest import FunnelStage, Manifest, MixtureRecord
+from meadow.core.manifest import FunnelStage, MixtureRecord
 from meadow.core.store import Store, write_whole
 from meadow.describe.cards import markdown
 from meadow.describe.cards.templates import FOLDER, count, environment
@@ -206,24 +206,14 @@ def _view(facts: Facts, identity: str) -> dict[str, Any]:
 def warnings(facts: Facts) -> list[str]:
     """What somebody must know before they use a dataset, the gravest first."""
     m = facts.manifest
-    found = []
-    if m.sample:
-        found.append("Built from the embedded sample: small texts written for tests, not the real data.")
-    if m.test_only:
-        found.append("An exam: for scoring models, never for training them.")
-    if m.mixture:
-        found += _of_parts(m.mixture)
-    else:
-        if not m.test_only:
-            found += _of_exams(m)
-        found += _of_screens(m)
-    unsettled = [spdx for spdx in m.license_ids if not m.terms(spdx).settled]
-    if unsettled:
-        found.append(f"Unsettled licence: {', '.join(unsettled)}.")
-    written = [spdx for spdx in m.license_ids if m.terms(spdx).output_terms]
-    if written:
-        found.append(f"Written by a model whose terms may bind: {', '.join(written)}.")
-    return [*found, *facts.problems]
+    plain = environment(FOLDER, lambda value: " ".join(str(value).split()), {})
+    said = plain.get_template("report_warnings.txt.j2").render(
+        m=m,
+        parts=_of_parts(m.mixture) if m.mixture else [],
+        terms={spdx: m.terms(spdx) for spdx in m.license_ids},
+        not_done=_NOT_DONE,
+    )
+    return [*said.splitlines(), *facts.problems]
 
 
 def _of_parts(mixture: MixtureRecord) -> list[str]:
@@ -239,29 +229,3 @@ def _of_parts(mixture: MixtureRecord) -> list[str]:
             for why in part.contamination.unchecked if key == "contamination" else ():
                 about.setdefault(f"Not checked against an exam: {why}", []).append(part.dataset)
     return [f"{words} ({', '.join(dict.fromkeys(names))})." for words, names in about.items()]
-
-
-def _of_exams(m: Manifest) -> Iterator[str]:
-    checked = m.contamination
-    if checked is None or checked.policy == "off":
-        yield f"{_NOT_DONE['contamination']}."
-        return
-    yield from (f"Not checked against an exam: {why}" for why in checked.unchecked)
-    samples = sorted({exam.exam for exam in checked.exams if exam.sample})
-    if samples:
-        yield f"Checked against samples of exams only, not the real ones: {', '.join(samples)}."
-    if checked.policy == "flag" and any(exam.rows_hit for exam in checked.exams):
-        yield "Rows that hold exam items were flagged and are still in it."
-
-
-def _of_screens(m: Manifest) -> Iterator[str]:
-    if m.privacy is None or m.privacy.policy == "off":
-        yield f"{_NOT_DONE['privacy']}."
-    elif m.privacy.policy == "flag" and m.privacy.rows:
-        yield "Details that may be private were flagged and are still in it."
-    if m.test_only:
-        return  # exams stay as they were published
-    if m.duplicates is None or m.duplicates.policy == "off":
-        yield f"{_NOT_DONE['duplicates']}."
-    elif m.duplicates.policy == "flag" and m.duplicates.clusters:
-        yield "Duplicates were flagged and are still in it."

@@ -37,13 +37,7 @@ _UNREADABLE = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, S
 
 @dataclass(frozen=True, slots=True)
 class ShownRow:
-    """A row picked to be shown.
-
-    Attributes:
-        row: Its columns.
-        split: Its split.
-        files: The raw files that it can come from, as far as their paths and its id tell.
-    """
+    """A row picked to be shown, its split, and the raw files that it can come from as far as can be told."""
 
     row: Mapping[str, Any]
     split: str
@@ -52,12 +46,9 @@ class ShownRow:
 
 @dataclass(slots=True)
 class DuplicateCluster:
-    """Rows that are duplicates of one another.
+    """So many rows that are duplicates: `members` are some in ``duplicates.parquet``, the survivor first.
 
-    Attributes:
-        size: How many.
-        members: Some of their rows in ``duplicates.parquet``, the survivor first, each with an `excerpt` of its
-            text, which is empty where this dataset does not have it.
+    Each has an `excerpt` of its text, which is empty where this dataset does not have it.
     """
 
     size: int
@@ -69,14 +60,10 @@ class Facts:
     """What a page shows of one dataset.
 
     Attributes:
-        manifest: That of its newest version.
-        versions: Those of all versions, newest first.
-        rows: Random rows.
-        rows_cut: Rows not shown because texts were too long for a page.
+        manifest: That of its newest version; `versions` are those of all, newest first.
+        rows: Random rows; `rows_cut` are not shown because texts were too long for a page.
         sites: Rows per host of `source_url`, most first.
-        clusters: Examples of duplicates.
-        hits: Rows of ``contamination.parquet``, the clearest first.
-        hits_listed: How many that file has.
+        hits: Rows of ``contamination.parquet``, the clearest first, out of `hits_listed`.
         hit_rows: Rows that it names: one row can hold items of several exams.
         rejects: Examples of what was left out, per reason.
         attributed: Rows of ``ATTRIBUTION.parquet``, None where there is none.
@@ -121,9 +108,8 @@ def gather(store: Store, *, rows: int = 50, seed: int = 0) -> Gathered:
 
     Args:
         store: The output folder.
-        rows: Random rows of each dataset: those whose ids have the lowest hashes, so that they stay the
-            same when others come and go.
-        seed: Which hash.
+        rows: Random rows of each dataset: those whose ids have the lowest hashes under the seed.
+        seed: Of the hash.
 
     Raises:
         StoreError: There is no dataset, or one was built anew while it was read.
@@ -231,8 +217,7 @@ def _rows(facts: Facts, files: RowFiles, count: int, seed: int, budget: int) -> 
 def raw_files(row_id: str, raw: Sequence[str]) -> tuple[str, ...]:
     """The raw files that a row can come from, as far as that can be told.
 
-    A part of the id that is a folder or the stem of a file in the raw store names it, such as the site
-    in ``stackexchange/SITE/a/9``. Of a single raw file no part is needed.
+    A part of the id that is a folder or a file's stem names it, as the site in ``stackexchange/SITE/a/9``.
     """
     if len(raw) == 1:
         return tuple(raw)

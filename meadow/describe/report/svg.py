@@ -19,12 +19,7 @@ _STEP, _PLOT = 46, 120
 
 
 def funnel(found: Funnel, steps: Sequence[tuple[str, FunnelStage]]) -> dict[str, Any]:
-    """A picture of rows read, lost at each step, and kept.
-
-    Args:
-        found: The funnel.
-        steps: What each step is called, and its rows.
-    """
+    """A picture of rows read, lost at each step, and kept; `steps` are names with rows."""
     read, kept, whole = found.read, found.kept, max(found.read, 1)
     drawn: list[tuple[str, str, list[tuple[float, float, str]]]] = [
         ("Read", f"{read:,}", [(0, 100 if read else 0, "on")])
