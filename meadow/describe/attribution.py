@@ -1,9 +1,8 @@
 """``ATTRIBUTION.parquet``: whom to credit for each row, and how, ready to be shown or passed on.
 
 What CC BY-SA asks of those who pass a text on (3.0, sections 4(a) and 4(c); 4.0, section 3(a)) has a column
-each: the authors with their addresses, the title, the address of the source, the licence and its address,
-and what was changed. `credit` says it all in one line. Where a source does not name an author, because the
-account was deleted, the row says so; the licences ask for a name only where one was given.
+each, and `credit` says it all in one line. Where a source names no author, the row says so; the licences ask
+for a name only where one was given.
 """
 
 from __future__ import annotations
@@ -96,11 +95,9 @@ class _Credits:
         licenses = [terms.get(spdx) or License.of(spdx) for spdx in sorted({*KNOWN, *terms})]
         self._ids = pa.array([each.id for each in licenses], pa.string())
         self._urls = pa.array([each.url or None for each in licenses], pa.string())
-        self._named = [f"{each.name} ({each.url})" if each.url else each.name for each in licenses]
+        self._named = pa.array(f"{each.name} ({each.url})" if each.url else each.name for each in licenses)
         self._owed = pa.array([each.attribution is True for each in licenses])
-        said = {source: words for source, words in sorted(changes.items()) if words}
-        self._sources = ("", *said)
-        self._changes = (CHANGES, *said.values())
+        self._changes = {source: words for source, words in sorted(changes.items()) if words}
 
     def of(self, files: Sequence[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for file in files:
@@ -122,17 +119,20 @@ class _Credits:
         title = _plain(column["page"] if "page" in column else _first_line(column["input"]))
         part = column.get("question_license", nothing)
         part_at = pc.index_in(part, self._ids)
-        source = pa.repeat(0, batch.num_rows)
-        for number, name in enumerate(self._sources[1:], 1):
-            source = pc.if_else(pc.starts_with(column["id"], f"{name}/"), number, source)
-        kinds, kind = self._kinds(at, part_at, source)
-        changes = kinds.field("changes").take(kind)
+        changes = pa.repeat(CHANGES, batch.num_rows)
+        for source, words in self._changes.items():
+            changes = pc.if_else(pc.starts_with(column["id"], f"{source}/"), words, changes)
+        # A question of another version than its answer's has its own licence to name.
+        other = pc.fill_null(pc.not_equal(part_at, at), False)
+        its = pc.if_else(other, self._named.take(part_at), "")
         pieces = [
             _around('"', title, '", '),
             _around("by ", _people(column["authors"]), ""),
             _around(", ", _plain(column["source_url"]), ""),
             _around(", ", column["source_date"], ""),
-            kinds.field("tail").take(kind),
+            _around(", licensed under ", self._named.take(at), ""),
+            _around(" (the question under ", its, ")"),
+            _around(". Changes: ", changes, "."),
         ]
         found = {
             **{name: column[name] for name in _COPIED},
@@ -144,26 +144,6 @@ class _Credits:
             "credit": pc.binary_join_element_wise(*pieces, ""),
         }
         return pa.RecordBatch.from_arrays([found[name] for name in schema.names], schema=schema)
-
-    def _kinds(self, at: pa.Array, part_at: pa.Array, source: pa.Array) -> tuple[pa.StructArray, pa.Array]:
-        """What rows of the same licences and source have in common, and of which kind each row is."""
-        licenses, sources = len(self._named) + 1, len(self._sources)
-        # One number out of three; a part without a licence, or one that nobody knows, is the last.
-        part_at = pc.fill_null(part_at, licenses - 1).cast(pa.int64())
-        key = pc.add(pc.multiply(at.cast(pa.int64()), licenses), part_at)
-        key = pc.add(pc.multiply(key, sources), source)
-        found = []
-        distinct = key.unique()
-        for number in distinct.to_pylist():
-            pair, of = divmod(number, sources)
-            whole, part = divmod(pair, licenses)
-            # A question of another version than its answer's has its own licence to name.
-            its = f" (the question under {self._named[part]})" if part not in (whole, licenses - 1) else ""
-            changes = self._changes[of]
-            tail = f", licensed under {self._named[whole]}{its}. Changes: {changes}."
-            found.append({"changes": changes, "tail": tail})
-        kinds = pa.array(found, pa.struct([("changes", pa.string()), ("tail", pa.string())]))
-        return kinds, pc.index_in(key, distinct)
 
 
 def _around(before: str, values: pa.Array, after: str) -> pa.Array:
