@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,7 @@ _CACHED = ("rows_sha256", "description", "homepage", "citation")
 
 
 class _Names:
-    """``MeadowDatasets.builder_configs``, which ``datasets.get_dataset_config_names`` asks the class for.
-
-    A builder itself has none that are predefined: it is configured from its own arguments.
-    """
+    """``MeadowDatasets.builder_configs``, for ``datasets.get_dataset_config_names``; a builder has none."""
 
     def __get__(self, builder: MeadowDatasets | None, cls: type) -> dict[str, datasets.BuilderConfig]:
         if builder is not None:
@@ -43,14 +41,7 @@ class _Names:
 
 
 class MeadowDatasets(datasets.ArrowBasedBuilder):
-    """A built dataset; one that is not built yet is built first.
-
-    Args:
-        config_name: The dataset.
-        version: ``1.0.0``, or its beginning for the newest of those; None for the newest of all.
-        out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
-        **kwargs: Those of `datasets.DatasetBuilder`.
-    """
+    """A built dataset, `config_name`; one that is not built yet is built first."""
 
     builder_configs = _Names()  # pyright: ignore[reportAssignmentType]  # `datasets` has a descriptor, too
 
@@ -68,7 +59,8 @@ class MeadowDatasets(datasets.ArrowBasedBuilder):
                 "data_files; out= names another output folder, and raw files are built by "
                 "`python -m meadow.build`"
             )
-        self._store = Store(_folder(out))
+        # Under a name of its own: `datasets` replaces a builder module's `Path` by one that also knows URLs.
+        self._store = Store(pathlib.Path(out) if out else default_out())
         self._manifest = manifest = on_first_use(config_name, version, self._store)
         # Version and hash name the folder in the cache of `datasets`; where the rows came from does not.
         cached = json.dumps([getattr(manifest, key) for key in _CACHED])
@@ -117,13 +109,6 @@ class MeadowDatasets(datasets.ArrowBasedBuilder):
 def _pieces(files: list[Path]) -> list[tuple[str, int]]:
     """The row groups of Parquet files, each with the path of its file."""
     return [(str(path), group) for path in files for group in range(pq.read_metadata(path).num_row_groups)]
-
-
-def _folder(out: Path | str | None) -> Path:
-    # `datasets` replaces `Path` among a builder module's globals, by one that also knows URLs.
-    from pathlib import Path
-
-    return Path(out) if out else default_out()
 
 
 def load_dataset(

@@ -74,13 +74,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """What a model is shown.
-
-    Attributes:
-        ids: The tokens.
-        text: The same, to be read.
-        forgotten: How many turns at the beginning were left out, since they did not fit.
-    """
+    """What a model is shown, as tokens and as text, and how many turns were left out at the beginning."""
 
     ids: tuple[int, ...]
     text: str
@@ -95,12 +89,10 @@ class Chat:
         template: How questions are put; None: as the model was trained, else by its chat template, else ``plain``.
 
     Attributes:
-        template: How questions are put.
         trained: Whether the model's folder says that it was trained with this template.
         multi_turn: Whether what was said before is shown to the model.
         takes_system: Whether its template has a place for a system message.
         has_adapter: Whether there is an adapter that can be turned off.
-        source: Where the model came from; see `meadow.models.Loaded`.
 
     Raises:
         meadow.models.prompts.PromptError: The template cannot be used with this tokenizer.
@@ -138,12 +130,10 @@ class Chat:
 
         Args:
             question: What is asked.
-            before: What was said before; of no meaning where the template has no turns. The oldest turns are
-                left out when there is no place for all.
-            instruction: What to do with the question, as the rows say it that the model was trained on; empty:
-                the question is its own instruction.
+            before: What was said before, where the template has turns; the oldest are left out if need be.
+            instruction: What to do with the question; empty: it is its own instruction.
             system: The system message, in place of the template's own.
-            room: The tokens to keep free for the answer, of which at most half of what the model reads is kept.
+            room: The tokens to keep free for the answer, at most half of what the model reads.
 
         Raises:
             ChatError: There is no question, or it is too long.
@@ -185,11 +175,7 @@ class Chat:
     def answer(
         self, prompt: ChatPrompt, settings: ChatSettings, *, adapter: bool = True
     ) -> Generator[str, None, None]:
-        """Writes an answer, with the adapter on or off where there is one; yields what is new of it each time.
-
-        Raises:
-            ChatError: There is no memory for it, or the model gives no numbers.
-        """
+        """Writes an answer, with the adapter on or off where there is one; yields what is new each time."""
         found: list[int] = []
         shown = ""
         for token in self._tokens(prompt.ids, settings, adapter):
@@ -209,11 +195,7 @@ class Chat:
     def answers(
         self, asked: Sequence[tuple[ChatPrompt, bool]], settings: ChatSettings
     ) -> Generator[tuple[int, str], None, None]:
-        """Writes several answers side by side, a token of each in turn.
-
-        Args:
-            asked: Prompts, each with whether the adapter is on for it.
-            settings: How the answers are written.
+        """Writes answers to prompts, each with the adapter on or off, a token of each in turn.
 
         Yields:
             An answer's place among them, and what is new of it.
@@ -298,15 +280,6 @@ def _choose(logits: Any, settings: ChatSettings, generator: Any) -> int:
 
 
 def open_chat(path: str, *, template: str | None = None, **options: Any) -> Chat:
-    """Loads a model to be asked.
-
-    Args:
-        path: As `meadow.models.load` takes it.
-        template: The name of a template, or its ``.json`` file; None: the model's own.
-        options: Of `meadow.models.load`.
-
-    Raises:
-        meadow.Error: It cannot be loaded, or not be asked with this template.
-    """
+    """Loads a model, as `meadow.models.load` does, to be asked by a named template, or its own for None."""
     chosen = None if template is None else prompts.get(template)
     return Chat(load(path, **options), chosen)

@@ -50,17 +50,7 @@ def build(
     system: str = "",
     adapter: str = "both",
 ) -> Any:
-    """The page.
-
-    Args:
-        chat: The model.
-        settings: How answers are written at first; all but the seed can be changed on the page.
-        instruction: What to do with each question, at first.
-        system: The system message, at first.
-        adapter: ``on``, ``off`` or ``both``, at first.
-
-    Returns:
-        Gradio's ``Blocks``.
+    """The page, Gradio's ``Blocks``; everything but the model and the seed can be changed on it.
 
     Raises:
         ChatError: Gradio is not installed.
@@ -218,24 +208,16 @@ def build(
 
 
 def check(port: int | None = None) -> None:
-    """Makes sure that a page could be served, before a model is loaded for it.
-
-    Raises:
-        ChatError: Gradio is not installed, or the port is taken.
-    """
+    """Refuses, before a model is loaded for it, a page that could not be served: no Gradio, no free port."""
     _gradio()
     _free_port(port)
 
 
 def serve(page: Any, port: int | None = None) -> int:
-    """Serves a page to this machine until Ctrl-C; returns the exit code.
-
-    Args:
-        page: What `build` made.
-        port: The port; None: the first free one from `PORT` on.
+    """Serves a page to this machine until Ctrl-C, at the first free port for None; returns the exit code.
 
     Raises:
-        ChatError: The port, or all of those, are taken.
+        ChatError: There is no free port.
     """
     gr = _gradio()
     from starlette.middleware import Middleware

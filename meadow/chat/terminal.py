@@ -50,15 +50,7 @@ def about(chat: Chat) -> Iterator[str]:
 
 @dataclass
 class Terminal:
-    """A conversation over text streams.
-
-    Attributes:
-        chat: The model.
-        settings: How answers are written.
-        instruction: What to do with each question; empty: nothing but answer.
-        system: The system message, where the template has one.
-        adapter: ``on``, ``off`` or ``both``.
-    """
+    """A conversation over text streams; `adapter` is one of `SIDES`."""
 
     chat: Chat
     settings: ChatSettings = field(default_factory=ChatSettings)

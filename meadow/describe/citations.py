@@ -58,14 +58,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class BibEntry:
-    """One BibTeX entry.
+    """One BibTeX entry, its text letter by letter; one that could not be understood has no type.
 
-    Attributes:
-        key: Its key; of a ``@string``, the whole of it.
-        text: The entry, letter by letter.
-        type: ``article`` and so on, in lower case; empty where the entry could not be understood.
-        authors: Its authors, else its editors.
-        fields: Its other fields as plain text, by name in lower case.
+    Its authors are else its editors; the other fields are plain text, by name in lower case.
     """
 
     key: str

@@ -46,7 +46,7 @@ def make(
     Args:
         manifest: Its manifest.
         prose: The words of its card by section, as `meadow.describe.cards.prose` gives them.
-        dates: The oldest and the newest `source_date` of its rows, ISO 8601 as far as known; None where no row has one.
+        dates: The oldest and the newest `source_date` of its rows, ISO 8601 as far as known.
         attribution: Bytes and SHA-256 of its ``ATTRIBUTION.parquet``.
     """
     from meadow.filters.privacy import LIMITS  # late: it loads what it screens with

@@ -62,16 +62,13 @@ class RowExcerpt:
 class Difference:
     """How version `new` of a dataset differs from version `old`.
 
-    Mappings of pairs hold (before, after), and but for `splits` only what differs; None stands for
-    what is not there.
+    Mappings of pairs hold (before, after), and but for `splits` only what differs; None: it is not there.
 
     Attributes:
         sample: Whether they were built from the embedded sample.
-        splits: Rows per split; None where a version has no such split.
-        added: Rows whose id only the new version has.
-        removed: Rows whose id only the old version has.
-        changed: Rows of both, with other values in the columns that both have.
-        same: Rows of both with the same values.
+        splits: Rows per split.
+        added: Rows whose id only the new version has; `removed` only the old one.
+        changed: Rows of both, with other values in the columns that both have; `same` are the others.
         moved: Rows of both that are in another split now: (old split, new split, rows), most first.
         columns: Columns whose type changed, that are new, or gone.
         changed_columns: Rows with another value, per column, most first.
@@ -119,9 +116,8 @@ class Difference:
 def diff(store: Store, name: str, old: str, new: str, *, limit: int = 5) -> Difference:
     """Compares two versions of a dataset.
 
-    Ids and values are compared by 64-bit hashes: of ten million rows, two different ids pass for one
-    with a chance of about 1 in 100,000. Held are, for each row, its id's hash, its place, and the
-    hash of one column; measured at the peak, while ids are sorted, about 75 bytes.
+    Ids and values are compared by 64-bit hashes: of ten million rows, two different ids pass for one with a
+    chance of about 1 in 100,000.
 
     Args:
         store: The output folder.

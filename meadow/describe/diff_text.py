@@ -20,15 +20,7 @@ _MOST = 30
 
 
 def printed(found: Difference, table: Callable[..., Any]) -> Iterator[tuple[str, str] | Any]:
-    """What to print of a difference, from top to bottom.
-
-    Args:
-        found: The difference.
-        table: Makes an empty rich table of the columns it is given.
-
-    Yields:
-        (line, rich style), or a table.
-    """
+    """What to print of a difference: (line, rich style), or what `table` made of the columns it is given."""
     text = _environment().get_template("diff.txt.j2").render(d=found, most=_MOST)
     for line in filter(None, text.split("\n")):
         style, _, words = line.partition("|")

@@ -14,19 +14,15 @@ _STEP, _NULL = np.uint64(0x9E3779B97F4A7C15), np.uint64(0x6E756C6C6E756C6C)
 def hashes(array: pa.Array, seed: int = 0) -> np.ndarray:
     """A 64-bit hash of each value of an Arrow array: equal for equal values, on any machine.
 
-    Args:
-        array: Values of any type that datasets have, nested ones too.
-        seed: Gives other hashes: what is sampled by hash is sampled anew.
-
     Returns:
-        uint64, one for each value.
+        uint64, one for each value; another `seed` gives others.
     """
     kind = array.type
     if pa.types.is_struct(kind):
         found = np.full(len(array), _STEP, np.uint64)
         for inner in array.flatten():
             found = _mix(found * np.uint64(3) + hashes(inner, seed))
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    elif pa.types.is_list(kind):
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
         values = hashes(array.flatten(), seed)
         ends = np.cumsum(counts)

@@ -57,9 +57,8 @@ def export_anki(
 ) -> int:
     """Writes question-answer rows as an Anki package.
 
-    Note ids follow from the dataset's name and the row's id, deck and note type from the name, so importing
-    a newer export updates the notes that are there. Anki takes an update only from a note that was changed
-    later than its own, which is why the package carries a date.
+    Ids follow from the dataset's name and the row's id, so importing a newer export updates the notes that
+    are there. Anki takes an update only from a note that was changed later, which is why there is a date.
 
     Args:
         rows: Rows of a built dataset; read once, one by one. A key ``split`` becomes a tag where there is one.
@@ -151,7 +150,7 @@ def text_to_html(text: str) -> str:
     """
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip("\n")
     blocks = list(_blocks(text))
-    if len(blocks) == 1 and not blocks[0].startswith("<"):
+    if len(blocks) == 1:
         return blocks[0]
     return "".join(block if block.startswith("<") else f"<p>{block}</p>" for block in blocks)
 
@@ -172,11 +171,9 @@ def _notes(rows: Iterable[Mapping[str, Any]], name: str, model: genanki.Model) -
 
 
 def _question(row: Mapping[str, Any]) -> str:
-    parts = []
-    instruction, question = row.get("instruction") or "", row["input"]
+    question = row["input"]
     explained = question.strip() and row.get("task", "question-answering") in _SELF_EXPLAINING
-    if instruction and not explained:
-        parts.append(instruction)
+    parts = [] if explained or not row.get("instruction") else [row["instruction"]]
     if question.strip():
         parts.append(question)
     options = row.get("options") or ()
@@ -290,15 +287,15 @@ def _line(line: str) -> str:
 
 def _words(text: str, math: bool) -> str:
     """Escapes text; with `math`, TeX between dollars is marked as Anki marks it."""
-    if not math or "$" not in text:
+    if not math:
         return _plain(text)
     out, at = [], 0
     for match in _MATH.finditer(text):
-        out.append(_plain(text[at : match.start()]))
-        if match["display"] is not None:
-            out.append(rf"\[{escape(match['display'], quote=False)}\]")
-        else:
-            out.append(rf"\({escape(match['inline'], quote=False)}\)")
+        form = r"\[{}\]" if match["display"] else r"\({}\)"
+        out += [
+            _plain(text[at : match.start()]),
+            form.format(escape(match[match.lastgroup or 0], quote=False)),
+        ]
         at = match.end()
     return "".join([*out, _plain(text[at:])])
 

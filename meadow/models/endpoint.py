@@ -57,12 +57,10 @@ class Endpoint:
     """A model behind a server.
 
     Args:
-        server: The server.
-        model: What it calls the model; None: the only one it has.
+        model: What the server calls the model; None: the only one it has.
         notify: Called with what a user should know, once for each text.
 
     Attributes:
-        model: What the server calls it.
         way: How it tells the log-probabilities of a prompt; None before that is known.
 
     Raises:
@@ -101,15 +99,9 @@ class Endpoint:
         return model
 
     def write(self, prompt: str | Sequence[Mapping[str, str]], *, about: str = "", **options: Any) -> str:
-        """What the model writes after a prompt.
+        """What the model writes after a whole prompt, or messages for the server's chat template.
 
-        Args:
-            prompt: A whole prompt, or messages that the server puts its chat template around.
-            about: What a message says it is about, such as an item.
-            options: Of the request: ``max_tokens``, ``temperature``, ``seed``, ``stop``...
-
-        Raises:
-            EndpointError: The server does not answer, or with something else.
+        An `EndpointError` begins with what it is `about`; `options` are the request's: ``max_tokens``...
         """
         chat = not isinstance(prompt, str)
         body = {"model": self.model, "messages" if chat else "prompt": prompt, **options}
@@ -133,14 +125,9 @@ class Endpoint:
         )
 
     def prompt_tokens(self, texts: Sequence[str], *, about: str = "") -> list[PromptTokens] | None:
-        """The tokens of each text with their log-probabilities; None from a server that does not tell them.
+        """The tokens of whole prompts with their log-probabilities; None if the server does not tell them.
 
-        Args:
-            texts: Whole prompts.
-            about: What a message says it is about, such as an item.
-
-        Raises:
-            EndpointError: The server does not answer, or a text is too long.
+        An `EndpointError`, as of a text that is too long, begins with what it is `about`.
         """
         with _about(about):
             for way in [self.way] if self.way else _WAYS:

@@ -30,10 +30,7 @@ _OFFLINE = {
 
 
 def offline() -> None:
-    """Keeps the libraries of Hugging Face and their friends from the network, and from reporting anything.
-
-    Call it before they are imported. One that already is gets told as well, as far as it listens.
-    """
+    """Keeps Hugging Face's libraries from the network and from reporting; call it before their import."""
     os.environ.update(_OFFLINE)
     # It tells of kernels on a hub that it did not fetch, and of every cast to float16 on a processor.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -43,12 +40,7 @@ def offline() -> None:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """The machine: processor, cores, memory, GPUs, and what drives them. Names no host and no user.
-
-    Returns:
-        ``system``, ``processor``, ``cores`` (that this process may use), ``memory_bytes``, ``gpus`` (a list of
-        ``name``, ``memory_bytes`` and ``capability``), ``cuda`` (its version; None without a GPU).
-    """
+    """The machine: processor, cores that this process may use, memory, GPUs. Names no host and no user."""
     found: dict[str, Any] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

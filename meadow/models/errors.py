@@ -16,14 +16,7 @@ class ModelError(Error):
 
 @contextlib.contextmanager
 def explained(what: str = "") -> Iterator[None]:
-    """Turns what a library raises into a `ModelError`: a missing extra, or `what` with the library's words.
-
-    Args:
-        what: What cannot be done, for the message; without it only a library that is not there is told.
-
-    Raises:
-        ModelError: Something was raised.
-    """
+    """Turns what a library raises into a `ModelError`: a missing extra, or `what`, if any, with its words."""
     try:
         yield
     except ModelError:

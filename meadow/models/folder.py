@@ -49,11 +49,7 @@ _GGUF = "GGUF files are for llama.cpp: give the folder of the model that they we
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of a model folder.
-
-    Raises:
-        ModelError: It is not there, or no JSON object.
-    """
+    """A JSON object from a file of a model folder; a `ModelError` where it is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -76,11 +72,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def existing_folder(path: Path | str, what: str = "model") -> Path:
-    """The folder of that path.
-
-    Raises:
-        ModelError: There is none; the message says what a model is given as.
-    """
+    """The folder of that path; a `ModelError` where there is none says what a model is given as."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -97,10 +89,10 @@ def existing_folder(path: Path | str, what: str = "model") -> Path:
 
 
 def check_folder(path: Path | str, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """The ``config.json`` of a folder that holds a causal language model, whole, which can be loaded safely.
+    """The ``config.json`` of a folder with a causal language model that can be loaded safely.
 
     Raises:
-        ModelError: It does not; the message names everything that is wrong with it.
+        ModelError: There is none; the message names everything that is wrong.
     """
     folder = existing_folder(path)
     if not (folder / CONFIG).is_file():
@@ -192,11 +184,7 @@ def _damages(
 
 
 def check_adapter(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """The ``adapter_config.json`` of a folder that holds an adapter, whole, which can be loaded safely.
-
-    Raises:
-        ModelError: It does not.
-    """
+    """The ``adapter_config.json`` of an adapter that can be loaded safely; else a `ModelError`."""
     if not is_adapter(folder):
         raise ModelError(f"{folder} is no adapter folder: it has no {ADAPTER}")
     config = read_json(folder / ADAPTER)
@@ -210,13 +198,7 @@ def check_adapter(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]
 
 
 def adapter_base(folder: Path | str) -> Path:
-    """The folder of the model that an adapter belongs to, as its configuration says.
-
-    A relative path is looked for from the adapter's folder first, then from the current one.
-
-    Raises:
-        ModelError: It names none, or one that is not there.
-    """
+    """The base model's folder as an adapter names it, from its own or the current one, or a `ModelError`."""
     folder = Path(folder)
     name = read_json(folder / ADAPTER).get("base_model_name_or_path")
     if not name:
@@ -251,9 +233,8 @@ def _pointer(path: Path) -> str | None:
 def fingerprint(folder: Path | str) -> str:
     """A SHA-256 of what decides a model's answers: weights, configuration, tokenizer, template.
 
-    It is made of the names and SHA-256 digests of those files, in the order of the names. Where the folder
-    lies, when its files were written and by which transformers, and what else is in it (cards, checkpoints,
-    logs) do not matter. The digest of an unchanged file is kept for the process.
+    It is made of the names and SHA-256 digests of those files, in the order of the names; nothing else in the
+    folder counts. The digest of an unchanged file is kept for the process.
 
     Raises:
         ModelError: There is no such folder, it holds none of those files, or one cannot be read.

@@ -21,12 +21,8 @@ __all__ = ["DTYPES", "Loaded", "load", "places", "template_of"]
 QUANTIZATIONS = ("8bit", "4bit")
 #: What a number type may be called, and what torch calls it.
 DTYPES = {
-    "float32": "float32",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "bf16": "bfloat16",
-    "float16": "float16",
-    "fp16": "float16",
+    **{"float32": "float32", "fp32": "float32", "bfloat16": "bfloat16", "bf16": "bfloat16"},
+    **{"float16": "float16", "fp16": "float16"},
 }
 
 
@@ -39,10 +35,8 @@ class Loaded:
             unless it was loaded for training.
         tokenizer: Its tokenizer, with an EOS and a pad token.
         template: The template it was trained with; None where its folder does not say.
-        source: Where it came from: ``path``, ``base`` and ``adapter`` (folders; None where there is none),
-            ``quantization``, ``dtype``, ``device``, ``fingerprint`` of the base model, ``adapter_fingerprint``,
-            ``pad`` (``token``, ``id`` and the ``rule`` it was chosen by), ``bos`` (whether a sequence begins
-            with one).
+        source: Where it came from, as JSON has it: ``path``, ``base`` and ``adapter`` (folders), their
+            fingerprints, how it was loaded, ``pad`` (``token``, ``id`` and the ``rule`` it was chosen by).
     """
 
     model: Any
@@ -68,15 +62,12 @@ def load(
         path: A model folder, an adapter's folder, or ``tiny`` (where no folder is named so): see `make_tiny`.
         quantization: ``8bit`` (LLM.int8) or ``4bit`` (nf4, doubly quantised), by bitsandbytes, on a GPU or
             the processor; None: as the weights are.
-        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto``: float32 on a processor; on a GPU as the
-            weights are, but bfloat16 where they are float16 and it is loaded for training, which overflows in
-            float16.
-        device: ``auto`` (the GPU of this process, else the processor), ``balanced`` (all GPUs together), or
-            a name of torch's such as ``cpu`` or ``cuda:1``.
+        dtype: One of `DTYPES` or ``auto``: float32 on a processor; on a GPU as the weights are, but bfloat16
+            where float16 would be trained, which overflows.
+        device: ``auto`` (this process's GPU, else the processor), ``balanced`` (all GPUs), or torch's name.
         adapter: An adapter's folder, to be put on the model.
         base: The base model's folder, for an adapter whose own configuration names another place.
-        allow_pickle: Let weights be pickles where there are no safetensors. They are read without running
-            what they hold, but a flaw in that reading would let them.
+        allow_pickle: Let weights be pickles where there are no safetensors.
         training: Load it to be trained: an adapter's weights can change, and padding is on the right.
 
     Raises:
@@ -149,11 +140,7 @@ def load(
 def places(
     path: Path | str, adapter: Path | str | None = None, base: Path | str | None = None
 ) -> tuple[Path, Path | None]:
-    """The folders of a model and of the adapter on it, which is None where there is none; see `load`.
-
-    Raises:
-        ModelError: They are not there, or contradict each other.
-    """
+    """The folders of a model and of the adapter on it, if any; a `ModelError` where they do not fit."""
     folder = _folder(path, "model")
     if not folders.is_adapter(folder):
         if base is not None:
@@ -190,11 +177,7 @@ def _belongs(adapter: Path, base: Path, found: str) -> None:
 
 
 def template_of(*candidates: Path | None) -> prompts.Template | None:
-    """The template that the first of some folders holds; None where none does.
-
-    Raises:
-        ModelError: It is damaged.
-    """
+    """The template that the first of some folders holds, None where none does; a `ModelError` if damaged."""
     try:
         found = (prompts.load(place) for place in candidates if place is not None)
         return next((template for template in found if template is not None), None)
@@ -291,22 +274,16 @@ def _model(
 
 
 def _keep_unpacked(model: Any, training: bool) -> None:
-    """Keeps bitsandbytes from packing 4-bit weights anew at the first forward pass on some processors.
-
-    That is quicker to ask, but no gradient flows back through packed weights, and nothing says so: training
-    after the first evaluation would go on with wrong ones. Widths that are no multiple of 32 fail outright.
-    """
+    """Keeps bitsandbytes from packing 4-bit weights anew on some processors."""
+    # No gradient flows back through packed ones, and training would go on with wrong weights, unsaid. Widths
+    # that are no multiple of 32 fail outright.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu") and (training or module.out_features % 32):
             module.support_avx512bf16_for_cpu = False
 
 
 def _mend_generation(model: Any) -> None:
-    """Makes a model savable whose generation settings transformers reads but refuses to write.
-
-    LLaMA 2 was published so, with a temperature and no sampling: a training would fail when it saves. What
-    such settings say has no effect, so it is left away.
-    """
+    """Makes a model savable whose generation settings transformers would not write, such as LLaMA 2's."""
     from transformers import GenerationConfig
 
     settings = model.generation_config

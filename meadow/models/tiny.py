@@ -34,11 +34,7 @@ _SHAPE = json.loads(Path(__file__).with_name("tiny.json").read_text(encoding="ut
 
 
 def make_tiny(folder: Path | str, *, seed: int = 0) -> Path:
-    """Writes the tiny model into a folder, which is made, and returned; the same seed gives the same bytes.
-
-    Raises:
-        ModelError: The folder is not empty or cannot be written, or a library is missing.
-    """
+    """Writes the tiny model into an empty folder and returns that; the same seed gives the same bytes."""
     folder = Path(folder)
     offline()
     try:
@@ -63,11 +59,7 @@ def make_tiny(folder: Path | str, *, seed: int = 0) -> Path:
 
 
 def tiny_folder(seed: int = 0) -> Path:
-    """The tiny model in the user's cache (``$MEADOW_MODELS``, else ``models`` there), made on first use.
-
-    Raises:
-        ModelError: It cannot be made.
-    """
+    """The tiny model in the user's cache (``$MEADOW_MODELS``, else ``models`` there), made on first use."""
     from platformdirs import user_cache_path
 
     given = os.environ.get("MEADOW_MODELS")

@@ -18,8 +18,7 @@ _PADS = ("<pad>", "[PAD]", "<|pad|>", "<PAD>", "<|finetune_right_pad_id|>", "<|p
 def load_tokenizer(folder: Path | str) -> Any:
     """The tokenizer of a model folder, with an EOS, and with BOS before a text where LLaMA has it.
 
-    A folder with only ``tokenizer.model`` and no word on BOS gets it, if it is a LLaMA's: the model was trained
-    with it, and recent versions of transformers leave it out then.
+    A LLaMA's folder with only ``tokenizer.model`` gets it, which recent transformers leave out then.
 
     Raises:
         ModelError: There is none, it cannot be read, or it has no EOS.
@@ -74,15 +73,8 @@ def choose_pad(tokenizer: Any, rows: int | None = None) -> str:
 
     In this order: its own pad token, if that is not EOS; a token that its vocabulary keeps for padding; the
     unknown token, which byte-level and byte-fallback vocabularies never produce; EOS, which is safe only
-    because attention and labels are masked by position everywhere here, never by the id. Token 0 is never
-    taken for being 0, and no embedding is added.
-
-    Args:
-        tokenizer: It is changed.
-        rows: How many tokens the model knows; one beyond is not taken.
-
-    Returns:
-        The rule it was chosen by.
+    because attention and labels are masked by position everywhere here, never by the id. None is taken beyond
+    the `rows` that the model knows. Returns the rule it was chosen by.
     """
     vocabulary = tokenizer.get_vocab()
     kept = "a token that the vocabulary keeps for padding"
@@ -103,11 +95,7 @@ def choose_pad(tokenizer: Any, rows: int | None = None) -> str:
 
 
 def check_vocabulary(tokenizer: Any, place: Path, model: Path, rows: int) -> None:
-    """Makes sure that the tokenizer of one folder belongs to the model of another, which knows so many tokens.
-
-    Raises:
-        ModelError: It is another model's.
-    """
+    """Refuses a tokenizer from one folder that is not of the model of another, which knows `rows` tokens."""
     # Added tokens that a tokenizer merely lists, such as a pad beyond the embeddings, are common; ordinary
     # ones beyond them, or its ends, mean another model's tokenizer.
     ends = [number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if number is not None]

@@ -35,13 +35,4 @@ from meadow.describe.cards.figure import plot
 from meadow.describe.cards.merge import merge_cards, prose
 from meadow.describe.cards.metadata import DATASET, MODEL
 
-__all__ = [
-    "DATASET",
-    "MODEL",
-    "collection_card",
-    "dataset_card",
-    "merge_cards",
-    "plot",
-    "prose",
-    "words_for",
-]
+__all__ = ["DATASET", "MODEL", "collection_card", "dataset_card", "merge_cards", "plot", "prose", "words_for"]

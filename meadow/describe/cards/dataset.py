@@ -26,9 +26,7 @@ _SETTINGS = ("languages", "quality", "policy", "privacy", "contamination", "dupl
 def dataset_card(manifest: Manifest, words: str, existing: str | None = None) -> str:
     """Makes the card of one dataset or mixture, for ``OUT/<name>/<version>/README.md``.
 
-    Its YAML has one config, named like the dataset, whose `data_files` lie beside the card: the
-    folder by itself is a dataset that `datasets.load_dataset(folder, name)` loads. Merging the card
-    with itself changes nothing.
+    Its YAML has one config, so that `datasets.load_dataset(folder, name)` loads the folder by itself.
 
     Args:
         manifest: The dataset's manifest.
@@ -42,16 +40,13 @@ def dataset_card(manifest: Manifest, words: str, existing: str | None = None) ->
 def collection_card(manifests: Iterable[Manifest], words: str, existing: str | None = None) -> str:
     """Makes the card of a whole output folder, ``OUT/README.md``.
 
-    Its YAML has one config per dataset with the files of its current version. There is no
-    `dataset_info` on purpose: row counts of a dataset that was replaced a moment ago would make
-    `datasets` refuse the new one. The default config is the dataset that the words name. Where it
-    is not built there is none, so that ``load_dataset(OUT)`` asks which, and never takes another
-    dataset in silence.
+    Its YAML has one config per dataset, and no `dataset_info` on purpose: row counts of a dataset that was
+    replaced a moment ago would make `datasets` refuse the new one. Where the default dataset is not built,
+    there is no default, and ``load_dataset(OUT)`` asks which.
 
     Args:
         manifests: The current manifest of each dataset, in order of display.
-        words: Markdown, as in ``cards/collection.md``; where empty, those of the template. YAML in
-            front of it names the dataset that is the ``default``.
+        words: As for `dataset_card`; YAML in front of it names the dataset that is the ``default``.
         existing: The card that is there, whose hand edits are kept.
 
     Raises:
@@ -79,16 +74,10 @@ def collection_card(manifests: Iterable[Manifest], words: str, existing: str | N
 
 
 def words_for(card_name: str, folder: Path) -> str:
-    """Finds the words of a card.
+    """The words of a card, empty where there are none.
 
-    Args:
-        card_name: A builder's `card_name`, or ``collection``.
-        folder: The folder of the builder's class.
-
-    Returns:
-        ``<card_name>.md`` of the package data `meadow.words` (``cards/`` in a checkout), else
-        ``card.md`` in `folder`, where a private source has its words, else an empty string, for
-        which `dataset_card` takes those of its template.
+    It is ``<card_name>.md`` of the package data `meadow.words` (``cards/`` in a checkout), else ``card.md``
+    in the folder of the builder's class, where a private source has its own.
     """
     places: list[Traversable] = [Path(folder) / "card.md"]
     # A name that climbs out of the folder is nobody's card; it falls through to `folder`.

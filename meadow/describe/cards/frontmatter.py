@@ -16,13 +16,7 @@ _KEY = re.compile(r"""(?:"([^"\\\n]+)"|'([^'\n]+)'|([A-Za-z_][^:#\n]*?))[ \t]*:(
 
 @dataclass(frozen=True, slots=True)
 class CardKind:
-    """A kind of card, by what in its YAML is Meadow's.
-
-    Attributes:
-        owned: The keys that are written and replaced, in their order.
-        tags: Tags that are written, and taken away where they no longer hold.
-        blocks: Generated blocks that such a card may have had.
-    """
+    """A kind of card: keys and tags of its YAML that are Meadow's, and generated blocks it may have had."""
 
     owned: tuple[str, ...]
     tags: tuple[str, ...]
@@ -31,14 +25,7 @@ class CardKind:
 
 @dataclass(frozen=True, slots=True)
 class PersonsYaml:
-    """What of a card's YAML is a person's.
-
-    Attributes:
-        kept: YAML without the keys that are owned, as it was typed.
-        keys: All keys.
-        tags: Tags that are not Meadow's.
-        broken: The whole block, where it could not be read.
-    """
+    """What of a card's YAML is a person's: lines as typed, all keys, tags, or a block that cannot be read."""
 
     kept: str = ""
     keys: frozenset[str] = frozenset()

@@ -46,8 +46,7 @@ def make(
 
     Args:
         kind: The kind of card.
-        template: A template of the whole body. Its generated blocks stand between the markers that they have in
-            a card; whatever stands outside of them are words, which people may edit in the card.
+        template: Of the whole body: generated blocks between their markers, and words outside of them.
         context: What the template names.
         metadata: The YAML keys that the kind owns; `pretty_name` is made of the title.
         existing: The card that is there.
@@ -64,13 +63,8 @@ def merge_cards(kind: CardKind, card: str, existing: str) -> str:
     """Merges a finished card with another copy of it that people may have edited, such as the Hub's.
 
     Generated blocks, sections of words that nobody edited there, and the YAML keys that Meadow owns become those
-    of `card`; all else stays as it is in `existing`. Text between the parts of `card` is a person's on this side
-    and does not travel: whether it was deleted over there, or never was there, nobody can tell.
-
-    Args:
-        kind: The kind of card.
-        card: The finished card.
-        existing: The copy; where it is empty, `card` is taken whole.
+    of `card`; all else stays as it is in `existing`. Text between parts of `card` does not travel: whether
+    it was deleted over there, or never was there, nobody can tell.
     """
     if not existing.strip():
         return card
@@ -87,15 +81,7 @@ def _put_together(
     made: Collection[str],
     existing: str,
 ) -> str:
-    """A card of fresh parts and of what people wrote into the one that is there.
-
-    Args:
-        kind: The kind of card.
-        metadata: YAML; of its keys those that are owned are taken, and others that the card lacks.
-        fresh: The parts of a card that nobody has edited.
-        made: The names of all blocks that Meadow makes, those left empty included.
-        existing: The card that is there.
-    """
+    """A card of fresh parts and of what people wrote; `made` names all blocks, those left empty included."""
     block, body = frontmatter.split(existing)
     front = frontmatter.read(block, kind)
     parts = _merge(fresh, _parse(body), made)
@@ -145,11 +131,7 @@ def _fresh(body: str, words: str) -> tuple[list[CardPart], set[str]]:
 
 
 def sections(words: str) -> list[tuple[str, str]]:
-    """Cuts words at their level-2 headings.
-
-    Returns:
-        (name, text with its heading) of each, the part before the first heading as ``title``.
-    """
+    """Cuts words at their level-2 headings into (name, text with heading); what is before is ``title``."""
     words = words.replace("\r\n", "\n").removeprefix("\ufeff")
     cut: list[tuple[str, list[str]]] = [("title", [])]
     fence = ""
@@ -176,10 +158,7 @@ def _stripped(text: str) -> str:
 
 
 def prose(card: str) -> dict[str, str]:
-    """The words of a finished card, by section and without headings; generated blocks are left out.
-
-    Sections that a person wrote between those that Meadow knows are among them.
-    """
+    """The words of a finished card, a person's too, by section and without headings and generated blocks."""
     _, body = frontmatter.split(card)
     words = [part.content for part in _parse(body) if part.kind != "block"]
     found = {name: re.sub(r"\A#.*\n*", "", content).strip() for name, content in sections("\n\n".join(words))}

@@ -113,22 +113,15 @@ def _dataset_info(manifest: Manifest) -> dict[str, Any]:
 
 
 def struct_fields(kind: str) -> list[tuple[str, str]]:
-    """Names and types of a column of records, as Arrow writes its type: ``list<struct<key: string>>``.
-
-    Empty for any other column.
-    """
+    """Names and types of a column ``list<struct<key: string>>``, as Arrow writes it; empty for any other."""
     struct = re.fullmatch(r"list<struct<(.*)>>", kind)
     parts = (field.partition(": ") for field in struct[1].split(", ")) if struct else ()
     return [(name, of) for name, _, of in parts]
 
 
 def _feature(kind: str) -> dict[str, Any]:
-    """One of the column types of `meadow.core.row.arrow_schema` in the YAML form of `datasets.Features`.
-
-    ``list<struct<key: string>>`` gives ``{"list": [{"name": "key", "dtype": "string"}]}``.
-    """
-    fields = struct_fields(kind)
-    if fields:
+    """A column type of `meadow.core.row.arrow_schema` in the YAML form of `datasets.Features`."""
+    if fields := struct_fields(kind):
         return {"list": [{"name": name, "dtype": dtype} for name, dtype in fields]}
     if kind.startswith("list<"):
         return {"list": kind.removeprefix("list<")[:-1]}

@@ -1,10 +1,9 @@
 """Templates that show data and let it do nothing: whatever they put in is escaped, unless it is markup already.
 
 A template is a file ``NAME.md.j2`` or ``NAME.html.j2`` and Jinja: expressions become inert Markdown, or HTML, by
-themselves. Markup are the results of macros, of ``{% set %}`` blocks, and of the filters that make it, such as
-``fence`` and ``link``; a constant of a template that is to stay markup stands outside of expressions. Do not join
-markup and data by ``~``, which would escape the data as HTML whatever the template is. A value that is not
-there is an error. Other templates of the folder, and those of ``meadow/describe/templates``, can be imported.
+themselves. Markup are the results of macros, of ``{% set %}`` blocks, and of filters such as ``fence`` and
+``link``; a constant that is to stay markup stands outside of expressions. Do not join markup and data by
+``~``, which would escape the data as HTML whatever the template is. A value that is not there is an error.
 """
 
 from __future__ import annotations

@@ -38,12 +38,7 @@ class Refused(Error):  # noqa: N818 - it is a verdict on a row, not a fault of t
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row to train on: prompt, answer and end.
-
-    Attributes:
-        labels: As `input_ids`, with `IGNORED` where nothing is trained.
-        truncated: Something of the row was cut.
-    """
+    """A row to train on; `labels` are `input_ids` with `IGNORED` where nothing is trained."""
 
     input_ids: list[int]
     labels: list[int]
@@ -65,7 +60,7 @@ def encode(
         tokenizer: Of transformers.
         row: With ``instruction``, ``input`` and ``output``; missing or None is empty. White space around
             each is left away. A row without an instruction has its input as one.
-        max_length: The most tokens; None: any number. See the module for what is cut.
+        max_length: The most tokens; None: any number. See the package for what is cut.
         train_on_inputs: Train on the prompt too, not only on the answer.
 
     Raises:
@@ -113,7 +108,7 @@ def prompt_ids(
         instruction: What is asked.
         input: What it is asked of.
         answer_prefix: The answer's first words, put into the model's mouth.
-        max_length: The most tokens; None: any number. The middle of the input is cut, as in `encode`.
+        max_length: As in `encode`.
 
     Raises:
         Refused: There is no question, or it does not fit.
@@ -135,10 +130,7 @@ def prompt_text(template: Template, tokenizer: Any, instruction: str, input: str
 
 
 def messages(template: Template, instruction: str, input: str = "") -> list[dict[str, str]]:  # noqa: A002
-    """The prompt as messages, for an endpoint that puts a chat template around them itself.
-
-    A text template's prompt becomes the user's message whole.
-    """
+    """The prompt as messages, for an endpoint that puts a chat template around them itself."""
     user = {"role": "user", "content": template.fill(*_asked(instruction, input))}
     return [{"role": "system", "content": template.system}, user] if template.system else [user]
 
@@ -162,11 +154,7 @@ def _asked(instruction: Any, given: Any) -> tuple[str, str]:
 def _fitted(
     put: PromptFrame, instruction: str, given: str, room: int | None, *, exact: bool
 ) -> tuple[list[int], bool]:
-    """A prompt of at most `room` tokens, and whether its input was cut for it.
-
-    With `exact`, one that does not fit is refused. Otherwise as much of it is cut as may be, and the rest is
-    for the answer to bear.
-    """
+    """A prompt of at most `room` tokens, if it can be (else refused if `exact`), and whether it was cut."""
     prompt = put.prompt(instruction, given)
     if room is None or len(prompt) <= room:
         return prompt, False
@@ -193,10 +181,7 @@ def _fitted(
 
 
 def _shortened(text: str, kept: int) -> str:
-    """A text without its middle, `kept` characters of it left, cut at white space where some is near.
-
-    Both ends stay: a case begins with who the patient is, and ends with the question and its options.
-    """
+    """`kept` characters of a text's ends, which say who the patient is and what is asked; cut at spaces."""
     head, tail = text[: (kept + 1) // 2], text[len(text) - kept // 2 :]
     # At most a quarter of each half is given up for a whole word.
     if (space := head.rfind(" ")) >= 0.75 * len(head):

@@ -19,11 +19,7 @@ _OTHERS = f"choose another template ({', '.join(name for name in TEMPLATES if na
 
 
 def save(template: Template, folder: Path | str, tokenizer: Any = None) -> None:
-    """Writes the whole definition into a model folder that exists.
-
-    Where the model's tokenizer is given, what was left to it is written down (see `settled`), so that a later
-    version of a library cannot change it.
-    """
+    """Writes the whole definition into a model folder that exists, `settled` where a tokenizer is given."""
     if tokenizer is not None:
         template = settled(template, tokenizer)
     text = json.dumps(template.to_dict(), indent=2, ensure_ascii=False)
@@ -53,10 +49,7 @@ def begins_with_bos(template: Template, tokenizer: Any) -> bool:
 
 
 def answer_ids(template: Template, tokenizer: Any, text: str) -> list[int]:
-    """The tokens of an answer as they stand after a prompt, in training and when likelihoods are asked for.
-
-    They depend on the template's last words and on no row. The end is not among them.
-    """
+    """The tokens of an answer as they stand after any prompt, without the end."""
     return frame(template, tokenizer).follow(text)
 
 
@@ -66,12 +59,7 @@ def stop_ids(template: Template, tokenizer: Any) -> list[int]:
 
 
 class PromptFrame:
-    """A text template put together with a tokenizer: what is the same for every row.
-
-    Attributes:
-        end: The tokens after an answer.
-        lead: What stands between prompt and answer and belongs to the answer's first token.
-    """
+    """A text template put together with a tokenizer: what is the same for every row."""
 
     # Whether special tokens' texts are tokens: in a chat the template writes them as text.
     _special = False
@@ -85,6 +73,7 @@ class PromptFrame:
             self._bos = [tokenizer.bos_token_id]
         # The fixed words before an answer.
         self._tail = template.tail
+        # Between prompt and answer, and part of the answer's first token.
         self.lead = template.answer_lead
         self.end: list[int] = [tokenizer.eos_token_id]
 
@@ -145,11 +134,7 @@ class ChatFrame(PromptFrame):
         return super().follow(self._plain(answer))
 
     def conversation(self, said: Sequence[tuple[str, str]]) -> tuple[list[int], str]:
-        """Several turns up to the place where the model answers, as tokens and as text.
-
-        Args:
-            said: Roles (``system``, ``user``, ``assistant``) with what they say.
-        """
+        """Turns (role and words) up to the place where the model answers, as tokens and as text."""
         turns = [{"role": role, "content": self._plain(words)} for role, words in said]
         tokenizer = self._tokenizer()
         text = _rendered(self._template, tokenizer, turns, add_generation_prompt=True) + self._between
@@ -172,11 +157,7 @@ _frames: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], PromptFrame]] = we
 
 
 def frame(template: Template, tokenizer: Any) -> PromptFrame:
-    """The template with this tokenizer; made once.
-
-    Raises:
-        PromptError: They do not go together.
-    """
+    """The template with this tokenizer, made once; a `PromptError` if they do not go together."""
     if tokenizer.eos_token_id is None:
         raise PromptError(
             "the tokenizer has no end-of-sequence token, so that a model could never learn to stop: set "
@@ -208,11 +189,8 @@ def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
 
 
 def _following(tokenizer: Any, first: list[int], before: str, text: str, special: bool) -> list[int]:
-    """Tokens of `text` as it stands after `before`, whose own are `first`; none of them holds anything of that.
-
-    A sentencepiece tokenizer puts a space before a text that it gets alone, so the text is tokenised with
-    what is before it, and that is taken away again.
-    """
+    """Tokens of `text` as it stands after `before`, whose own are `first`."""
+    # A sentencepiece tokenizer puts a space before a text that it gets alone.
     both = _ids(tokenizer, before + text, special=special)
     if both[: len(first)] == first:
         return both[len(first) :]

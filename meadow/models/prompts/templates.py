@@ -26,16 +26,13 @@ class PromptError(Error):
     """A template that is unknown or malformed, or that cannot be used with a tokenizer."""
 
 
-def _both(text: str) -> str:
-    if sorted(_PLACE.findall(text)) != ["input", "instruction"]:
-        raise ValueError("must hold {instruction} and {input} once each")
-    return text
+def _holding(places: list[str], rule: str) -> Any:
+    def check(text: str) -> str:
+        if sorted(_PLACE.findall(text)) != places:
+            raise ValueError(f"must hold {rule}")
+        return text
 
-
-def _one(text: str) -> str:
-    if _PLACE.findall(text) != ["instruction"]:
-        raise ValueError("must hold {instruction} once, and no {input}")
-    return text
+    return pydantic.AfterValidator(check)
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
@@ -63,8 +60,8 @@ class Template:
 
     name: str
     kind: Literal["text", "chat"]
-    with_input: Annotated[str, pydantic.AfterValidator(_both)]
-    without_input: Annotated[str, pydantic.AfterValidator(_one)]
+    with_input: Annotated[str, _holding(["input", "instruction"], "{instruction} and {input} once each")]
+    without_input: Annotated[str, _holding(["instruction"], "{instruction} once, and no {input}")]
     answer_lead: str = ""
     system: str = ""
     bos: Literal["tokenizer", "always", "never"] = "tokenizer"
@@ -99,11 +96,7 @@ class Template:
 
     @classmethod
     def from_dict(cls, found: Any) -> Template:
-        """The template of such a definition.
-
-        Raises:
-            PromptError: It is none; the message names what is wrong with it.
-        """
+        """The template of such a definition; a `PromptError` names what is wrong with it."""
         if not isinstance(found, dict):
             raise PromptError("a template is a JSON object with name, kind, with_input and without_input")
         given = {key: value for key, value in found.items() if key != "format"}
@@ -125,11 +118,7 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
 
 
 def get(name: str) -> Template:
-    """The template of that name, or of a JSON file as `save` writes them.
-
-    Raises:
-        PromptError: There is none; the message lists those there are.
-    """
+    """The template of that name, or of a JSON file as `save` writes them; else a `PromptError`."""
     if name in TEMPLATES:
         return TEMPLATES[name]
     if name.endswith(".json"):
@@ -141,11 +130,7 @@ def get(name: str) -> Template:
 
 
 def load(folder: Path | str) -> Template | None:
-    """The template that a model folder holds; None where it holds none.
-
-    Raises:
-        PromptError: The file is damaged; the message names it.
-    """
+    """The template that a model folder holds, None where it holds none; a `PromptError` if it is damaged."""
     path = Path(folder) / FILE
     return _read(path) if path.is_file() else None
 
