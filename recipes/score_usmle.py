@@ -34,14 +34,14 @@ from typing import Any
 
 from meadow.core.errors import Error
 from meadow.models import ModelError, load, offline, prompts
-from meadow.score import ResumeError, ScoreSettings, ScoringError, leaks
+from meadow.score import ResumeError, ScoreSettings, ScoreSettingsError, ScoringError, leaks, problems
 from meadow.score.asking import Notes, ask
 from meadow.score.endpoint import EndpointBackend
 from meadow.score.exams import read_exam
 from meadow.score.local import LocalBackend
 from meadow.score.protocols import PROTOCOLS
 from meadow.score.report import show, write
-from meadow.score.settings import check, output_of, read_arguments
+from meadow.score.settings import output_of, read_arguments
 from meadow.score.summary import read_baseline, summarize
 
 __all__ = ["main", "output_of", "score"]
@@ -50,7 +50,8 @@ __all__ = ["main", "output_of", "score"]
 def score(asked: ScoreSettings, notify: Callable[[str], None] | None = None) -> dict[str, Any]:
     """Scores a model and writes the report, step by step; a run that was killed goes on."""
     # What costs nothing comes first: a wrong name should not show after a model was loaded.
-    check(asked)
+    if wrong := problems(asked):
+        raise ScoreSettingsError(wrong)
     leaks.check_data(asked.trained_on, asked.out)
     exam = read_exam(asked.exam, out=asked.out, split=asked.split, limit=asked.limit)
     baseline = read_baseline(asked.baseline, exam) if asked.baseline else None

@@ -48,20 +48,17 @@ class EndpointBackend:
         notify: Callable[[str], None] | None = None,
         **options: Any,
     ) -> None:
-        if concurrency < 1:
-            raise EndpointError("concurrency is 1 or more")
         self.concurrency = concurrency
         self._server = Server(url, **options)
         self._endpoint = Endpoint(self._server, model, notify=notify)
+        self.model = self._endpoint.model
         self.template = template
-        self.no_loglikelihood = (
-            ""
-            if template is not None and template.kind != "chat"
-            else (
+        self.no_loglikelihood = ""
+        if template is None or template.kind == "chat":
+            self.no_loglikelihood = (
                 f"{self._server.where}: likelihoods need the whole prompt as a text, and a chat endpoint shows none: name the "
                 "template that the model was trained with, such as --template alpaca, or use --protocol generate"
             )
-        )
         self.identity: Mapping[str, Any] = {
             "backend": self.name,
             "address": self._server.where,
@@ -75,17 +72,8 @@ class EndpointBackend:
             "template": "the server's own" if template is None else template.name,
         }
 
-    @property
-    def model(self) -> str:
-        """What the server calls the model."""
-        return self._endpoint.model
-
     def render(self, prompt: Prompt, room: int) -> Rendered:
-        """How a prompt is sent; see `meadow.score.backend.Backend`.
-
-        Raises:
-            EndpointError: It cannot be put to this endpoint.
-        """
+        """How a prompt is sent; raises `EndpointError` where it cannot be put to this endpoint."""
         put = self._put(prompt)
         body = {"model": self.model, "prompt" if isinstance(put, str) else "messages": put}
         sent = json.dumps(body, sort_keys=True, ensure_ascii=False)
@@ -94,46 +82,34 @@ class EndpointBackend:
     def loglikelihoods(
         self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
     ) -> list[list[Likelihood]]:
-        """The likelihoods of each prompt's continuations, one request for each prompt.
-
-        Raises:
-            EndpointError: The server offers none, or does not answer.
-        """
+        """As `Backend` says, one request for each prompt; raises `EndpointError` where the server offers none."""
         if self.no_loglikelihood:
             raise EndpointError(self.no_loglikelihood)
         return [self._likelihoods(*pair) for pair in zip(prompts, continuations, strict=True)]
 
     def generate(self, prompts: Sequence[Prompt], **how: Unpack[Writing]) -> list[str]:
-        """What the model writes after each prompt.
-
-        Raises:
-            EndpointError: The server does not answer, or with something else.
-        """
+        """As `Backend` says; raises `EndpointError` where the server does not answer, or with something else."""
         seeds = how.get("seed") or [None] * len(prompts)
         # Four texts that end an answer are the most that the interface allows.
         stop = [*how.get("stop", self.template.stop if self.template else ())][:4]
         given = {"top_k": how.get("top_k"), "top_p": how.get("top_p"), "stop": stop or None}
+        always = {"max_tokens": how["max_new_tokens"], "temperature": how.get("temperature", 0.0)}
         found = []
         for prompt, seed in zip(prompts, seeds, strict=True):
             more = {key: value for key, value in {**given, "seed": seed}.items() if value is not None}
-            found.append(
-                self._endpoint.write(
-                    self._put(prompt),
-                    about=_item(prompt),
-                    max_tokens=how["max_new_tokens"],
-                    temperature=how.get("temperature", 0.0),
-                    **more,
-                )
-            )
+            found.append(self._endpoint.write(self._put(prompt), about=_item(prompt), **always, **more))
         return found
 
     def close(self) -> None:
         """Breaks off what is under way, and lets no more be asked."""
         self._server.close()
 
+    def _template(self, prompt: Prompt) -> prompts.Template | None:
+        return prompts.get(prompt.template) if prompt.template else self.template
+
     def _put(self, prompt: Prompt) -> str | list[dict[str, str]]:
         """A prompt as a text, or as messages for the server's chat template."""
-        template = prompts.get(prompt.template) if prompt.template else self.template
+        template = self._template(prompt)
         if template is not None and template.kind != "chat":
             text = prompts.prompt_text(template, None, prompt.instruction, prompt.input)
             begun = template.answer_lead + prompt.answer_prefix if prompt.answer_prefix else ""
@@ -143,8 +119,7 @@ class EndpointBackend:
         return prompts.messages(template or prompts.get("chat"), prompt.instruction, prompt.input)
 
     def _likelihoods(self, prompt: Prompt, continuations: Sequence[str]) -> list[Likelihood]:
-        before = self._put(prompt)
-        template = prompts.get(prompt.template) if prompt.template else self.template
+        before, template = self._put(prompt), self._template(prompt)
         assert template is not None and isinstance(before, str)
         texts = [before, *(before + template.answer_lead + text for text in continuations)]
         tokens = self._endpoint.prompt_tokens(texts, about=_item(prompt))

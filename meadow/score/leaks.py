@@ -45,8 +45,7 @@ class Knowledge:
         source: Where it is known from; empty where nothing is.
         hit: Ids of items that a row which was trained on holds.
         clean: Ids of items that no such row holds.
-        dropped: Items that stood in rows which were left out of the data, so the model did not read them there;
-            None where that is not known.
+        dropped: How many stood in rows that were left out of the data; None where that is not known.
         notes: What a reader must know, a sentence each.
     """
 
@@ -62,13 +61,7 @@ class Knowledge:
 
     def described(self) -> dict[str, Any]:
         """What ``scores.json`` says of it."""
-        return {
-            "source": self.source,
-            "hit": sorted(self.hit),
-            "clean": len(self.clean),
-            "dropped": self.dropped,
-            "notes": list(self.notes),
-        }
+        return {**vars(self), "hit": sorted(self.hit), "clean": len(self.clean), "notes": list(self.notes)}
 
 
 def unknown(why: str) -> Knowledge:
@@ -87,10 +80,9 @@ def known(
 
     Args:
         exam: The exam.
-        model: The model's folder; None for one that is elsewhere, behind an endpoint.
-        trained_on: Built datasets (``wikidoc``, ``wikidoc@1.0.0``) and files that it was trained on; they are compared
-            now, and what the folder says is then not asked.
-        out: The output folder that datasets are looked for in.
+        model: The model's folder; None for one behind an endpoint.
+        trained_on: Built datasets and files that it was trained on, which are compared now instead of asking the folder.
+        out: The output folder of the datasets.
 
     Raises:
         LeaksError: Data in `trained_on` cannot be read.
@@ -137,8 +129,10 @@ def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
             if not isinstance(run, dict):
                 raise ValueError("it is no object")
         except (OSError, ValueError) as error:
-            why = f"{folder.name}/{RUN} cannot be read ({error}), so what it was trained on is unknown."
-            return runs, why
+            return (
+                runs,
+                f"{folder.name}/{RUN} cannot be read ({error}), so what it was trained on is unknown.",
+            )
         runs.append(run)
         below = (run.get("base_model") or {}).get("path")
         if not below:
@@ -190,10 +184,8 @@ def _other_edition(entry: Mapping[str, Any], exam: Exam, part: str) -> str | Non
         given = next((given[key] for key in (part, exam.name, "") if key in given), "")
     mine = exam.checked_as.get(part) or exam.checked_as.get("")
     if given is None or mine is None:
-        differs = isinstance(entry.get("sample"), bool) and entry["sample"] != exam.sample
-    else:
-        differs = given != mine
-    if not differs:
+        given, mine = entry.get("sample", exam.sample), exam.sample
+    if given == mine:
         return None
     if entry.get("sample") is True and not exam.sample:
         return f"Its data were compared with the embedded sample of {exam.name}, not with the real exam."
@@ -226,15 +218,8 @@ def _dropped(run: Mapping[str, Any], exam: Exam, out: Path | str | None) -> set[
     return found & {item.id for item in exam.items}
 
 
-# ---- comparing now ----
-
-
 def check_data(trained_on: Sequence[str], out: Path | str | None = None) -> None:
-    """Makes sure that the data that are to be compared are there, before anything is scored.
-
-    Raises:
-        LeaksError: Some are not; the message names all of them.
-    """
+    """Raises `LeaksError` with all of the data to be compared that are not there, before anything is scored."""
     store = Store(Path(out) if out else default_out())
     gone = []
     for name in trained_on:
@@ -255,7 +240,6 @@ def _compared(exam: Exam, trained_on: Sequence[str], out: Path | str | None) -> 
     store = Store(Path(out) if out else default_out())
     ids = {item.id for item in exam.items}
     hit: set[str] = set()
-    notes: list[str] = []
     unjudged = rows = 0
     for name in dict.fromkeys(trained_on):
         try:
@@ -266,12 +250,9 @@ def _compared(exam: Exam, trained_on: Sequence[str], out: Path | str | None) -> 
                 unjudged = sum(e.unjudged for e in found.exams)
         except (ValueError, StoreError, OSError) as error:
             raise LeaksError(f"--trained-on {name}: {error}") from error
-    if unjudged:
-        notes.append(f"{unjudged} items are too short to be told from other texts; they count as clean.")
-    return Knowledge(
-        f"compared now with {rows:,} rows of {', '.join(trained_on)}",
-        frozenset(hit), frozenset(ids - hit), None, tuple(notes),
-    )  # fmt: skip
+    short = f"{unjudged} items are too short to be told from other texts; they count as clean."
+    source = f"compared now with {rows:,} rows of {', '.join(trained_on)}"
+    return Knowledge(source, frozenset(hit), frozenset(ids - hit), notes=(short,) if unjudged else ())
 
 
 def _targets(name: str, store: Any) -> Iterable[str]:

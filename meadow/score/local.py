@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Unpack
@@ -72,21 +72,18 @@ class LocalBackend:
         self._config = self._model.config.get_text_config()
         self._limit: int | None = getattr(self._config, "max_position_embeddings", None)
         self._ids: dict[Prompt, list[int]] = {}
-        source = loaded.source
-        weights = ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
-        self.identity: Mapping[str, Any] = {
-            "backend": self.name,
-            **{key: source.get(key) for key in weights},
-            "template": self.template.to_dict(),
-        }
-        path = str(source.get("path", ""))
-        self.described: Mapping[str, Any] = {
+        source, path = loaded.source, str(loaded.source.get("path", ""))
+        keys = ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
+        weights = {key: source.get(key) for key in keys}
+        self.identity = {"backend": self.name, **weights, "template": self.template.to_dict()}
+        self.described = {
             "name": Path(path).name or path,
             "backend": self.name,
             "folder": source.get("adapter") or source.get("base"),
             "path": path,
             "base": source.get("base") if source.get("adapter") else None,
-            **{key: source.get(key) for key in (*weights, "device")},
+            **weights,
+            "device": source.get("device"),
             "template": self.template.name,
             "versions": source.get("versions"),
         }
@@ -104,14 +101,8 @@ class LocalBackend:
     def close(self) -> None:
         """Lets nothing go: the model belongs to whoever loaded it."""
 
-    # ---- prompts ----
-
     def render(self, prompt: Prompt, room: int) -> Rendered:
-        """How a prompt is sent; see `meadow.score.backend.Backend`.
-
-        Raises:
-            ScoringError: It does not fit into what the model can read.
-        """
+        """How a prompt is sent; raises `ScoringError` where it does not fit into what the model can read."""
         # A likelihood's room is given in characters; no tokenizer makes more than one token of most.
         ids, cut = self._encode(prompt, room)
         return Rendered(hashlib.sha256(repr(ids).encode()).hexdigest(), len(ids), cut)
@@ -145,16 +136,10 @@ class LocalBackend:
             raise ScoringError(f"item {prompt.id}: the tokenizer makes no token of {text[:40]!r}")
         return ids
 
-    # ---- likelihoods ----
-
     def loglikelihoods(
         self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]
     ) -> list[list[Likelihood]]:
-        """How likely each continuation is after its prompt; see `meadow.score.backend.Backend`.
-
-        Raises:
-            ScoringError: There is no memory for a single question.
-        """
+        """As `Backend` says; raises `ScoringError` where there is no memory for a single question."""
         asked = [
             (self._prompt(prompt), [self._continuation(prompt, text) for text in texts])
             for prompt, texts in zip(prompts, continuations, strict=True)
@@ -162,8 +147,7 @@ class LocalBackend:
         sums = self._batched(asked, self._sums)
         found = []
         for values, (_, followers), texts in zip(sums, asked, continuations, strict=True):
-            each = zip(values, map(len, followers), map(len, texts), strict=True)
-            found.append([Likelihood(*numbers) for numbers in each])
+            found.append(list(map(Likelihood, values, map(len, followers), map(len, texts))))
         return found
 
     def _sums(self, asked: Sequence[Asked]) -> list[list[float]]:
@@ -187,10 +171,8 @@ class LocalBackend:
         return self._apart(asked)
 
     def _shares(self, asked: Sequence[Asked]) -> bool:
-        """Whether sharing gives what computing apart gives, by the last and the longest continuation of each question.
-
-        Where one sees too much, it is what stands before it, so the last shows it best.
-        """
+        """Whether sharing gives what computing apart gives, by the last and the longest continuation of each question."""
+        # Where one sees too much, it is what stands before it, so the last shows it best.
         asked = [(ids, [*followers[:-1], max(followers, key=len), followers[-1]]) for ids, followers in asked]
         plain = self._apart([(ids, followers[-2:]) for ids, followers in asked])
         try:
@@ -252,14 +234,8 @@ class LocalBackend:
             ).logits
         return found[:, -keep:]
 
-    # ---- writing ----
-
     def generate(self, prompts: Sequence[Prompt], **how: Unpack[Writing]) -> list[str]:
-        """What the model writes after each prompt; see `meadow.score.backend.Backend`.
-
-        Raises:
-            ScoringError: There is no memory for a single question.
-        """
+        """As `Backend` says; raises `ScoringError` where there is no memory for a single question."""
         seeds = how.get("seed") or [0] * len(prompts)
         asked = [(self._prompt(prompt), own) for prompt, own in zip(prompts, seeds, strict=True)]
         return self._batched(asked, lambda part: self._write(part, how))
@@ -298,8 +274,6 @@ class LocalBackend:
         for stop in stops:
             text = text.split(stop)[0]
         return text.strip()
-
-    # ---- memory ----
 
     def _batched(self, asked: Sequence[Any], work: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
         """Works through a sequence in batches, in smaller ones when memory runs out."""

@@ -13,7 +13,7 @@ from meadow.core.errors import Error
 from meadow.models.http import KEY
 from meadow.score.protocols import PROTOCOLS
 
-__all__ = ["ScoreSettings", "ScoreSettingsError", "check", "output_of", "problems", "read_arguments"]
+__all__ = ["ScoreSettings", "ScoreSettingsError", "output_of", "problems", "read_arguments"]
 
 _FOLDER, _SERVED = "models in a folder", "models behind an OpenAI-compatible endpoint"
 
@@ -134,26 +134,10 @@ def problems(settings: ScoreSettings) -> list[str]:
     return found
 
 
-def check(settings: ScoreSettings) -> None:
-    """Refuses settings that make no sense, before anything is read.
-
-    Raises:
-        ScoreSettingsError: With all that is wrong.
-    """
-    if wrong := problems(settings):
-        raise ScoreSettingsError(wrong)
-
-
 def read_arguments(
     argv: Sequence[str] | None, *, prog: str, description: str | None, exam: str
 ) -> ScoreSettings:
-    """Reads the command line of a recipe.
-
-    Args:
-        argv: The arguments; None for those of this process.
-        prog: The recipe's name.
-        description: What its help says in front of the options.
-        exam: The exam that it scores if nobody names one.
+    """Reads the command line (None: of this process) of a recipe, which scores `exam` if nobody names one.
 
     Raises:
         ScoreSettingsError: With all that is wrong, be it unknown, unreadable or senseless.
@@ -170,22 +154,19 @@ def read_arguments(
 
         return read
 
+    form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        prog=prog, description=description, formatter_class=form, allow_abbrev=False
     )
     groups: dict[str, Any] = {name: parser.add_argument_group(name) for name in (_FOLDER, _SERVED)}
     for each in fields(ScoreSettings):
         more = dict(each.metadata)
         kind, group = more.pop("kind"), groups.get(more.pop("group", ""), parser)
         if kind is bool:
-            group.add_argument(_flag(each.name), action="store_true", **more)
+            more["action"] = "store_true"
         else:
-            reader = number(kind) if kind in (int, float) else kind
-            default = exam if each.name == "exam" else each.default
-            group.add_argument(_flag(each.name), type=reader, default=default, **more)
+            more["type"] = number(kind) if kind in (int, float) else kind
+        group.add_argument(_flag(each.name), default=exam if each.name == "exam" else each.default, **more)
     found, unknown = parser.parse_known_args(argv)
     flags = [flag for action in parser._actions for flag in action.option_strings]
     for flag in unknown:

@@ -44,23 +44,18 @@ def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float
     return (0.0 if share == 0 else middle - half), (1.0 if share == 1 else middle + half)
 
 
-def difference_interval(
-    one: tuple[int, int], other: tuple[int, int], confidence: float = 0.95
-) -> tuple[float, float]:
-    """The interval of a difference of two independent proportions (Newcombe, 1998, method 10).
+def difference_interval(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
+    """The 95 % interval of a difference of two independent proportions (Newcombe, 1998, method 10).
 
     Args:
         one: (right, of how many) of the first.
         other: The same of the second, which is subtracted.
-        confidence: As in `wilson`.
     """
     if not one[1] or not other[1]:
         return -1.0, 1.0
     p, q = one[0] / one[1], other[0] / other[1]
-    (p_low, p_high), (q_low, q_high) = wilson(p, one[1], confidence), wilson(q, other[1], confidence)
-    low = (p - q) - math.hypot(p - p_low, q_high - q)
-    high = (p - q) + math.hypot(p_high - p, q - q_low)
-    return low, high
+    (p_low, p_high), (q_low, q_high) = wilson(p, one[1]), wilson(q, other[1])
+    return (p - q) - math.hypot(p - p_low, q_high - q), (p - q) + math.hypot(p_high - p, q - q_low)
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -80,37 +75,22 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, math.ldexp(tail >> shift, shift + 1 - changed))
 
 
-def bootstrap_difference(
-    gained: int, lost: int, n: int, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile interval of a paired difference in accuracy, by resampling items.
+def bootstrap_difference(gained: int, lost: int, n: int, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of a paired difference in accuracy, by resampling `n` items; see `mcnemar`.
 
     An item's difference is 1, -1 or 0, so resampling items is drawing three counts from a multinomial.
-
-    Args:
-        gained: Items right in this run and wrong in the other.
-        lost: The other way round.
-        n: All items.
-        confidence: As in `wilson`.
-        resamples: How many times.
-        seed: The same seed gives the same interval.
     """
     if n == 0:
         return -1.0, 1.0
     shares = [gained / n, lost / n, (n - gained - lost) / n]
-    counts = np.random.default_rng(seed).multinomial(n, shares, size=resamples)
+    counts = np.random.default_rng(seed).multinomial(n, shares, size=RESAMPLES)
     differences = (counts[:, 0] - counts[:, 1]) / n
-    low, high = np.quantile(differences, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.quantile(differences, [0.5 - 0.95 / 2, 0.5 + 0.95 / 2])
     return float(low), float(high)
 
 
 def paired(this: Mapping[str, bool], other: Mapping[str, bool], *, seed: int = 0) -> dict[str, Any]:
-    """Compares two runs, item by item.
-
-    Args:
-        this: Whether this run has each item right, by id.
-        other: The same of the other run.
-        seed: Of the bootstrap.
+    """Compares two runs by whether they have each item right, by id.
 
     Returns:
         ``n`` items, of which ``both`` runs, ``neither``, only this (``gained``) or only the other (``lost``) are right; the
@@ -144,13 +124,12 @@ def probabilities(likelihoods: Sequence[float]) -> list[float]:
     return [value / sum(raised) for value in raised]
 
 
-def calibration(items: Sequence[tuple[Sequence[float], int]], bins: int = BINS) -> dict[str, Any]:
+def calibration(items: Sequence[tuple[Sequence[float], int]]) -> dict[str, Any]:
     """Compares how sure a model is with how often it is right.
 
     Args:
         items: For each item, of which there is one or more, the probabilities of its options, and the number of the
-            right one from 0.
-        bins: How many bins from 0 to 1. A confidence on the border of two is in the lower.
+            right one from 0. A confidence on the border of two bins is in the lower.
 
     Returns:
         ``n`` items; ``ece``, the expected calibration error: the mean distance of accuracy and confidence over bins, each by
@@ -163,10 +142,10 @@ def calibration(items: Sequence[tuple[Sequence[float], int]], bins: int = BINS) 
     tops = np.array([max(shares) for shares, _ in items])
     # The first of equal ones, as in choosing an answer.
     right = np.array([list(shares).index(max(shares)) == answer for shares, answer in items], float)
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.ceil(np.round(tops * bins, 9)).astype(int) - 1, 0, bins - 1)
+    edges = np.linspace(0, 1, BINS + 1)
+    place = np.clip(np.ceil(np.round(tops * BINS, 9)).astype(int) - 1, 0, BINS - 1)
     found, error = [], 0.0
-    for number in range(bins):
+    for number in range(BINS):
         mine = place == number
         n = int(mine.sum())
         sure, share = (float(tops[mine].mean()), float(right[mine].mean())) if n else (None, None)

@@ -26,7 +26,7 @@ SCORES = "scores.json"
 CHOICES = ("letter", "text", "text_norm")
 #: The predictions of one order of the options, by item.
 _Run = Mapping[str, Mapping[str, Any]]
-#: Items that a message names before it counts the rest.
+#: Items that a message names.
 _MOST = 5
 
 
@@ -94,10 +94,9 @@ def read_baseline(folder: Path | str, exam: Exam) -> Baseline:
 
 
 def published(exam: str) -> dict[str, Any] | None:
-    """The published table of an exam (a dataset's name) with what it leaves out, n and intervals; None without one.
+    """The published table of an exam (a dataset's name); None without one.
 
-    ``published.json`` has the figures as they were printed, with their source, and beside each a Wilson interval for the n
-    of one of two statements that exist elsewhere; its note says why no n fits all rows.
+    ``published.json`` has its figures as printed, and beside each a Wilson interval; its note says for which n, and why.
     """
     table = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
     return table if table["exam"] == exam else None
@@ -213,40 +212,36 @@ def _permutation(items: Sequence[ExamItem], runs: Mapping[int, _Run]) -> dict[st
     """What another order of the options changes."""
     if len(runs) < 2:
         return None
-    every = sorted(runs)
-    right = {p: sum(bool(runs[p][i.id]["correct"]) for i in items) for p in every}
-    shuffled = [right[p] / len(items) for p in every if p]
-    moved = [i.id for i in items if len({runs[p][i.id].get("parsed") for p in every}) > 1]
-    always = sum(all(runs[p][i.id]["correct"] for p in every) for i in items)
-    ever = sum(any(runs[p][i.id]["correct"] for p in every) for i in items)
     n = len(items)
+    answers = [[runs[order][item.id] for order in sorted(runs)] for item in items]
+    right = [[bool(line["correct"]) for line in lines] for lines in answers]
+    written, *shuffled = (sum(each) / n for each in zip(*right, strict=True))
+    moved = sum(len({line.get("parsed") for line in lines}) > 1 for lines in answers)
     return {
-        "orders": len(every) - 1,
-        "written": right[0] / n,
+        "orders": len(shuffled),
+        "written": written,
         "shuffled": shuffled,
         "mean": sum(shuffled) / len(shuffled),
         "least": min(shuffled),
         "most": max(shuffled),
-        "moved": len(moved),
-        "moved_share": len(moved) / n,
-        "moved_interval": list(statistics.wilson(len(moved) / n, n)),
-        "always_right": always,
-        "ever_right": ever,
+        "moved": moved,
+        "moved_share": moved / n,
+        "moved_interval": list(statistics.wilson(moved / n, n)),
+        "always_right": sum(map(all, right)),
+        "ever_right": sum(map(any, right)),
         "places": _places(items, runs),
     }
 
 
 def _places(items: Sequence[ExamItem], runs: Mapping[int, _Run]) -> dict[str, Any] | None:
     """How often each place in the prompt was chosen, and how often the right option stood there."""
-    chosen: Counter = Counter()
-    stood: Counter = Counter()
+    chosen, stood = Counter[str](), Counter[str]()
     for run in runs.values():
         for item in items:
             line = run[item.id]
-            order = line.get("order")
-            if not order:
+            if not line.get("order"):
                 return None
-            places = dict(zip(order, item.options, strict=False))
+            places = dict(zip(line["order"], item.options, strict=False))
             stood[places[item.answer_key]] += 1
             if line.get("parsed") is not None:
                 chosen[places[line["parsed"]]] += 1
