@@ -51,7 +51,7 @@ def ask(
     about: Mapping[str, Any] | None = None,
     notes: Notes | None = None,
 ) -> list[Line]:
-    """Asks a model all questions of an exam that it was not asked yet; then the model is let go.
+    """Asks a model all questions of an exam that it was not asked yet, lets it go, and returns all answers.
 
     Args:
         exam: What is asked.
@@ -64,9 +64,6 @@ def ask(
         max_new_tokens: The most tokens of an answer; None: the protocol's.
         about: What else is written down of the run. It may be another when a run goes on.
         notes: Where what comes up goes.
-
-    Returns:
-        All answers, one for each item and order.
 
     Raises:
         ResumeError: The output holds the answers to something else.

@@ -7,6 +7,7 @@ place in a score, questions that need a picture, is left out and counted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -191,14 +192,11 @@ def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
     if not items:
         raise ExamError(f"{name} {manifest.version}: {', '.join(chosen)} holds no item; build it again")
     excluded = _excluded(store.folder(name, manifest.version), chosen, manifest.test_only)
-    try:
-        checked = {
-            source.split: _checked_as(source.items)
-            for source in built_exams(store, name)
-            if source.version == manifest.version
-        }
-    except StoreError:
-        checked = {}
+    checked = {}
+    with contextlib.suppress(StoreError):
+        for source in built_exams(store, name):
+            if source.version == manifest.version and source.split in chosen:
+                checked[source.split] = _checked_as(source.items)
     return Exam(
         name,
         manifest.version,
@@ -206,7 +204,7 @@ def _of_dataset(name: str, out: Path | str | None, split: str | None) -> Exam:
         {part: counts for part, counts in excluded.items() if counts},
         manifest.sample,
         license=", ".join(manifest.licenses),
-        checked_as={part: sha for part, sha in checked.items() if part in chosen},
+        checked_as=checked,
         source=manifest.source,
     )
 
@@ -237,10 +235,7 @@ def _checked_as(items: Iterable[Any]) -> str:
 
 
 def _excluded(folder: Path, parts: Iterable[str], test_only: bool) -> dict[str, Counter[str]]:
-    """What was left out of the parts when the dataset was built, by reason.
-
-    ``rejected.parquet`` has no column for the split; an exam's id names it, or the file that the record stood in.
-    """
+    """What was left out of the parts when the dataset was built, by reason."""
     import pyarrow.parquet as pq
 
     found: dict[str, Counter[str]] = {part: Counter() for part in parts}
@@ -249,6 +244,7 @@ def _excluded(folder: Path, parts: Iterable[str], test_only: bool) -> dict[str, 
         return found
     for row in pq.read_table(path, columns=["id", "reason", "file"]).to_pylist():
         where = f"{row['id']}\n{row['file'] if test_only else ''}"
+        # There is no column for the split; an exam's id names it, or the file that the record stood in.
         for part, counts in found.items():
             # A file that is left out as a whole has its path as id, and is no item.
             if row["id"] != row["file"] and re.search(rf"(^|[/_]){re.escape(part)}([/.]|$)", where, re.M):

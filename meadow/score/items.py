@@ -83,20 +83,12 @@ class ExamItem:
         return f"{self.question}\n\n{self.context}" if self.context else self.question
 
     def text(self, options: Mapping[str, str] | None = None) -> str:
-        """The question as a prompt holds it: question, context, and a line ``X: text`` for each option.
-
-        Args:
-            options: Other options in place of its own, such as the same in another order.
-        """
+        """Question, context, and a line ``X: text`` for each option, or for those given in place of its own."""
         return question_text(self.asked, self.options if options is None else options)
 
 
 def row_item(row: Mapping[str, Any], part: str) -> ExamItem:
-    """The item in a row of a dataset.
-
-    Raises:
-        ValueError: It cannot be scored.
-    """
+    """The item in a row of a dataset; raises `ValueError` where it cannot be scored."""
     options = {option["key"]: option["text"] for option in row.get("options") or ()}
     if len(options) < len(row.get("options") or ()):
         raise ValueError("two options have one letter")
@@ -142,17 +134,10 @@ def _lettered(
 
 
 def refuse(what: str, problems: list[str]) -> None:
-    """Refuses an exam with items that cannot be scored.
-
-    Raises:
-        ExamError: There are some; the message names them.
-    """
+    """Raises `ExamError` with the items that cannot be scored, if there are some."""
     if problems:
         many = "1 item cannot" if len(problems) == 1 else f"{len(problems)} items cannot"
         raise ExamError(f"{what}: {many} be scored; repair or remove them (nothing was scored):", problems)
-
-
-# ---- files ----
 
 
 def read_items(path: Path) -> tuple[list[ExamItem], dict[str, Counter[str]]]:

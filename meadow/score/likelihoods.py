@@ -61,12 +61,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int, side: str) -> tuple[Any, Any
 
 
 def sums_behind(logits: Any, followers: Sequence[Sequence[int]]) -> list[float]:
-    """How likely each continuation in a row of `side_by_side` is.
-
-    Args:
-        logits: Those of the row from the prompt's last token on.
-        followers: The continuations' tokens.
-    """
+    """How likely each continuation in a row of `side_by_side` is, by its logits from the prompt's last token on."""
     # Column 0 is the prompt's last token.
     columns, targets, at = [], [], 1
     for follower in followers:

@@ -19,16 +19,7 @@ _MINE, _BASELINE, _OTHERS = "#1f6fb4", "#c2570c", ("#8b95a1", "#57606a", "#2f7d4
 
 
 def plot(scores: Mapping[str, Any]) -> bytes:
-    """Draws a score.
-
-    The picture has a white ground of its own. The same scores give the same bytes under one matplotlib version.
-
-    Args:
-        scores: The content of ``scores.json``.
-
-    Returns:
-        An SVG document, UTF-8.
-    """
+    """Draws the content of ``scores.json`` as an SVG document, the same bytes under one matplotlib version."""
     import io
     import warnings
 
@@ -73,9 +64,8 @@ def _tidy(axes: Axes) -> None:
 def _points(axes: Axes, points: Sequence[tuple[float, Mapping[str, Any]]], **style: Any) -> None:
     """Accuracies with their intervals, each at its place from left to right."""
     shares = [found["accuracy"] for _, found in points]
-    ends = [found["interval"] for _, found in points]
-    low = [max(share - end[0], 0) for share, end in zip(shares, ends, strict=True)]
-    high = [max(end[1] - share, 0) for share, end in zip(shares, ends, strict=True)]
+    low = [max(found["accuracy"] - found["interval"][0], 0) for _, found in points]
+    high = [max(found["interval"][1] - found["accuracy"], 0) for _, found in points]
     axes.errorbar([at for at, _ in points], shares, yerr=[low, high], clip_on=False, **style)
 
 

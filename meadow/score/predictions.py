@@ -70,13 +70,9 @@ class ResumeError(ScoringError):
 
 
 def read(folder: Path | str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Reads the header and the predictions of a run, which may still be going on.
+    """The header of a run, which may still be going on, and its predictions in the order of the file.
 
-    Args:
-        folder: Where they lie.
-
-    Returns:
-        The header, and the predictions in the order of the file; a torn last line is left out.
+    A torn last line is left out.
 
     Raises:
         ScoringError: There are none, or the file is damaged.
@@ -97,9 +93,8 @@ class Predictions:
 
     Args:
         folder: Where they are written; made if it is not there.
-        meta: What is asked of what: nested mappings of plain JSON values. What stands under ``about`` may change from one
-            run to the next, since it changes no answer: where things lie, how many are asked at once, how many orders of
-            the options are asked for.
+        meta: What is asked of what, in plain JSON values. What stands under ``about`` changes no answer, and may be another
+            when a run goes on.
 
     Attributes:
         path: The file.

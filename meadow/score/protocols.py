@@ -65,10 +65,9 @@ class ScoringProtocol:
     max_new_tokens: int
 
 
-_FILE = Path(__file__).with_suffix(".json")
+_FOUND = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 PROTOCOLS: Mapping[str, ScoringProtocol] = {
-    name: ScoringProtocol(name, **more)
-    for name, more in json.loads(_FILE.read_text(encoding="utf-8")).items()
+    name: ScoringProtocol(name, **more) for name, more in _FOUND.items()
 }
 GENERATE_TOKENS = PROTOCOLS["generate"].max_new_tokens
 
@@ -92,18 +91,12 @@ class Question:
 def order_of(item: ExamItem, permutation: int, seed: int) -> tuple[str, ...]:
     """The exam's letters of the options as they are shown from A on.
 
-    Order 0 is the exam's own. The others are drawn at random, all different as long as there are enough, and do not
-    depend on how many are asked for.
-
-    Args:
-        item: The item.
-        permutation: Which order.
-        seed: The same seed gives the same orders.
+    Order 0 is the exam's own. The others are drawn at random by the seed, all different as long as there are enough,
+    and do not depend on how many are asked for.
     """
-    keys = tuple(item.options)
+    order = keys = tuple(item.options)
     rng = random.Random(f"{seed}\0{item.id}")
     seen = {keys}
-    order = keys
     for _ in range(permutation):
         for _ in range(1000):
             order = tuple(rng.sample(keys, len(keys)))

@@ -143,19 +143,15 @@ def _tables(scores: Mapping[str, Any], narrow: bool = False) -> dict[str, _Table
     if len(rows) == 1:
         # What is left out is known of the whole even where nobody can say of which part.
         rows = [(rows[0][0], scores["overall"])]
-    tables: dict[str, _Table] = {
-        "main": (
-            ("part", "n", *right, "unparsed", "excluded"),
-            [[p, f"{f['n']}", *_right(f), f"{f['unparsed']}", f"{f['excluded']}"] for p, f in rows],
-        )
-    }
+    main = [[p, f"{f['n']}", *_right(f), f"{f['unparsed']}", f"{f['excluded']}"] for p, f in rows]
+    tables: dict[str, _Table] = {"main": (("part", "n", *right, "unparsed", "excluded"), main)}
     if choices := scores["choices"]:
         found = [[_WAYS[way], *_right(each)] for way, each in choices.items()]
         tables["choices"] = (("option is chosen by", *right), found)
     if scores["clean"]:
-        unknown, others = scores["unknown"], "the rest"
-        if unknown:
-            others += f" ({scores['hit']['n']} found in training rows, {unknown} unknown)"
+        others = "the rest"
+        if scores["unknown"]:
+            others += f" ({scores['hit']['n']} found in training rows, {scores['unknown']} unknown)"
         rows = (("found clean", scores["clean"]), (others, scores["rest"]))
         tables["leaks"] = (("items", "n", *right), [[name, f"{f['n']}", *_right(f)] for name, f in rows])
     if found := scores["permutation"]:
@@ -166,16 +162,7 @@ def _tables(scores: Mapping[str, Any], narrow: bool = False) -> dict[str, _Table
         header = ("part", "n", "only here", "only there", "difference", "95 % interval", "p")
         tables["against"] = (header, [_against_row(name, pair) for name, pair in _with_overall(found)])
     if found := scores["calibration"]:
-        bins = [
-            [
-                f"{b['low']:.1f} to {b['high']:.1f}",
-                f"{b['n']}",
-                *(_share(b[key]) for key in ("confidence", "accuracy")),
-                _interval(b["interval"]),
-            ]
-            for b in found["bins"]
-            if b["n"]
-        ]
+        bins = [_bin_row(b) for b in found["bins"] if b["n"]]
         tables["calibration"] = (("confidence", "n", "mean confidence", "accuracy", "95 % interval"), bins)
     if published := scores["published"]:
         header = ("model", *published["scored"], "overall")
@@ -184,14 +171,12 @@ def _tables(scores: Mapping[str, Any], narrow: bool = False) -> dict[str, _Table
 
 
 def _permutation_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    moved = (
-        f"{found['moved']} ({found['moved_share']:.1%}; 95 % interval {_interval(found['moved_interval'])})"
-    )
+    share = f"{found['moved_share']:.1%}; 95 % interval {_interval(found['moved_interval'])}"
     return [
         ["accuracy as written", _share(found["written"])],
         [f"accuracy under {found['orders']} shuffled orders, mean", _share(found["mean"])],
         ["least and most of them", f"{found['least']:.3f} and {found['most']:.3f}"],
-        ["items whose answer moves", moved],
+        ["items whose answer moves", f"{found['moved']} ({share})"],
         ["items right in every order", f"{found['always_right']}"],
         ["items right in at least one", f"{found['ever_right']}"],
     ]
@@ -204,15 +189,23 @@ def _against_row(name: str, pair: Mapping[str, Any]) -> list[str]:
     return [name, *counts, f"{pair['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}", p]
 
 
+def _bin_row(found: Mapping[str, Any]) -> list[str]:
+    shares = [_share(found[key]) for key in ("confidence", "accuracy")]
+    return [
+        f"{found['low']:.1f} to {found['high']:.1f}",
+        f"{found['n']}",
+        *shares,
+        _interval(found["interval"]),
+    ]
+
+
 def _published_rows(scores: Mapping[str, Any], narrow: bool) -> Iterator[list[str]]:
     published = scores["published"]
-    places = (*published["scored"], "overall")
-    mine = {**scores["parts"], "overall": scores["overall"]}
     name = f"{_name(scores)} ({scores['protocol']}{', SAMPLE' if scores['exam']['sample'] else ''})"
-    yield ["this model" if narrow else name, *(_cell(mine.get(place), narrow) for place in places)]
-    for row in published["rows"]:
-        theirs = {**row["parts"], "overall": row["overall"]}
-        yield [row["model"], *(_cell(theirs.get(place), narrow) for place in places)]
+    for row in ({**scores, "model": "this model" if narrow else name}, *published["rows"]):
+        found = {**row["parts"], "overall": row["overall"]}
+        places = (*published["scored"], "overall")
+        yield [row["model"], *(_cell(found.get(place), narrow) for place in places)]
 
 
 def _cell(found: Mapping[str, Any] | None, narrow: bool) -> str:
@@ -250,12 +243,7 @@ def describe(scores: Mapping[str, Any]) -> str:
 
 
 def show(scores: Mapping[str, Any], console: Any = None) -> None:
-    """Prints a score as tables.
-
-    Args:
-        scores: The content of ``scores.json``.
-        console: A rich console; None for the terminal.
-    """
+    """Prints a score as tables, on a rich console (None: the terminal)."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -263,11 +251,10 @@ def show(scores: Mapping[str, Any], console: Any = None) -> None:
     console = console or Console(highlight=False, soft_wrap=False)
     tables = _tables(scores, narrow=True)
 
-    def say(line: str, style: str = "") -> None:
-        console.print(printable(line), style=style or None, markup=False, highlight=False)
+    def say(line: str, style: str | None = None) -> None:
+        console.print(printable(line), style=style, markup=False, highlight=False)
 
     def show_table(name: str, without: int | None = None) -> None:
-        """The table, without one of its columns."""
         header, rows = tables[name]
         table = Table(box=None, pad_edge=False)
         for number, column in enumerate(header):
