@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Unpack
@@ -65,7 +65,15 @@ class LocalBackend:
         self._notify = notify or (lambda text: None)
         chosen = template or loaded.template or prompts.usual(self._tokenizer)
         self.template = prompts.settled(chosen, self._tokenizer)
-        self.doubts: Sequence[str] = tuple(self._doubts(loaded, named=template is not None))
+        self.doubts: Sequence[str] = ()
+        if loaded.template is None and template is None:
+            self.doubts = (
+                "the model's folder does not say by which template it was trained; it is asked by "
+                f"{self.template.name!r}, and --template names another",
+            )
+        elif loaded.template and self.template != prompts.settled(loaded.template, self._tokenizer):
+            other = loaded.template.name
+            self.doubts = (f"the model was trained with another template ({other!r}) than it is asked by",)
         self.batch_size = max(1, batch_size)
         self.forwards = 0
         self.shared: bool | None = None
@@ -87,16 +95,6 @@ class LocalBackend:
             "template": self.template.name,
             "versions": source.get("versions"),
         }
-
-    def _doubts(self, loaded: Loaded, *, named: bool) -> Iterator[str]:
-        if loaded.template is None:
-            if not named:
-                yield (
-                    "the model's folder does not say by which template it was trained; it is asked by "
-                    f"{self.template.name!r}, and --template names another"
-                )
-        elif self.template != prompts.settled(loaded.template, self._tokenizer):
-            yield f"the model was trained with another template ({loaded.template.name!r}) than it is asked by"
 
     def close(self) -> None:
         """Lets nothing go: the model belongs to whoever loaded it."""

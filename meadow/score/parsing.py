@@ -121,8 +121,7 @@ def parse(text: str, options: Mapping[str, str]) -> ReadAnswer:
         text: What the model wrote.
         options: The texts of the options by their letter, as they were shown.
     """
-    text = unicodedata.normalize("NFKC", text)
-    text = _THOUGHT.sub("\n", text)
+    text = _THOUGHT.sub("\n", unicodedata.normalize("NFKC", text))
     if _OPEN_THOUGHT.search(text):
         # It never came to an answer.
         return ReadAnswer(None, "none")
@@ -151,8 +150,7 @@ def parse(text: str, options: Mapping[str, str]) -> ReadAnswer:
         return found
     stated = [_line(line, texts) for line in lines[1:] if _STATED.match(line)]
     stated = [parsed for parsed in stated if parsed.how != "none"]
-    keys = {parsed.key for parsed in stated}
-    if len(keys) > 1:
+    if len({parsed.key for parsed in stated}) > 1:
         return ReadAnswer(None, "several")
     if stated:
         return ReadAnswer(stated[0].key, "statement" if stated[0].key else stated[0].how)
@@ -190,17 +188,14 @@ def _line(line: str, texts: Mapping[str, str], lead: bool = True) -> ReadAnswer:
         alone = _plain(rest).strip("()[]{}<>")
         if len(alone) == 1 and alone.upper() in texts and alone.upper() != whole[0]:
             return ReadAnswer(None, "disagree")
-        return ReadAnswer(
-            whole[0], "text" if len(alone) > 1 or alone.upper() != whole[0] else "letter and text"
-        )
+        return ReadAnswer(whole[0], "letter and text" if alone.upper() == whole[0] else "text")
     if letter is None or key is None:
         return ReadAnswer(None, "negated" if _NEGATED.match(rest) else "none")
-    small = key.islower()
-    key = key.upper()
-    if key not in texts:
+    if key.upper() not in texts:
         return ReadAnswer(None, "none")
-    how = _after(key, rest[letter.end() :], texts, bracket=bool(letter["open"]), small=small, led=led)
-    return ReadAnswer(key if how in ("letter", "letter and text") else None, how)
+    behind, bracket, small = rest[letter.end() :], bool(letter["open"]), key.islower()
+    how = _after(key.upper(), behind, texts, bracket=bracket, small=small, led=led)
+    return ReadAnswer(key.upper() if how in ("letter", "letter and text") else None, how)
 
 
 def _after(key: str, rest: str, texts: Mapping[str, str], *, bracket: bool, small: bool, led: bool) -> str:
@@ -263,12 +258,8 @@ _AND = re.compile(
     rf"(?:(?:also|then|possibly|perhaps|maybe|either|the)\s+)?(?:{_KIND}\s+)?[(\[{_QUOTES}]*([A-Za-z])(?![^\W_]|['’][a-z])",
     re.IGNORECASE,
 )
-
-
 #: What may lead to a second answer: "B: x or C", "B: x, C: y", "B: x C: y", "(B) x (C) y".
 _SECOND = re.compile(r"\W*(?:[,;/&]|\bor\b|\band\b|[(\[]?[a-z]\s*[:.)\]])")
-
-
 _OR_A = re.compile(r"(?:\bor|\band|[/,&])\s*[(\[]?A(?:\W*$|[.:)\]])")
 
 

@@ -145,7 +145,7 @@ class Predictions:
             self._open = stack.pop_all()
 
     def _read(self, meta: Mapping[str, Any]) -> tuple[int, bytes]:
-        """Reads what is there, and where its last whole line ends, and writes the header."""
+        """Reads what is there and where its last whole line ends, and writes the header."""
         kept = _read_meta(self.folder / META)
         data = self.path.read_bytes() if self.path.is_file() else b""
         if kept is None and data:
@@ -198,8 +198,6 @@ class Predictions:
             ScoringError: The disk is full or gone; what was there before is whole.
         """
         records = [dict(record) for record in records]
-        if not records:
-            return
         text = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
         with _disk(self.path):
             size = os.fstat(self._stream.fileno()).st_size
@@ -230,10 +228,8 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why = "the disk is full; make room"
-        else:
-            why = f"{error.strerror or error}; see to the disk"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        why = "the disk is full; make room" if full else f"{error.strerror or error}; see to the disk"
         raise ScoringError(
             f"{path}: {why} and run the same command again. It goes on after the last answer that was written"
         ) from error
@@ -256,8 +252,7 @@ def _parse(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
             raise ScoringError(
                 f"{path}: line {number} is no JSON ({error}); repair or remove that line"
             ) from error
-        missing = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
-        if missing:
+        if missing := [key for key in _NEEDED if not isinstance(record, dict) or key not in record]:
             raise ScoringError(
                 f"{path}: line {number} is no prediction, it lacks {', '.join(missing)}; repair or remove it"
             )
