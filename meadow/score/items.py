@@ -39,11 +39,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class ExamError(Error):
-    """An exam that cannot be used as it is.
-
-    Attributes:
-        problems: What is wrong, a sentence each with the id of its item; empty where the exam as a whole is.
-    """
+    """An exam that cannot be used as it is; `problems` has a sentence for each item that cannot be scored."""
 
     def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
         self.problems = tuple(problems)

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from meadow.models import Loaded, prompts
+from meadow.score import tensors
 from meadow.score.backend import Likelihood, Prompt, Rendered, Writing
-from meadow.score.likelihoods import Asked, logprobs, padded, side_by_side, sums_behind
 from meadow.score.predictions import ScoringError
-from meadow.score.sampling import inner, own_defaults, sampling, stopping
+from meadow.score.tensors import Asked, inner, logprobs, padded
 
 __all__ = ["LocalBackend"]
 
@@ -195,9 +195,9 @@ class LocalBackend:
         import torch
 
         number = self._model.dtype if self._model.dtype.is_floating_point else torch.float32
-        ids, mask, place, width = side_by_side(asked, self._tokenizer.pad_token_id, number)
+        ids, mask, place, width = tensors.side_by_side(asked, self._tokenizer.pad_token_id, number)
         logits = self._forward(ids, mask, place, keep=ids.shape[1] - width + 1)
-        return [sums_behind(logits[row], followers) for row, (_, followers) in enumerate(asked)]
+        return [tensors.sums_behind(logits[row], followers) for row, (_, followers) in enumerate(asked)]
 
     def _apart(self, asked: Sequence[Asked]) -> list[list[float]]:
         """One row for each continuation, padded on the right: the plain way."""
@@ -256,11 +256,15 @@ class LocalBackend:
         more: dict[str, Any] = {}
         if temperature := how.get("temperature"):
             seeds = [own for _, own in asked]
-            more["logits_processor"] = sampling(seeds, temperature, how.get("top_k"), how.get("top_p"))
+            more["logits_processor"] = tensors.sampling(
+                seeds, temperature, how.get("top_k"), how.get("top_p")
+            )
         if stops:
-            more["stopping_criteria"] = StoppingCriteriaList([stopping(self._tokenizer, stops, width)])
+            more["stopping_criteria"] = StoppingCriteriaList(
+                [tensors.stopping(self._tokenizer, stops, width)]
+            )
         device = self._model.get_input_embeddings().weight.device
-        with torch.inference_mode(), own_defaults(self._model, config):
+        with torch.inference_mode(), tensors.own_defaults(self._model, config):
             written = self._model.generate(
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, **more
             )[:, width:].tolist()

@@ -31,12 +31,7 @@ HOW: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class ReadAnswer:
-    """What was read.
-
-    Attributes:
-        key: The letter of the chosen option; None if none could be read.
-        how: A key of `HOW`: by which form it was read, or why it was not.
-    """
+    """The letter of the chosen option, None if none could be read, and by which form or why not: a key of `HOW`."""
 
     key: str | None
     how: str

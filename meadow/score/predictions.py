@@ -58,11 +58,7 @@ class ScoringError(Error):
 
 
 class ResumeError(ScoringError):
-    """The output folder holds answers to something else.
-
-    Attributes:
-        changes: What differs, a sentence each.
-    """
+    """The output folder holds answers to something else; `changes` has what differs, a sentence each."""
 
     def __init__(self, message: str, changes: Iterable[str] = ()) -> None:
         self.changes = tuple(changes)

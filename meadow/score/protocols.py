@@ -74,18 +74,14 @@ GENERATE_TOKENS = PROTOCOLS["generate"].max_new_tokens
 
 @dataclass(frozen=True)
 class Question:
-    """An item in one order of its options; `keys` are the exam's letters of them by those they are shown with."""
+    """An item in one order of its options: the exam's letters (`keys`) and the texts by the letters `shown`."""
 
     item: ExamItem
     permutation: int
     keys: Mapping[str, str]
+    shown: Mapping[str, str]
     prompt: Prompt
     rendered: Rendered
-
-    @property
-    def shown(self) -> dict[str, str]:
-        """The options' texts by the letter they are shown with."""
-        return {letter: self.item.options[key] for letter, key in self.keys.items()}
 
 
 def order_of(item: ExamItem, permutation: int, seed: int) -> tuple[str, ...]:
@@ -124,7 +120,7 @@ def put(
         instruction = GENERATE_INSTRUCTION if protocol == "generate" else item.instruction
         prompt = Prompt(instruction, item.text(shown), id=item.id)
     room = max(map(len, item.options.values())) if protocol == "loglikelihood" else max_new_tokens
-    return Question(item, permutation, keys, prompt, backend.render(prompt, room))
+    return Question(item, permutation, keys, shown, prompt, backend.render(prompt, room))
 
 
 def answers(
@@ -200,8 +196,10 @@ def _as_published(
 ) -> Iterator[Line]:
     how: Writing = {**_COMPAT_SAMPLING, "max_new_tokens": max_new_tokens}
     found: dict[int, Line] = {}
-    left = list(range(len(batch)))
     for attempt in range(1, COMPAT_TRIES + 1):
+        left = [n for n in range(len(batch)) if n not in found or found[n]["how"] == "unmatched"]
+        if not left:
+            break
         seeds = [_seed(seed, batch[place], attempt) for place in left]
         raws = backend.generate([batch[place].prompt for place in left], **{**how, "seed": seeds})
         for place, raw in zip(left, raws, strict=True):
@@ -210,9 +208,6 @@ def _as_published(
             parsed = batch[place].keys.get(matched[0][0]) if matched else None
             read = "matched" if parsed else "no option" if matched else "unmatched"
             found[place] = _record(batch[place], raw, parsed, read, tries=attempt)
-        left = [place for place in left if found[place]["how"] == "unmatched"]
-        if not left:
-            break
     yield from (found[place] for place in range(len(batch)))
 
 

@@ -19,11 +19,7 @@ _FOLDER, _SERVED = "models in a folder", "models behind an OpenAI-compatible end
 
 
 class ScoreSettingsError(Error):
-    """Settings that contradict each other or make no sense.
-
-    Attributes:
-        problems: All that is wrong with them, a sentence each.
-    """
+    """Settings that contradict each other or make no sense; `problems` has all that is wrong, a sentence each."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems

@@ -36,13 +36,7 @@ class SummaryError(Error):
 
 @dataclass(frozen=True)
 class Baseline:
-    """Another run, to be compared with.
-
-    Attributes:
-        folder: Its folder.
-        scores: Its ``scores.json``.
-        correct: Whether it has each item right, by id, options as they are written.
-    """
+    """Another run, to be compared with: `correct` tells by id what it has right, options as they are written."""
 
     folder: Path
     scores: Mapping[str, Any]
@@ -50,11 +44,7 @@ class Baseline:
 
 
 def read_baseline(folder: Path | str, exam: Exam) -> Baseline:
-    """Reads another run's output, before anything is scored.
-
-    Args:
-        folder: Its ``--output``.
-        exam: The exam of this run.
+    """Reads another run's ``--output``, before the exam of this run is scored.
 
     Raises:
         SummaryError: It is no finished run, or one about other items; the message says what differs.

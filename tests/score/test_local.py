@@ -18,7 +18,7 @@ from meadow.models import prompts  # noqa: E402
 from meadow.score import ScoringError  # noqa: E402
 from meadow.score.backend import Prompt  # noqa: E402
 from meadow.score.local import LocalBackend  # noqa: E402
-from meadow.score.sampling import sampling  # noqa: E402
+from meadow.score.tensors import sampling  # noqa: E402
 
 ASKED = "Please answer with one of the options"
 CASES = [

@@ -56,14 +56,12 @@ class Way:
         bos: The harness's ``add_bos_token``; None: not given.
         begin: A beginning that is written into the prompt as text.
         differs: The items whose tokens are others than Meadow's.
-        checked: Whether a tokenizer was there to find out.
     """
 
     moved: str
     bos: bool | None = None
     begin: str = ""
     differs: tuple[str, ...] = field(default=(), compare=False)
-    checked: bool = False
 
 
 def read_model(path: Path | str) -> HarnessModel:
@@ -93,23 +91,12 @@ def read_model(path: Path | str) -> HarnessModel:
             str(place), local_files_only=True, trust_remote_code=False, use_fast=True, **given
         )
 
-    return HarnessModel(
-        arguments,
-        load_tokenizer(place),
-        theirs,
-        template_of(adapter, base),
-        room if isinstance(room, int) else None,
-    )
+    return HarnessModel(arguments, load_tokenizer(place), theirs, template_of(adapter, base), room)
 
 
 @dataclass(frozen=True)
 class Asking:
-    """How items are asked: by which template, of which model; None: of any.
-
-    Attributes:
-        template: The template.
-        model: The model.
-    """
+    """How items are asked: by which template, of which model; None: of any."""
 
     template: prompts.Template
     model: HarnessModel | None = None
@@ -135,9 +122,9 @@ class Asking:
         texts = [self.shown(item) for item in items]
         same = _common_end(texts) if self.template.kind == "chat" else self.template.tail
         ends = list(dict.fromkeys(_end(pattern, same) for pattern in _ENDS))
-        ways = [Way(moved, flag, checked=True) for flag in (None, True, False) for moved in ends]
+        ways = [Way(moved, flag) for flag in (None, True, False) for moved in ends]
         if begin := model.tokenizer.bos_token:
-            ways += [Way(moved, None, begin, checked=True) for moved in ends]
+            ways += [Way(moved, None, begin) for moved in ends]
         tokenizers = {flag: model.theirs(flag) for flag in (None, True, False)}
         tried: list[Way] = []
         for way in ways:
