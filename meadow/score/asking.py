@@ -124,8 +124,7 @@ def run(
         raise ScoringError(f"no protocol is named {protocol!r}; there are: {', '.join(PROTOCOLS)}")
     if protocol == "loglikelihood" and backend.no_loglikelihood:
         raise ScoringError(backend.no_loglikelihood)
-    if max_new_tokens is None:
-        max_new_tokens = PROTOCOLS[protocol].max_new_tokens
+    max_new_tokens = max_new_tokens or PROTOCOLS[protocol].max_new_tokens
     progress = progress or (lambda done, total: None)
     questions, done = [], 0
     for item in exam.items:

@@ -120,9 +120,8 @@ def read_exam(
     """Reads an exam.
 
     Args:
-        name_or_file: A multiple-choice dataset of Meadow's (``NAME`` or ``NAME@VERSION``), which is built first if it
-            is not; or a file in JSON lines, JSON, Parquet or CSV with a question, options and an answer in each
-            record.
+        name_or_file: A multiple-choice dataset (``NAME`` or ``NAME@VERSION``), which is built first if it is not; or a
+            file in JSON lines, JSON, Parquet or CSV with a question, options and an answer in each record.
         out: The output folder; None for ``$MEADOW_OUT`` or the user's cache.
         split: The split of a dataset; without it all splits of an exam, else ``test``.
         limit: At most so many items, the first of each part in turn; for trying things out.

@@ -31,6 +31,7 @@ RUN = "run.json"
 _DEEPEST = 10
 #: Sentences of a record that are repeated.
 _MOST = 5
+_NAME_THEM = "name its data with --trained-on to find out."
 
 
 class LeaksError(Error):
@@ -90,9 +91,7 @@ def known(
     if trained_on:
         return _compared(exam, trained_on, out)
     if model is None or not Path(model).is_dir():
-        return unknown(
-            "Nothing tells what this model was trained on; name its data with --trained-on to find out."
-        )
+        return unknown(f"Nothing tells what this model was trained on; {_NAME_THEM}")
     return of_model(Path(model), exam, out)
 
 
@@ -100,7 +99,7 @@ def of_model(folder: Path, exam: Exam, out: Path | str | None = None) -> Knowled
     """What a model's folder tells, and the folders of the models that it was made from."""
     runs, trouble = _runs(folder)
     if not runs:
-        return unknown(trouble or f"Its folder has no {RUN}; name its data with --trained-on to find out.")
+        return unknown(trouble or f"Its folder has no {RUN}; {_NAME_THEM}")
     found = [_of_run(run, exam) for run in runs]
     hit = frozenset().union(*(each.hit for each in found))
     clean = frozenset() if trouble else frozenset.intersection(*(each.clean for each in found)) - hit

@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,7 +23,7 @@ from meadow.models import Loaded, prompts
 from meadow.score import tensors
 from meadow.score.backend import Likelihood, Prompt, Rendered, Writing
 from meadow.score.predictions import ScoringError
-from meadow.score.tensors import Asked, inner, logprobs, padded
+from meadow.score.tensors import Asked
 
 __all__ = ["LocalBackend"]
 
@@ -83,8 +83,12 @@ class LocalBackend:
         source, path = loaded.source, str(loaded.source.get("path", ""))
         keys = ("fingerprint", "adapter_fingerprint", "quantization", "dtype")
         weights = {key: source.get(key) for key in keys}
-        self.identity = {"backend": self.name, **weights, "template": self.template.to_dict()}
-        self.described = {
+        self.identity: Mapping[str, Any] = {
+            "backend": self.name,
+            **weights,
+            "template": self.template.to_dict(),
+        }
+        self.described: Mapping[str, Any] = {
             "name": Path(path).name or path,
             "backend": self.name,
             "folder": source.get("adapter") or source.get("base"),
@@ -207,13 +211,13 @@ class LocalBackend:
         for first in range(0, len(rows), self.batch_size):
             part = rows[first : first + self.batch_size]
             tokens = [prompt + follower[:-1] for prompt, follower in part]
-            ids, mask = padded(tokens, self._tokenizer.pad_token_id, "right")
+            ids, mask = tensors.padded(tokens, self._tokenizer.pad_token_id, "right")
             skipped = min(len(prompt) for prompt, _ in part) - 1
             logits = self._forward(ids, mask, None, keep=ids.shape[1] - skipped)
             for row, (prompt, follower) in enumerate(part):
                 start = len(prompt) - 1 - skipped
                 columns = range(start, start + len(follower))
-                found.append(float(logprobs(logits[row], columns, follower).sum()))
+                found.append(float(tensors.logprobs(logits[row], columns, follower).sum()))
         left = iter(found)
         return [[next(left) for _ in followers] for _, followers in asked]
 
@@ -223,7 +227,7 @@ class LocalBackend:
 
         device = self._model.get_input_embeddings().weight.device
         more = {} if place is None else {"position_ids": place.to(device)}
-        if "logits_to_keep" in inspect.signature(inner(self._model).forward).parameters:
+        if "logits_to_keep" in inspect.signature(tensors.inner(self._model).forward).parameters:
             more["logits_to_keep"] = keep
         self.forwards += 1
         with torch.inference_mode():
@@ -240,10 +244,10 @@ class LocalBackend:
 
     def _write(self, asked: Sequence[tuple[list[int], int]], how: Writing) -> list[str]:
         import torch
-        from transformers import GenerationConfig, StoppingCriteriaList
+        from transformers import GenerationConfig
 
         ends, stops = prompts.stop_ids(self.template, self._tokenizer), how.get("stop", self.template.stop)
-        ids, mask = padded([prompt for prompt, _ in asked], self._tokenizer.pad_token_id, "left")
+        ids, mask = tensors.padded([prompt for prompt, _ in asked], self._tokenizer.pad_token_id, "left")
         width = ids.shape[1]
         config = GenerationConfig(
             max_new_tokens=how["max_new_tokens"],
@@ -256,13 +260,10 @@ class LocalBackend:
         more: dict[str, Any] = {}
         if temperature := how.get("temperature"):
             seeds = [own for _, own in asked]
-            more["logits_processor"] = tensors.sampling(
-                seeds, temperature, how.get("top_k"), how.get("top_p")
-            )
+            chosen = how.get("top_k"), how.get("top_p")
+            more["logits_processor"] = tensors.sampling(seeds, temperature, *chosen)
         if stops:
-            more["stopping_criteria"] = StoppingCriteriaList(
-                [tensors.stopping(self._tokenizer, stops, width)]
-            )
+            more["stopping_criteria"] = tensors.stopping(self._tokenizer, stops, width)
         device = self._model.get_input_embeddings().weight.device
         with torch.inference_mode(), tensors.own_defaults(self._model, config):
             written = self._model.generate(

@@ -3,62 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meadow.describe.cards.figure import picture
 from meadow.score.statistics import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Published models that are drawn beside the user's, fewest parameters first: the base, and the best of each size.
 BESIDE = ("LLaMA 13b", "MedAlpaca 7b", "MedAlpaca 13b")
 _ALL = ""
 _INK, _MUTED, _RULE = "#1f2328", "#59636e", "#d1d9e0"
+_STYLE = {
+    **{"axes.spines.left": True, "axes.labelcolor": _MUTED, "text.parse_math": False},
+    **{"axes.grid": True, "axes.grid.axis": "y", "grid.color": _RULE, "grid.linewidth": 0.7},
+}
 _MINE, _BASELINE, _OTHERS = "#1f6fb4", "#c2570c", ("#8b95a1", "#57606a", "#2f7d4f")
 
 
 def plot(scores: Mapping[str, Any]) -> bytes:
     """Draws the content of ``scores.json`` as an SVG document, the same bytes under one matplotlib version."""
-    import io
-    import warnings
-
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.text import Text
-
     sure = scores.get("calibration")
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({"svg.hashsalt": "meadow", "svg.fonttype": "path", "font.size": 9})
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks
-        size = (10, 4.2) if sure else (6.4, 4.2)
-        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
-        figure = Figure(figsize=size, facecolor="white", layout=layout)
-        FigureCanvasSVG(figure)
+
+    def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2, width_ratios=(1.5, 1)) if sure else [figure.subplots()]
         _accuracy(axes[0], scores)
         if sure:
             _reliability(axes[1], sure)
-        # The library's own font, whatever a machine has installed.
-        font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-        figure.draw_without_rendering()
-        for text in figure.findobj(Text):
-            text.get_fontproperties().set_file(str(font))
-            text.set_parse_math(False)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "Meadow"})
-    return out.getvalue()
 
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_RULE)
-    axes.tick_params(colors=_MUTED, length=0)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
+    return picture((10, 4.2) if sure else (6.4, 4.2), draw, _STYLE)
 
 
 def _points(axes: Axes, points: Sequence[tuple[float, Mapping[str, Any]]], **style: Any) -> None:
@@ -70,7 +45,6 @@ def _points(axes: Axes, points: Sequence[tuple[float, Mapping[str, Any]]], **sty
 
 
 def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
-    _tidy(axes)
     parts = list(scores["parts"])
     # No part is called so.
     places = [*parts, _ALL] if len(parts) > 1 else parts
@@ -104,10 +78,10 @@ def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(places)), [f"{p or 'all'}\nn = {mine[p]['n']}" for p in places], color=_INK)
     axes.set_xlim(-0.6, len(places) - 0.4)
     axes.set_ylim(0, 1)
-    axes.set_ylabel("accuracy, 95 % interval", color=_MUTED)
+    axes.set_ylabel("accuracy, 95 % interval")
     exam = scores["exam"]
     what = f"{exam['name']}{' SAMPLE' if exam['sample'] else ''}, {scores['protocol']}"
-    axes.set_title(what, color=_INK, loc="left", fontsize=10)
+    axes.set_title(what)
     # Below: anywhere inside it would hide points of some model.
     axes.legend(
         frameon=False, labelcolor=_INK, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, fontsize=8
@@ -115,7 +89,6 @@ def _accuracy(axes: Axes, scores: Mapping[str, Any]) -> None:
 
 
 def _reliability(axes: Axes, found: Mapping[str, Any]) -> None:
-    _tidy(axes)
     axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
     bins = [b for b in found["bins"] if b["n"]]
     most = max(b["n"] for b in bins)
@@ -126,6 +99,6 @@ def _reliability(axes: Axes, found: Mapping[str, Any]) -> None:
     _points(axes, points, fmt="o-", color=_MINE, markersize=5, elinewidth=1.2, linewidth=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("confidence (softmax over the options' letters)", color=_MUTED)
-    axes.set_ylabel("accuracy", color=_MUTED)
-    axes.set_title(f"Calibration, ECE {found['ece']:.3f}", color=_INK, loc="left", fontsize=10)
+    axes.set_xlabel("confidence (softmax over the options' letters)")
+    axes.set_ylabel("accuracy")
+    axes.set_title(f"Calibration, ECE {found['ece']:.3f}")

@@ -113,12 +113,12 @@ def summarize(
     Args:
         exam: The exam.
         lines: One prediction for each item and permutation; a second of the same is passed over.
-        protocol: How the model was asked.
+        protocol: How the model was asked, by `settings`.
         model: What it is (``name``, fingerprint...), for the report.
         settings: How it was run, for the report.
         leaks: What is known of items that the model may have read.
         baseline: Another run on the same items.
-        notes: What a reader must know of the protocol, such as its defects.
+        notes: What a reader must know, such as a protocol's defects.
         seed: Of the bootstrap.
 
     Raises:

@@ -129,7 +129,7 @@ def sampling(seeds: Sequence[int], temperature: float, top_k: int | None, top_p:
 
 def stopping(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
     import torch
-    from transformers import StoppingCriteria
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     class Stopping(StoppingCriteria):
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
@@ -139,4 +139,4 @@ def stopping(tokenizer: Any, stops: Sequence[str], start: int) -> Any:
                 [any(stop in text for stop in stops) for text in texts], device=input_ids.device
             )
 
-    return Stopping()
+    return StoppingCriteriaList([Stopping()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from meadow.describe.cards.markdown import printable, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Reasons that the plot names; the rest is one bar.
 _MOST_REASONS = 11
@@ -27,12 +28,10 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def plot(manifest: Manifest) -> bytes:
-    """Draws how long the texts are, and how many rows were kept and left out for which reason.
-
-    Returns:
-        SVG on a white ground; the same bytes for the same manifest under one matplotlib version.
-    """
+def picture(
+    size: tuple[float, float], draw: Callable[[Figure], None], style: Mapping[Any, Any] | None = None
+) -> bytes:
+    """SVG on a white ground, the same bytes under one matplotlib version; `size` in inches."""
     import io
     import warnings
 
@@ -43,28 +42,36 @@ def plot(manifest: Manifest) -> bytes:
     from matplotlib.text import Text
 
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    named = manifest.funnel.reasons
-    if len(named) > _MOST_REASONS:
-        rest = named[_MOST_REASONS - 1 :]
-        named = [*named[: _MOST_REASONS - 1], (f"{len(rest)} other reasons", sum(n for _, n in rest))]
-    # Inches; grows with the bars, so that they stay equally thick.
-    height = max(3.4, 1.4 + 0.3 * (len(named) + 1))
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        warnings.filterwarnings("ignore", message="Glyph")  # a reason in a script that the font lacks
+        matplotlib.rcParams.update({**_STYLE, **(style or {})})
+        warnings.filterwarnings("ignore", message="Glyph")  # a text in a script that the font lacks
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
-        figure = Figure(figsize=(10, height), facecolor="white", layout=layout)
+        figure = Figure(figsize=size, facecolor="white", layout=layout)
         FigureCanvasSVG(figure)
-        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
-        _draw_lengths(left, manifest.lengths)
-        _draw_funnel(right, manifest.funnel, named)
+        draw(figure)
         figure.draw_without_rendering()  # ticks exist only then
         for text in figure.findobj(Text):
             text.get_fontproperties().set_file(str(font))
         out = io.BytesIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "Meadow"})
     return out.getvalue()
+
+
+def plot(manifest: Manifest) -> bytes:
+    """Draws how long the texts are, and how many rows were kept and left out for which reason, as SVG."""
+    named = manifest.funnel.reasons
+    if len(named) > _MOST_REASONS:
+        rest = named[_MOST_REASONS - 1 :]
+        named = [*named[: _MOST_REASONS - 1], (f"{len(rest)} other reasons", sum(n for _, n in rest))]
+
+    def draw(figure: Figure) -> None:
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+        _draw_lengths(left, manifest.lengths)
+        _draw_funnel(right, manifest.funnel, named)
+
+    # Grows with the bars, so that they stay equally thick.
+    return picture((10, max(3.4, 1.4 + 0.3 * (len(named) + 1))), draw)
 
 
 def _draw_lengths(axes: Axes, lengths: Mapping[str, Lengths]) -> None:
