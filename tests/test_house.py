@@ -41,6 +41,25 @@ def test_the_wheel_holds_every_package_once() -> None:
     assert sorted(listed) == sorted(there)
 
 
+def test_the_wheel_holds_every_data_file() -> None:
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    packages = [
+        path.parent
+        for folder in ("meadow", "builders", "recipes")
+        for path in (ROOT / folder).rglob("__init__.py")
+    ]
+    shipped = {
+        file for package in (*packages, ROOT / "cards") for glob in globs for file in package.glob(glob)
+    }
+    there = {
+        path
+        for folder in ("meadow", "builders", "recipes", "cards")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert sorted(there - shipped) == []
+
+
 def test_a_circle_and_an_arrow_back_would_be_seen() -> None:
     graph = {
         "meadow.core.row": {"meadow.core.builder", "meadow.cli.app"},
