@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meadow.core.builder import Shard as Shard
     from meadow.core.errors import Error as Error
     from meadow.core.licenses import License as License
+    from meadow.core.licenses.policy import Policy as Policy
     from meadow.core.options import BuildOptions as BuildOptions
     from meadow.core.quality import Quality as Quality
     from meadow.core.rawfile import MAX_LINE as MAX_LINE
@@ -52,6 +53,7 @@ _HOMES = {
     "License": "core.licenses",
     "MAX_LINE": "core.rawfile",
     "Option": "core.row",
+    "Policy": "core.licenses.policy",
     "Quality": "core.quality",
     "RawFile": "core.rawfile",
     "RawFileError": "core.rawfile",

@@ -8,6 +8,7 @@ Answers are written by ``/v1/chat/completions``, where the server puts its own c
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,10 +35,17 @@ class _Logprobs(BaseModel):
     token_logprobs: list[float | None] = []
 
 
-class _Choice(BaseModel):
-    index: int | None = None
+class _Written(BaseModel):
     text: str | None = None
     message: _Message | None = None
+
+
+class _WrittenAnswer(BaseModel):
+    choices: list[_Written]
+
+
+class _Choice(_Written):
+    index: int | None = None
     logprobs: _Logprobs | None = None
     prompt_logprobs: list[dict[str, _Rated | float] | None] | None = None
 
@@ -73,6 +81,7 @@ class Endpoint:
         self.server = server
         self._notify = notify
         self._told: set[str] = set()
+        self._finding = threading.Lock()
         self.way: str | None = None
         self.model = self._find(model)
 
@@ -108,7 +117,7 @@ class Endpoint:
         with _about(about):
             answer = self.server.ask("/chat/completions" if chat else "/completions", body)
         with contextlib.suppress(ValidationError, IndexError):
-            choice = _Answer.model_validate(answer).choices[0]
+            choice = _WrittenAnswer.model_validate(answer).choices[0]
             text = choice.text
             if chat and choice.message is not None:
                 text = choice.message.content
@@ -129,7 +138,8 @@ class Endpoint:
 
         An `EndpointError`, as of a text that is too long, begins with what it is `about`.
         """
-        with _about(about):
+        # Of many threads one finds the way, so that a server is not probed once for each.
+        with _about(about), contextlib.nullcontext() if self.way else self._finding:
             for way in [self.way] if self.way else _WAYS:
                 found = _WAYS[way](self, texts)
                 if found and all(found):

@@ -80,7 +80,7 @@ def existing_folder(path: Path | str, what: str = "model") -> Path:
         hint = _GGUF if folder.suffix == ".gguf" else f"give the folder it lies in: {folder.parent}"
         raise ModelError(f"{what} {path} is a file, and a model is a folder: {hint}")
     hint = "check the path"
-    if re.fullmatch(r"[^./~][^/]*(/[^/]*)?", str(path)):
+    if not folder.is_absolute() and re.fullmatch(r"[^./~][^/]*(/[^/]*)?", str(path)):
         hint = (
             "a name on a hub is not looked up, for nothing is fetched: copy the model's files (config.json, "
             "*.safetensors, tokenizer) into a folder and give its path"
@@ -177,7 +177,9 @@ def _damages(
         try:
             with safe_open(path, framework="np"):
                 pass
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
+            yield f"{path.name} cannot be read: {error.strerror or error}"
+        except SafetensorError as error:
             yield _pointer(path) or (
                 f"{path.name} is no safetensors file, or was cut off, or has a damaged header ({error}): copy it again"
             )

@@ -26,7 +26,6 @@ __all__ = ["html_to_text", "node_to_text"]
 _TAG = re.compile(
     r"<(/?)([a-z][a-z0-9]*)((?:\s+[a-zA-Z_:][-\w:.]*=\"[^\"]*\")*)\s*/?>",
 )
-_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|nbsp);|#39;| )")
 _ENTITY = re.compile(r"&(?:(#\d{2,6}|[A-Za-z]+\d*);|\s)?")
 _SKIPPED = frozenset("script style template title head iframe object noscript".split())
 # Tags that change no layout; the fast path takes them out before it looks at the rest.

@@ -147,6 +147,7 @@ def parse_shard(
         if isinstance(error, OSError) and error.errno in _OWN_ERRORS:
             raise SourceError(f"[Errno {error.errno}] {error.strerror}") from error
         detail = f"{type(error).__name__}: {said(error, *shard.files)}"
+        detail = detail.replace(str(folder.parent), "working folder")
         remedy = "Report this file as a bug of its builder."
         failed = Rejected("unexpected error", file, detail, remedy, file=file)
     return ParsedShard(read=dict(sink.read), error=failed)

@@ -125,8 +125,7 @@ def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
             break
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(run, dict):
-                raise ValueError("it is no object")
+            _check_form(run)
         except (OSError, ValueError) as error:
             return (
                 runs,
@@ -138,6 +137,20 @@ def _runs(folder: Path) -> tuple[list[dict[str, Any]], str]:
             break
         folder = Path(below)
     return runs, ""
+
+
+def _check_form(run: object) -> None:
+    """Raises ValueError where a file of a record's name is none."""
+    if not isinstance(run, dict):
+        raise ValueError("it is no object")
+    for key in ("base_model", "exam_hits"):
+        if not isinstance(run.get(key) or {}, dict):
+            raise ValueError(f"its {key} is no object")
+    if not all(isinstance(hits, dict) for hits in (run.get("exam_hits") or {}).values()):
+        raise ValueError("its exam_hits name no items")
+    data = run.get("data") or []
+    if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
+        raise ValueError("its data is no list of objects")
 
 
 def _of_run(run: Mapping[str, Any], exam: Exam) -> Knowledge:

@@ -110,13 +110,13 @@ def fit(
     arguments = training_arguments(s, plan, place, model, validates=held is not None)
     # Trainer would copy the model to every GPU that it sees, which is neither asked for nor exact.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    loop = watch.loop = Loop(
-        model=model, args=arguments, processing_class=base.tokenizer, callbacks=callbacks, corpus=rows, plan=plan,
-        held=held, beginning=beginning,
-    )  # fmt: skip
-    loop.remove_callback(transformers.PrinterCallback)
     # However it ends, the bar's line does, so that a message after it stands by itself.
     with bar:
+        loop = watch.loop = Loop(
+            model=model, args=arguments, processing_class=base.tokenizer, callbacks=callbacks, corpus=rows, plan=plan,
+            held=held, beginning=beginning,
+        )  # fmt: skip
+        loop.remove_callback(transformers.PrinterCallback)
         loop.train(resume_from_checkpoint=str(beginning.checkpoint) if beginning.checkpoint else None)
     state = loop.state
     best = state.best_model_checkpoint if arguments.load_best_model_at_end else None

@@ -357,6 +357,13 @@ def test_answers_of_another_form(server: Server, body: Any) -> None:
         _ask(server)
 
 
+def test_what_nobody_asked_for_may_have_any_form(server: Server) -> None:
+    odd = {"index": "first", "logprobs": {"tokens": None, "token_logprobs": []}, "prompt_logprobs": 5}
+    body = {"choices": [{**odd, "message": {"content": "B: no"}}]}
+    server.fault = lambda number, path: (200, {}, body) if "chat" in path else None
+    assert _ask(server) == ["B: no"]
+
+
 def test_a_thinker_that_says_nothing_is_unparsed(server: Server) -> None:
     told: list[str] = []
     server.text = lambda body: None  # type: ignore[assignment,return-value]

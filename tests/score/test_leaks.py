@@ -128,10 +128,21 @@ def test_what_a_model_was_made_from_counts_too(tmp_path: Path, exam: Exam) -> No
     assert leaks.known(exam, model=second).hit == {"v0", "v1"}
 
 
-def test_a_record_that_cannot_be_read_makes_nothing_clean(tmp_path: Path, exam: Exam) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{",
+        '{"base_model": "llama-7b"}',
+        '{"data": "s3://rows", "base_model": "llama"}',
+        '{"data": ["rows"]}',
+        '{"exam_hits": [1]}',
+        '{"exam_hits": {"wards": 5}}',
+    ],
+)
+def test_a_record_that_cannot_be_read_makes_nothing_clean(tmp_path: Path, exam: Exam, record: str) -> None:
     first = tmp_path / "first"
     first.mkdir()
-    (first / "run.json").write_text("{", encoding="utf-8")
+    (first / "run.json").write_text(record, encoding="utf-8")
     assert leaks.known(exam, model=first).source == ""
     second = run(tmp_path / "second", {"wards": entry("v1")}, base_model={"path": str(first)})
     found = leaks.known(exam, model=second)
