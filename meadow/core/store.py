@@ -62,7 +62,6 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_whole(path: Path, data: str | bytes) -> None:
     """Writes a file in one step, through to the disk: whoever looks sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     try:
         with beside.open("wb") as stream:

@@ -187,6 +187,7 @@ def record(path: Path, source: str) -> dict[str, Address]:
 
 def write_record(path: Path, noted: Mapping[str, Address]) -> None:
     """Replaces a ``.fetched.tsv``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lines(noted[file] for file in sorted(noted)))
 
 

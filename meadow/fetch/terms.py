@@ -110,6 +110,7 @@ def accept(builders: Iterable[Builder | type[Builder]], names: Iterable[str], ra
     }
     if added:
         text = json.dumps(known | added, indent=2, sort_keys=True, ensure_ascii=False)
+        raw.mkdir(parents=True, exist_ok=True)
         write_whole(raw / ACCEPTED, text + "\n")
     return tuple(found.values())
 

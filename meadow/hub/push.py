@@ -223,4 +223,5 @@ def _remember(store: Store, done: Pushed) -> None:
     found = {**_last_pushes(store), done.address: done.commit}
     # A folder that can only be read is pushed from all the same.
     with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
         write_whole(path, json.dumps(found, indent=2, sort_keys=True) + "\n")
