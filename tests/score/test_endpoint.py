@@ -72,9 +72,12 @@ class Server:
                     number = len(owner.asked) - 1
                     owner.going += 1
                     owner.most = max(owner.most, owner.going)
+                if body is not None:
+                    time.sleep(owner.delay)
+                # Who asks goes on as soon as it has the answer, so the count ends before it.
+                with lock:
+                    owner.going -= 1
                 try:
-                    if body is not None:
-                        time.sleep(owner.delay)
                     fault = owner.fault(number, self.path)
                     if fault == "drop":
                         self.close_connection = True
@@ -99,9 +102,6 @@ class Server:
                         self._say(*owner.reply(self.path, body))
                 except OSError:
                     self.close_connection = True
-                finally:
-                    with lock:
-                        owner.going -= 1
 
             def _say(self, status: int, headers: dict[str, str], data: Any) -> None:
                 data = data if isinstance(data, bytes) else json.dumps(data).encode()
