@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meadow.cli import console
 from meadow.cli.options import OUT, RAW, argument, flag, option
+from meadow.core.units import size_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,7 +148,7 @@ def _list(names: list[str], raw: Path | None, sample: bool) -> None:
         if "all" not in names and not asked:
             continue
         licences = sorted({cls.license.id, *(extra.id for extra in cls.licenses)})
-        files = [f"{file.path} ({console.size_of(file.bytes)})" for file in found.files if not found.sample]
+        files = [f"{file.path} ({size_of(file.bytes)})" for file in found.files if not found.sample]
         files += [f"{file.path} (not used)" for file in found.unused if not found.sample]
         if not found.files or found.sample:
             files.append("none: its sample is built")

@@ -18,11 +18,11 @@ from meadow.cli.console import (
     failing,
     print_table,
     say,
-    size_of,
     table,
     warn,
 )
 from meadow.cli.options import argument, flag, option
+from meadow.core.units import size_of
 
 if TYPE_CHECKING:
     from meadow.fetch import Fetched, FetchReport, Listed, Packed, Unpacked

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from meadow.core.store import Store
 
 
-def flag(name: str, help: str) -> Any:  # noqa: A002
+def flag(name: str, words: str) -> Any:
     """A switch that is off unless it is given."""
-    return typer.Option(False, name, help=help)
+    return typer.Option(False, name, help=words)
 
 
-def option(metavar: str, help: str, default: Any = None, *names: str, **more: Any) -> Any:  # noqa: A002
+def option(metavar: str, words: str, default: Any = None, *names: str, **more: Any) -> Any:
     """An option with a value, by other `names` than its own; one without a default (...) must be given."""
-    return typer.Option(default, *names, metavar=metavar or None, help=help, **more)
+    return typer.Option(default, *names, metavar=metavar or None, help=words, **more)
 
 
-def argument(metavar: str, help: str, default: Any = None) -> Any:  # noqa: A002
+def argument(metavar: str, words: str, default: Any = None) -> Any:
     """What is given by its place; without a default (...) it must be."""
-    return typer.Argument(default, metavar=metavar or None, help=help)
+    return typer.Argument(default, metavar=metavar or None, help=words)
 
 
 RAW = option("DIR", "Raw store, a folder per source in it; default $MEADOW_RAW, else the user's cache.")

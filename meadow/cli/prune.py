@@ -6,6 +6,7 @@ from pathlib import Path
 
 from meadow.cli import console
 from meadow.cli.options import NAMES, OUT, flag, option, store_in
+from meadow.core.units import size_of
 
 
 def prune(
@@ -21,11 +22,11 @@ def prune(
         found, notes = versions.prune(store_in(out), keep, names or (), dry_run=dry_run)
     for each in found:
         console.say(
-            f"{'would remove' if dry_run else 'removed'} {each.name} {each.version} ({console.size_of(each.bytes)})"
+            f"{'would remove' if dry_run else 'removed'} {each.name} {each.version} ({size_of(each.bytes)})"
         )
     done = "would be freed" if dry_run else "freed"
     many = "1 version" if len(found) == 1 else f"{len(found)} versions"
-    console.say(f"{many}, {console.size_of(sum(each.bytes for each in found))} {done}")
+    console.say(f"{many}, {size_of(sum(each.bytes for each in found))} {done}")
     notes += [
         f"{each.name} {each.version} is a part of {', '.join(each.used_by)}: what is built stays whole, but building "
         "it again from its lock file needs that version"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from meadow.cli import console
 from meadow.cli.options import argument, option, store_in
+from meadow.core.units import size_of
 
 
 def report(
@@ -22,4 +23,4 @@ def report(
             path, size = write_report(store_in(out), file, rows=rows, seed=seed)
         except OSError as error:
             console.fail(f"cannot write {error.filename or file}: {error.strerror or error}")
-    console.say(f"{path}: {console.size_of(size)}")
+    console.say(f"{path}: {size_of(size)}")

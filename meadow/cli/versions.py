@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from meadow.cli import console
 from meadow.cli.options import NAMES, OUT, flag, option, store_in
+from meadow.core.units import size_of
 
 if TYPE_CHECKING:
     from meadow.core.store import Store
@@ -79,7 +80,7 @@ def _show(found: Iterable[Version]) -> None:
     for each in found:
         marks = " *" * each.current + " (sample)" * each.sample
         licences = "\n".join(each.licenses)
-        rows, size = f"{each.rows:,}", console.size_of(each.bytes)
+        rows, size = f"{each.rows:,}", size_of(each.bytes)
         table.add_row(each.name, each.version + marks, each.date or "-", rows, licences, size, each.where)
     if table.row_count:
         console.print_table(console.console(), table)

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from meadow.describe.cards.markdown import printable, size
+from meadow.core.units import size_of
+from meadow.describe.cards.markdown import printable
 from meadow.describe.cards.templates import FOLDER, count, environment
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _environment() -> jinja2.Environment:
         FOLDER,
         lambda value: printable(str(value)),
         {
-            "size": size,
+            "size": size_of,
             "signed": _signed,
             "value": _value,
             "is_count": lambda value: value is None or type(value) is int,

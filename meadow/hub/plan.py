@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from meadow.describe.cards.markdown import size
+from meadow.core.units import size_of
 from meadow.hub.client import Kind, State
 from meadow.hub.files import LocalFile
 
@@ -57,12 +57,12 @@ class Plan:
         else:
             yield f"{self.repo}: a {visible} {self.kind} repository, at commit {self.state.head[:12]}"
         for path, file in sorted(self.adds.items()):
-            yield f"  {'change' if path in self.state.files else 'add':6} {path}  {size(file.size)}"
+            yield f"  {'change' if path in self.state.files else 'add':6} {path}  {size_of(file.size)}"
         for path in sorted(self.deletes):
             yield f"  delete {path}"
         total = sum(file.size for file in self.adds.values())
         count = len(self.adds)
-        yield f"  {count} file{'' if count == 1 else 's'}, {size(total)}; {self.unchanged} there already"
+        yield f"  {count} file{'' if count == 1 else 's'}, {size_of(total)}; {self.unchanged} there already"
         for tag in self.tags:
             yield f"  tag    {tag}"
         for path, why in self.stays:

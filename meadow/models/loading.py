@@ -101,9 +101,9 @@ def load(
 
         # To say early that they are missing.
         if quantization:
-            import bitsandbytes  # noqa: F401
+            import bitsandbytes  # noqa: F401 - only that it is there
         if adapter_folder is not None:
-            import peft  # noqa: F401
+            import peft  # noqa: F401 - the same
     tokenizer = load_tokenizer(tokenizer_folder)
     target = _device(device)
     number = _dtype(dtype, config, target, training)

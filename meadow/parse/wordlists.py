@@ -18,3 +18,8 @@ def read_lists(path: Path) -> dict[str, list[str]]:
             name, entry = line.split("\t")
             lists[name].append(entry)
     return dict(lists)
+
+
+def read_words(path: Path) -> dict[str, frozenset[str]]:
+    """Reads the same where an entry is words with blanks between, in lists without order."""
+    return {name: frozenset(" ".join(entries).split()) for name, entries in read_lists(path).items()}

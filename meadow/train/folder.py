@@ -29,7 +29,7 @@ from typing import Any
 from meadow import models
 from meadow.core.errors import Error
 from meadow.core.store import write_whole
-from meadow.describe.cards.markdown import size
+from meadow.core.units import size_of
 from meadow.train.settings import TrainSettings, rank, world_size
 
 #: Written into a checkpoint when all else is there.
@@ -167,7 +167,7 @@ def need_room(output: Path, needed: int) -> None:
     free = shutil.disk_usage(output).free
     if free < needed:
         raise TrainingError(
-            f"{output}: checkpoints and the model need about {size(needed)}, and {size(free)} are free; free space, "
+            f"{output}: checkpoints and the model need about {size_of(needed)}, and {size_of(free)} are free; free space, "
             "choose another --output, or train adapters (--method lora), which are small"
         )
 

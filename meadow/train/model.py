@@ -144,7 +144,8 @@ def add_adapters(s: TrainSettings, model: Any, base: BaseFolder) -> Any:
         )
     model.requires_grad_(False)
     config = peft.LoraConfig(
-        r=s.lora_r or 8, lora_alpha=s.lora_alpha or 16.0, lora_dropout=s.lora_dropout or 0.0,  # type: ignore[arg-type]
+        lora_alpha=s.lora_alpha or 16.0,  # pyright: ignore[reportArgumentType] - peft says int and takes any number
+        r=s.lora_r or 8, lora_dropout=s.lora_dropout or 0.0,
         target_modules="all-linear" if everywhere else list(s.lora_targets), bias="none",
         task_type="CAUSAL_LM", base_model_name_or_path=str(base.folder.resolve()),
     )  # fmt: skip

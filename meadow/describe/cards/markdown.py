@@ -83,18 +83,6 @@ def tame(content: str) -> str:
     )
 
 
-def size(count: int) -> str:
-    """Bytes for people, in decimal units."""
-    if count < 1000:
-        return f"{count} B"
-    value = count / 1000
-    for unit in ("kB", "MB", "GB"):
-        if value < 999.95:
-            return f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"
-
-
 def share(part: int, whole: int) -> str:
     """A share in percent; what is there but rounds to nothing is said to be there."""
     if not whole:

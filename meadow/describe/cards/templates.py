@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from meadow.core.units import size_of
 from meadow.describe.cards import markdown
 
 #: Where the templates of this package lie.
@@ -63,7 +64,7 @@ def _markdown(folder: Path) -> jinja2.Environment:
         return lambda *args, **more: Markup(make(*args, **more))
 
     made = {name: markup(getattr(markdown, name)) for name in ("fence", "link", "quote", "share")}
-    plain = {"hex": markdown.hexadecimal, "size": markdown.size, "is_url": markdown.is_url}
+    plain = {"hex": markdown.hexadecimal, "size": size_of, "is_url": markdown.is_url}
     return environment(folder, markdown.text, {**made, **plain})
 
 

@@ -24,6 +24,7 @@ import jinja2
 from meadow.core.licenses.judge import QUESTIONS
 from meadow.core.manifest import FunnelStage, MixtureRecord
 from meadow.core.store import Store, write_whole
+from meadow.core.units import size_of
 from meadow.describe.cards import markdown
 from meadow.describe.cards.templates import FOLDER, count, environment
 from meadow.describe.report import svg
@@ -105,7 +106,7 @@ def _environment() -> jinja2.Environment:
         _text,
         {
             "percent": svg.percent,
-            "size": markdown.size,
+            "size": size_of,
             "hex": markdown.hexadecimal,
             "is_url": markdown.is_url,
             "cut": _cut,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from meadow.filters.contamination.exams import ExamText
 from meadow.filters.contamination.match import Block, RowWords, align, holds
 from meadow.filters.contamination.text import grams, hash_words
-from meadow.filters.words import word_lists
+from meadow.parse.wordlists import read_words
 
 # Measured on six medical MMLU subjects (1,089 items), MedQA's development split (1,272), PubMedQA's test split (500)
 # and 26,000 rows of unrelated text; ``docs/contamination.md`` says what they find.
@@ -46,7 +47,7 @@ TEXTS = 3000
 #: on exams of hundreds of items the counts themselves decide.
 SHARES = {
     word: float(share)
-    for share, words in word_lists("meadow.filters.contamination", "common_words.tsv").items()
+    for share, words in read_words(Path(__file__).with_name("common_words.tsv")).items()
     for word in words
 }
 #: How far from a question its options may stand, in words, beside twice their own number.

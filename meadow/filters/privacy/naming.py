@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from meadow.filters.words import word_lists
+from meadow.parse.wordlists import read_words
 
 #: Kept by hand, in lower case: `GIVEN` is no census but what makes "I'm Ann" a name and "I'm sure" none.
-LISTS = word_lists("meadow.filters.privacy", "words.tsv")
+LISTS = read_words(Path(__file__).with_name("words.tsv"))
 #: Given names that are no other word: enough to tell "my son Lucas" from "my son is".
 GIVEN = LISTS["given"]
 #: Given names that are words as well: names after "my name is", but no sign of one by themselves.
